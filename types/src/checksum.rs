@@ -1,0 +1,83 @@
+//! CRC32C, seeded with the place of what it covers: a chunk that lies where another belongs is an error too.
+
+use crate::Fid;
+use crate::limits::CHUNK_BYTES;
+
+const ALGORITHM: crc_fast::CrcAlgorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+
+/// Plain CRC32C (Castagnoli) of `bytes`.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(ALGORITHM, bytes) as u32
+}
+
+/// CRC32C of several runs as if they were one.
+pub fn crc32c_of(runs: &[&[u8]]) -> u32 {
+    let mut digest = crc_fast::Digest::new(ALGORITHM);
+    for run in runs {
+        digest.update(run);
+    }
+    digest.finalize() as u32
+}
+
+/// The checksum of chunk `chunk` (a run of at most [`CHUNK_BYTES`]) of unit `unit` of `fid`.
+pub fn chunk_checksum(fid: Fid, unit: u32, chunk: u32, bytes: &[u8]) -> u32 {
+    debug_assert!(bytes.len() <= CHUNK_BYTES);
+    let mut seed = [0u8; crate::FID_BYTES + 8];
+    seed[..crate::FID_BYTES].copy_from_slice(&fid.to_bytes());
+    seed[crate::FID_BYTES..crate::FID_BYTES + 4].copy_from_slice(&unit.to_le_bytes());
+    seed[crate::FID_BYTES + 4..].copy_from_slice(&chunk.to_le_bytes());
+    crc32c_of(&[&seed, bytes])
+}
+
+/// The checksums of all chunks of a unit, in order.
+pub fn unit_checksums(fid: Fid, unit: u32, bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks(CHUNK_BYTES).zip(0..).map(|(chunk, number)| chunk_checksum(fid, unit, number, chunk)).collect()
+}
+
+/// Which chunk of `bytes` is not what it was when its checksum was made; chunks are counted from `first`.
+pub fn first_bad_chunk(fid: Fid, unit: u32, first: u32, bytes: &[u8], checksums: &[u32]) -> Option<u32> {
+    if bytes.chunks(CHUNK_BYTES).len() != checksums.len() {
+        return Some(first);
+    }
+    bytes
+        .chunks(CHUNK_BYTES)
+        .zip(checksums)
+        .zip(first..)
+        .find(|((chunk, sum), number)| chunk_checksum(fid, unit, *number, chunk) != **sum)
+        .map(|(_, number)| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupId, PoolId, SessionId};
+
+    const FID: Fid = Fid { group: GroupId { pool: PoolId(1), index: 2 }, session: SessionId(3), counter: 4 };
+
+    #[test]
+    fn the_check_value_of_crc32c_is_right() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn a_chunk_in_the_wrong_place_is_found() {
+        let bytes = vec![7u8; 3 * CHUNK_BYTES];
+        let sums = unit_checksums(FID, 0, &bytes);
+        assert_eq!(first_bad_chunk(FID, 0, 0, &bytes, &sums), None);
+        assert_eq!(first_bad_chunk(FID, 1, 0, &bytes, &sums), Some(0));
+        let swapped = [sums[1], sums[0], sums[2]];
+        assert_eq!(first_bad_chunk(FID, 0, 0, &bytes, &swapped), Some(0));
+        assert_eq!(first_bad_chunk(FID, 0, 1, &bytes[CHUNK_BYTES..], &sums[1..]), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let mut bytes = vec![0u8; 100];
+        let sums = unit_checksums(FID, 0, &bytes);
+        for bit in 0..800 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(first_bad_chunk(FID, 0, 0, &bytes, &sums), Some(0));
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}

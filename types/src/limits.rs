@@ -1,0 +1,36 @@
+//! The bounds that several crates must agree on. Bounds of one crate live with that crate.
+
+/// Block of a device: alignment of every direct read and write.
+pub const BLOCK_BYTES: usize = 4096;
+/// What one CRC32C covers.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Largest unit. With [`SCHEME_DATA_MAX`] data units it bounds a stripe in memory.
+pub const UNIT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest chunk of an object under one fid.
+pub const FID_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// An object up to this size is a value in its record.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// An object of up to this many parts has them in its record.
+pub const PARTS_IN_RECORD_MAX: usize = 1024;
+/// Largest object of the native API: parts in the record times the size of a part.
+pub const OBJECT_BYTES_MAX: u64 = PARTS_IN_RECORD_MAX as u64 * FID_BYTES_MAX;
+/// Longest name of an object or key of an index, in bytes.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Longest name of a catalogue, in bytes.
+pub const CATALOGUE_NAME_BYTES_MAX: usize = 255;
+/// Largest value of a user's index: one inline value.
+pub const VALUE_BYTES_MAX: usize = INLINE_BYTES_MAX;
+/// Most operations in one transaction.
+pub const DTX_OPS_MAX: usize = 1024;
+/// Largest transaction, beside one inline value.
+pub const DTX_BYTES_MAX: usize = 1024 * 1024;
+/// Most keys in one page of a scan.
+pub const SCAN_KEYS_MAX: usize = 1000;
+/// Most data units in a stripe.
+pub const SCHEME_DATA_MAX: usize = 16;
+/// Most parity units in a stripe.
+pub const SCHEME_PARITY_MAX: usize = 4;
+/// What one decode may read: the largest message (a page of log records) with room to spare.
+pub const DECODE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Largest head (everything but lent data) of one message on the fabric.
+pub const MESSAGE_HEAD_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -1,0 +1,140 @@
+//! Records of objects, and the rows beside them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Fid, HaTime, SessionId};
+
+/// Where a run of an object's bytes lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// First byte of the run in the object.
+    pub offset: u64,
+    /// Bytes in the run.
+    pub length: u64,
+    /// The chunk that holds them.
+    pub fid: Fid,
+    /// Data units in a stripe: the pool's scheme when the part was written.
+    pub data: u8,
+    /// Parity units in a stripe.
+    pub parity: u8,
+    /// Bytes of a full unit. The last stripe's units are `ceil(rest/N)` rounded up to a block.
+    pub unit_bytes: u32,
+}
+
+/// What an object holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// The bytes themselves.
+    Inline(#[serde(with = "crate::codec::bytes")] Vec<u8>),
+    /// The places of the bytes, in order, without gaps.
+    Parts(Vec<Part>),
+}
+
+/// The record of an object: the value under its object key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// Bytes in the object.
+    pub size: u64,
+    /// CRC32C of the whole object.
+    pub checksum: u32,
+    /// Wall clock of the writer in milliseconds since 1970: data, never a decision.
+    pub modified_ms: u64,
+    /// What it holds.
+    pub content: Content,
+    /// The user's own words about it, in order.
+    pub user_metadata: Vec<(String, String)>,
+}
+
+/// Format of object records and rows that this build writes, the first byte of the value.
+pub const FORMAT: u8 = 1;
+
+impl ObjectRecord {
+    /// The fids that the record keeps alive.
+    pub fn fids(&self) -> impl Iterator<Item = Fid> + '_ {
+        let parts = match &self.content {
+            Content::Inline(_) => &[][..],
+            Content::Parts(parts) => parts,
+        };
+        parts.iter().map(|p| p.fid)
+    }
+
+    /// The value of the record's key: a format byte, then the record.
+    pub fn to_value(&self) -> Vec<u8> {
+        versioned(self)
+    }
+
+    /// The inverse of [`Self::to_value`].
+    pub fn from_value(value: &[u8]) -> Result<Self, RowError> {
+        from_versioned(value)
+    }
+}
+
+/// A fid that a writer has announced before its first unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRow {
+    /// The writer's session; only its end, or its word, makes the fid dead.
+    pub session: SessionId,
+    /// Slots of the fid's group, so that whoever deletes knows how many there are.
+    pub slots: u8,
+}
+
+/// A fid that nothing refers to and that is to be deleted from its devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadRow {
+    /// `at` of the record that made it dead: a GET that began before may run for a while.
+    pub since: HaTime,
+    /// Slots whose devices have not confirmed the deletion; empty means "all of the group".
+    pub slots_left: Vec<u8>,
+}
+
+impl PendingRow {
+    /// The value of the row.
+    pub fn to_value(&self) -> Vec<u8> {
+        versioned(self)
+    }
+
+    /// The inverse.
+    pub fn from_value(value: &[u8]) -> Result<Self, RowError> {
+        from_versioned(value)
+    }
+}
+
+impl DeadRow {
+    /// The value of the row.
+    pub fn to_value(&self) -> Vec<u8> {
+        versioned(self)
+    }
+
+    /// The inverse.
+    pub fn from_value(value: &[u8]) -> Result<Self, RowError> {
+        from_versioned(value)
+    }
+}
+
+/// Why a row's value cannot be read.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum RowError {
+    /// Written by a newer build.
+    #[error("the row has format {0}; this build reads up to {FORMAT}: upgrade it")]
+    Format(u8),
+    /// Nothing there.
+    #[error("the row is empty")]
+    Empty,
+    /// Does not decode.
+    #[error(transparent)]
+    Codec(#[from] crate::codec::CodecError),
+}
+
+fn versioned<T: Serialize>(row: &T) -> Vec<u8> {
+    let mut value = vec![FORMAT];
+    value.extend(crate::codec::encode(row));
+    value
+}
+
+fn from_versioned<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, RowError> {
+    match value.split_first() {
+        None => Err(RowError::Empty),
+        Some((&FORMAT, rest)) => Ok(crate::codec::decode(rest)?),
+        Some((&other, _)) => Err(RowError::Format(other)),
+    }
+}

@@ -1,0 +1,1 @@
+//! Messages of DTM0 between the members of a group.
