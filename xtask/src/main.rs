@@ -1,1 +1,25 @@
-fn main() {}
+//! Tasks of this repository. `cargo xtask tidy` holds the tree against the rules of the house that no compiler checks.
+
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of this repository.
+#[derive(Parser)]
+#[command(name = "xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks crate edges, file heads, file lengths, modules, banned words and formats; changes nothing.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Tidy => tidy::run(),
+    }
+}

@@ -1,0 +1,50 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both set the machine up, build, and leave nothing running.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# Product binaries. Built apart from the tests: cargo would else unify features, and the product has no switches of the model check.
+PRODUCT := -p client -p node -p ha-daemon -p ha-cli
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help setup build test test-unit test-model test-process demo demo-short lint deny clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+setup: ## install what is missing (Debian packages, Rust)
+	@scripts/setup
+
+build: setup ## build the product: redoubt, redoubt-node, redoubt-ha, ha
+	cargo build $(PRODUCT)
+
+test: test-unit test-model test-process ## set up and run all tests
+
+test-unit: build ## unit and integration tests of every crate
+	cargo test --workspace --exclude cluster-tests
+
+test-model: setup ## simulator, checkers, model check
+	cargo test -p cluster-tests --lib --bins
+	cargo test -p cluster-tests $(patsubst cluster-tests/tests/%.rs,--test %,$(filter-out cluster-tests/tests/process_%,$(wildcard cluster-tests/tests/*.rs)))
+
+test-process: build ## real processes with real faults
+	cargo test -p cluster-tests $(patsubst cluster-tests/tests/%.rs,--test %,$(wildcard cluster-tests/tests/process_*.rs)) -- --test-threads 1
+
+demo: build ## a cluster of 3 nodes, 1 GiB of files, one node killed and back: ten minutes, one page
+	cargo build -p cluster-tests --bin redoubt-demo
+	$(TARGET)/debug/redoubt-demo
+
+demo-short: build ## the same in a minute
+	cargo build -p cluster-tests --bin redoubt-demo
+	$(TARGET)/debug/redoubt-demo --mebibytes 64 --files 200
+
+lint: setup ## rustfmt, clippy, tidy; changes nothing
+	cargo fmt --all --check
+	cargo xtask tidy
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: setup ## licences, bans and sources of the dependencies
+	scripts/deny
+
+clean: ## remove what was built
+	cargo clean
