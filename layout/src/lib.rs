@@ -1,1 +1,4 @@
-//! placeholder
+//! Where things lie: pools and placement groups, stripes, and the erasure code. Pure: functions of their arguments, no I/O.
+
+pub mod erasure;
+pub mod stripe;
