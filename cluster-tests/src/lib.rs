@@ -1,1 +1,5 @@
-//! c
+//! The harness that proves Redoubt: the simulator and its checkers, the model check, and real processes with real faults.
+//!
+//! It may know every crate; nothing imports it.
+
+pub mod process;
