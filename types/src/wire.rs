@@ -2,6 +2,8 @@
 //! buffer; `net` frames it.
 
 pub mod dtm;
+pub mod frame;
+pub mod hello;
 pub mod request;
 
 /// What a message asks for: the `op` of its frame. Numbered for life.
