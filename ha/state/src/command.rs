@@ -1,0 +1,235 @@
+//! Commands: every change of the HA state is one of these, agreed on by Raft and applied in log order.
+//!
+//! A command is self-contained: who follows the log needs nothing else. It carries the epoch on which it was decided and names what it
+//! relies on (boots, incarnations, view numbers), so that a decision that is no longer true is refused. Applying one twice equals
+//! applying it once. Form and versions: `docs/formats/ha-command.md`.
+
+use serde::{Deserialize, Serialize};
+use types::codec::{CodecError, decode, encode};
+use types::map::CatalogueKind;
+use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
+
+use crate::topology::Topology;
+
+/// Version of the byte form of [`Command`], its first byte.
+pub const COMMAND_VERSION: u8 = 1;
+
+/// One entry of HA's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The epoch of the state on which it was decided.
+    pub epoch: Epoch,
+    /// The leader's HA time; the state keeps the greatest.
+    pub at: HaTime,
+    /// The leader's wall clock in milliseconds since 1970. Shown in the history, decides nothing.
+    pub wall_ms: u64,
+    /// What changes.
+    pub change: Change,
+}
+
+/// What one command changes. Variants are numbered for life by their order: add at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The cluster as declared. Once; the same topology again changes nothing.
+    Bootstrap(Topology),
+    /// A process has started (or has learnt that it was declared lost, and starts anew): it gets a boot.
+    ///
+    /// To be proposed only when an earlier process of that node has surely ended or its lease has: the locks that the new one holds on
+    /// its devices say so, except where the same process registers again after it learnt of its loss.
+    RegisterProcess {
+        /// Of which node.
+        node: NodeId,
+        /// Its process id, for display.
+        pid: u32,
+        /// Drawn by the process for this registration: the same one sent again is answered with the same boot.
+        nonce: u64,
+        /// What it found on each of its devices. A configured device that is not listed was not found.
+        devices: Vec<(DeviceId, Found)>,
+    },
+    /// A process is gone, or its lease is. In the same command its devices become TRANSIENT and its primaries go to others.
+    ///
+    /// To be proposed only when the process has ended, or [`crate::lease::Leases`] says that its lease is surely over.
+    ProcessLost {
+        /// Of which node.
+        node: NodeId,
+        /// Which start of it.
+        boot: Boot,
+        /// How that was seen.
+        reason: LossReason,
+    },
+    /// A process has everything: it had its `End` from the primary of each group in [`crate::State::groups_to_recover`].
+    Recovered {
+        /// Which start.
+        boot: Boot,
+        /// The epoch that announced it RECOVERING: that of its registration.
+        epoch: Epoch,
+    },
+    /// Primaries that are active, all of one process.
+    Active {
+        /// The process.
+        boot: Boot,
+        /// Each group with the view in which its primary is active.
+        groups: Vec<(GroupId, ViewNumber)>,
+    },
+    /// Views that the leader decided to change; each is checked alone, what is no longer true is left out.
+    ChangeViews(Vec<ViewChange>),
+    /// The first groups of a pool, from index 0, computed with `layout`.
+    CreateGroups {
+        /// Which pool; it has none so far.
+        pool: PoolId,
+        /// One entry a group: a device a slot; the first member of a replicated group is its preferred primary.
+        groups: Vec<Vec<Option<DeviceId>>>,
+    },
+    /// Slots of erasure-coded groups that move.
+    SetPlacement(Vec<GroupSlots>),
+    /// Errors of a device that did not end it: counted and shown.
+    DeviceError {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+        /// How many of this kind since the last report.
+        count: u32,
+        /// Operation, code and offset, in words.
+        error: String,
+        /// The node's count of its reports on this device in this boot, from 1: a report that was seen is not counted again.
+        report: u64,
+    },
+    /// A device is given up in this incarnation.
+    DeviceFailed {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+        /// Whether its process has stopped using it (true where the process itself reported it): then its primaries go to others at once,
+        /// else after their lease.
+        ended: bool,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A new catalogue.
+    CreateCatalogue {
+        /// Its name, unique in its kind.
+        name: String,
+        /// What it is for.
+        kind: CatalogueKind,
+        /// The replicated pool; `None` takes the first.
+        pool: Option<PoolId>,
+        /// Over how many groups; 0 takes [`crate::state::CATALOGUE_WIDTH`].
+        width: u32,
+    },
+    /// A catalogue goes; its id is never used again.
+    DropCatalogue {
+        /// Which.
+        id: CatalogueId,
+    },
+    /// A native client's session; its id is the index of this entry.
+    OpenSession {
+        /// Drawn by the client: the same one sent again is answered with the same session.
+        nonce: u64,
+        /// Who, for display.
+        name: String,
+    },
+    /// The end of a native client's session: nothing of it is accepted any more.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// HA time goes on: the `at` of this command says all.
+    AdvanceTime,
+    /// Which HA daemons vote.
+    SetVoters(Vec<NodeId>),
+}
+
+/// What a process found on one of its devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// Nothing: it is to be formatted.
+    Blank,
+    /// A format of this cluster.
+    Formatted {
+        /// The uuid in its superblock.
+        uuid: u128,
+        /// The incarnation in its superblock.
+        incarnation: Incarnation,
+    },
+    /// It is there and does not open.
+    Unusable,
+}
+
+/// How HA saw that a process is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossReason {
+    /// Its HA daemon saw it end.
+    Ended,
+    /// Its lease was not renewed.
+    LeaseExpired,
+    /// It was stopped by an operator.
+    Stopped,
+}
+
+/// One change of a view of a replicated group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewChange {
+    /// Which group.
+    pub group: GroupId,
+    /// Its view when that was decided.
+    pub from: ViewNumber,
+    /// What changes.
+    pub change: MemberChange,
+}
+
+/// What a view changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// The primary, alive, is to give up: a view without one. The next may be appointed when it has confirmed this entry, or its lease of
+    /// before is over.
+    StepDown,
+    /// A group without a primary gets one.
+    ///
+    /// To be proposed only when the primary before it has confirmed its step down, has ended, or its lease is surely over.
+    Appoint(DeviceId),
+    /// Members to be.
+    Learners(Vec<DeviceId>),
+    /// One member gives its place to a learner. Refused until the present members were recorded active.
+    Replace {
+        /// The member that goes.
+        from: DeviceId,
+        /// The learner that takes its place.
+        to: DeviceId,
+    },
+}
+
+/// New slots of an erasure-coded group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSlots {
+    /// Which group.
+    pub group: GroupId,
+    /// Its view when that was decided.
+    pub from: ViewNumber,
+    /// One device a slot; `None` where no legal device is left.
+    pub slots: Vec<Option<DeviceId>>,
+}
+
+impl Command {
+    /// Its bytes in the log.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![COMMAND_VERSION];
+        bytes.extend_from_slice(&encode(self));
+        bytes
+    }
+
+    /// The command of those bytes; a version that this software does not know is an error.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(versioned(bytes, COMMAND_VERSION, "HA command")?)
+    }
+}
+
+pub(crate) fn versioned<'a>(bytes: &'a [u8], version: u8, what: &'static str) -> Result<&'a [u8], CodecError> {
+    match bytes.split_first() {
+        Some((first, rest)) if *first == version => Ok(rest),
+        Some((first, _)) => Err(CodecError::Decode { what, reason: format!("version {first}, this software knows {version}") }),
+        None => Err(CodecError::Decode { what, reason: "no bytes".into() }),
+    }
+}

@@ -1,0 +1,144 @@
+//! Leases: who may serve, until when, on whose clock.
+//!
+//! A lease lasts L. Its holder counts from the moment it *sent* the renewal, on its own monotonic clock, for `L(1-ρ)/(1+ρ)`; HA counts L
+//! from the moment it gave the grant. With clocks that drift at most ρ from true time the holder's end is never after HA's. A grant
+//! carries the epoch of the state it was given on, and the holder uses it only once it has taken in the log up to there: so a primary
+//! that was deposed before the grant knows it before it uses the grant. All times are monotonic, since any fixed moment of the process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use types::{Boot, Epoch};
+
+/// L, before scaling.
+pub const LEASE: Duration = Duration::from_millis(1000);
+/// How often a lease is renewed, before scaling.
+pub const LEASE_RENEWAL: Duration = Duration::from_millis(200);
+/// L of a native client's session, before scaling.
+pub const SESSION_LEASE: Duration = Duration::from_secs(30);
+/// ρ: how far a monotonic clock may run from true time, in percent.
+pub const DRIFT_PERCENT: u32 = 1;
+/// Grants remembered per process: more than fit into L.
+const GRANTS_MAX: usize = 16;
+
+/// The times of detection, scaled by the one configured factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// L.
+    pub lease: Duration,
+    /// How often it is renewed.
+    pub renewal: Duration,
+    /// L of a client's session.
+    pub session: Duration,
+}
+
+impl Timing {
+    /// All times, `factor` times as long as in the design. The factor is held between 0.1 and 100.
+    pub fn scaled(factor: f64) -> Self {
+        let factor = if factor.is_finite() { factor.clamp(0.1, 100.0) } else { 1.0 };
+        Self { lease: LEASE.mul_f64(factor), renewal: LEASE_RENEWAL.mul_f64(factor), session: SESSION_LEASE.mul_f64(factor) }
+    }
+
+    /// How long a holder may use a grant, from the sending of its renewal: `L(1-ρ)/(1+ρ)`.
+    pub fn usable(&self) -> Duration {
+        self.lease * (100 - DRIFT_PERCENT) / (100 + DRIFT_PERCENT)
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self::scaled(1.0)
+    }
+}
+
+/// A process's own lease.
+#[derive(Clone, Debug, Default)]
+pub struct HeldLease {
+    until: Duration,
+    waiting: VecDeque<(Epoch, Duration)>,
+}
+
+impl HeldLease {
+    /// A renewal that was sent at `sent` has been granted on the state of `epoch`.
+    pub fn granted(&mut self, timing: &Timing, sent: Duration, epoch: Epoch) {
+        if self.waiting.len() == GRANTS_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((epoch, sent + timing.usable()));
+    }
+
+    /// The process may serve at `now`, having taken in HA's log up to `applied`.
+    pub fn holds(&mut self, now: Duration, applied: Epoch) -> bool {
+        let until = &mut self.until;
+        self.waiting.retain(|(epoch, end)| {
+            let usable = *epoch <= applied;
+            if usable {
+                *until = (*until).max(*end);
+            }
+            !usable && *end > now
+        });
+        now < self.until
+    }
+
+    /// The process has learnt that it was declared lost: nothing of the lease is left.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What an HA leader has granted. Kept by the leader alone: a new leader begins empty, and waits one L from its election.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    timing: Timing,
+    elected: Duration,
+    granted: BTreeMap<Boot, VecDeque<(Epoch, Duration)>>,
+}
+
+impl Leases {
+    /// Those of a leader elected at `now`: whatever its predecessors granted may last for one L from here.
+    pub fn elected(timing: Timing, now: Duration) -> Self {
+        Self { timing, elected: now, granted: BTreeMap::new() }
+    }
+
+    /// The leader answers a renewal at `now`, on the state of `epoch`. To be called after a quorum has confirmed the leader, with the time
+    /// after that, and before the answer is sent.
+    pub fn grant(&mut self, boot: Boot, epoch: Epoch, now: Duration) {
+        let lease = self.timing.lease;
+        let grants = self.granted.entry(boot).or_default();
+        while grants.len() > 1 && grants.front().is_some_and(|(_, at)| *at + lease <= now) {
+            grants.pop_front();
+        }
+        let full = grants.len() == GRANTS_MAX;
+        match grants.back_mut() {
+            Some((last, at)) if *last == epoch || full => {
+                // Over the bound the older epoch keeps the later time: it is taken to last longer than it does, never shorter.
+                *last = (*last).min(epoch);
+                *at = now;
+            }
+            _ => grants.push_back((epoch, now)),
+        }
+    }
+
+    /// Forgets what was granted to boots that are not live any more.
+    pub fn keep_only(&mut self, live: impl Fn(Boot) -> bool) {
+        self.granted.retain(|boot, _| live(*boot));
+    }
+
+    /// No lease of that process is left, on any clock that drifts at most ρ.
+    pub fn is_over(&self, boot: Boot, now: Duration) -> bool {
+        let last = self.granted.get(&boot).and_then(|g| g.back()).map_or(self.elected, |(_, at)| *at);
+        now >= last.max(self.elected) + self.timing.lease
+    }
+
+    /// No lease of that process is left that was granted on a state before `epoch`: what it still holds it uses only knowing `epoch`.
+    pub fn is_over_before(&self, boot: Boot, epoch: Epoch, now: Duration) -> bool {
+        let grants = self.granted.get(&boot);
+        let last = grants.and_then(|g| g.iter().rev().find(|(granted, _)| *granted < epoch)).map_or(self.elected, |(_, at)| *at);
+        now >= last.max(self.elected) + self.timing.lease
+    }
+
+    /// L and the others.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+}

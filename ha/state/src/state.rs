@@ -1,0 +1,321 @@
+//! The state itself and the one way to change it: [`State::apply`].
+//!
+//! The part that everybody needs is a [`ClusterMap`], kept as such; beside it stands what only HA and the processes need. A rejected
+//! command leaves everything but the cursor and HA time untouched. The epoch moves with every change of configuration, states or
+//! placement, and with nothing else.
+
+mod device;
+mod placement;
+mod process;
+mod records;
+mod views;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use types::codec::{CodecError, decode, encode};
+use types::map::{ClusterMap, Device, Group, Node, Pool, Primary};
+use types::state::{DeviceState, ProcessState};
+use types::{Boot, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
+
+use crate::command::{Change, Command, versioned};
+use crate::event::{EVENTS_MAX, Event, Subject, cut};
+use crate::outcome::{Done, Outcome, Refused};
+use crate::topology::Topology;
+
+pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, SESSIONS_MAX, Session};
+
+/// Version of the byte form of a snapshot, its first byte.
+pub const SNAPSHOT_VERSION: u8 = 1;
+
+/// What HA replicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    map: ClusterMap,
+    topology: Option<Topology>,
+    processes: BTreeMap<NodeId, Process>,
+    devices: BTreeMap<DeviceId, DeviceExtra>,
+    groups: BTreeMap<GroupId, GroupExtra>,
+    sessions: BTreeMap<SessionId, Session>,
+    catalogues_made: u64,
+    events: VecDeque<Event>,
+    /// Event being written: time and cause of the command in hand.
+    wall_ms: u64,
+}
+
+/// The bytes of a state, for Raft's snapshots and for subscribers.
+pub type Snapshot = Vec<u8>;
+
+/// What HA knows of a node's process beside the map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its process id on its node.
+    pub pid: u32,
+    /// Which registration gave it its boot.
+    pub nonce: u64,
+    /// The epoch that announced its boot RECOVERING.
+    pub announced: Epoch,
+    /// HA time of its last change of state.
+    pub since: HaTime,
+    /// Why it is in this state, in words.
+    pub reason: String,
+}
+
+/// What HA knows of a device beside the map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceExtra {
+    /// Uuid of its format, once it was seen.
+    pub uuid: Option<u128>,
+    /// Formatted anew after groups were put on it, and not filled since: no primary.
+    pub blank: bool,
+    /// Errors reported in this incarnation.
+    pub errors: u64,
+    /// The last report counted: of which boot, and its number.
+    pub last_report: (Boot, u64),
+    /// HA time of its last change of state.
+    pub since: HaTime,
+}
+
+/// What HA knows of a replicated group beside the map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupExtra {
+    /// Members of the last view recorded active; the first members before any was.
+    pub active_members: Vec<DeviceId>,
+    /// The primary that was told to give up, and may not know yet.
+    pub stepping_down: Option<Primary>,
+}
+
+impl State {
+    /// The state before the first command.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies entry `index` of the log. Total and deterministic; no effect but on the cursor where it is refused.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Outcome {
+        if index <= self.map.index {
+            return Err(Refused::Replayed { index, last: self.map.index });
+        }
+        self.map.index = index;
+        self.map.ha_time = self.map.ha_time.max(command.at);
+        self.wall_ms = command.wall_ms;
+        if self.topology.is_none() && !matches!(command.change, Change::Bootstrap(_)) {
+            return Err(Refused::NotCreated);
+        }
+        match &command.change {
+            Change::Bootstrap(topology) => self.bootstrap(topology),
+            Change::RegisterProcess { node, pid, nonce, devices } => self.register(*node, *pid, *nonce, devices),
+            Change::ProcessLost { node, boot, reason } => self.process_lost(*node, *boot, *reason),
+            Change::Recovered { boot, epoch } => self.recovered(*boot, *epoch),
+            Change::Active { boot, groups } => self.record_active(*boot, groups),
+            Change::ChangeViews(changes) => self.change_views(changes),
+            Change::CreateGroups { pool, groups } => self.create_groups(*pool, groups),
+            Change::SetPlacement(moves) => self.set_placement(moves),
+            Change::DeviceError { device, incarnation, count, error, report } => {
+                self.device_error(*device, *incarnation, *count, error, *report)
+            }
+            Change::DeviceFailed { device, incarnation, ended, reason } => self.device_failed(*device, *incarnation, *ended, reason),
+            Change::CreateCatalogue { name, kind, pool, width } => self.create_catalogue(name, *kind, *pool, *width),
+            Change::DropCatalogue { id } => self.drop_catalogue(*id),
+            Change::OpenSession { nonce, name } => self.open_session(*nonce, name),
+            Change::CloseSession { session } => self.close_session(*session),
+            Change::AdvanceTime => Ok(Done::Changed),
+            Change::SetVoters(voters) => self.set_voters(voters),
+        }
+    }
+
+    /// Entry `index` of the log holds no command of ours (Raft's own): only the cursor moves.
+    pub fn pass(&mut self, index: u64) {
+        self.map.index = self.map.index.max(index);
+    }
+
+    /// The cluster map as of the last entry.
+    pub fn map(&self) -> &ClusterMap {
+        &self.map
+    }
+
+    /// The topology that the cluster was created with.
+    pub fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref()
+    }
+
+    /// The last entry taken in.
+    pub fn index(&self) -> u64 {
+        self.map.index
+    }
+
+    /// The last entry that changed configuration, states or placement.
+    pub fn epoch(&self) -> Epoch {
+        self.map.epoch
+    }
+
+    /// The greatest HA time that a command carried.
+    pub fn ha_time(&self) -> HaTime {
+        self.map.ha_time
+    }
+
+    /// The history, oldest first, at most [`EVENTS_MAX`].
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> + ExactSizeIterator {
+        self.events.iter()
+    }
+
+    /// The history after entry `index`, oldest first.
+    pub fn events_after(&self, index: u64) -> impl Iterator<Item = &Event> {
+        let first = self.events.partition_point(|event| event.index <= index);
+        self.events.range(first..)
+    }
+
+    /// What HA knows of a node's process beside the map.
+    pub fn process(&self, node: NodeId) -> Option<&Process> {
+        self.processes.get(&node)
+    }
+
+    /// What HA knows of a device beside the map.
+    pub fn device(&self, device: DeviceId) -> Option<&DeviceExtra> {
+        self.devices.get(&device)
+    }
+
+    /// What HA knows of a replicated group beside the map.
+    pub fn group(&self, group: GroupId) -> Option<&GroupExtra> {
+        self.groups.get(&group)
+    }
+
+    /// Open sessions of writers, processes and clients.
+    pub fn sessions(&self) -> &BTreeMap<SessionId, Session> {
+        &self.sessions
+    }
+
+    /// Whether what a writer of that session sends may still be accepted. One that is not known yet has an id above [`State::index`]: take
+    /// in the log first.
+    pub fn session_is_open(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// The node whose live process has that boot.
+    pub fn live(&self, boot: Boot) -> Option<NodeId> {
+        self.map.nodes.values().find(|n| n.boot == boot && is_live(n)).map(|n| n.id)
+    }
+
+    /// The bytes of the whole state.
+    pub fn encode(&self) -> Snapshot {
+        let mut bytes = vec![SNAPSHOT_VERSION];
+        bytes.extend_from_slice(&encode(self));
+        bytes
+    }
+
+    /// The state of those bytes; a version that this software does not know is an error.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?)
+    }
+
+    fn bootstrap(&mut self, topology: &Topology) -> Outcome {
+        if let Some(present) = &self.topology {
+            return if present == topology { Ok(Done::AlreadySo) } else { Err(Refused::CreatedOtherwise) };
+        }
+        topology.validate().map_err(Refused::Topology)?;
+        self.map.cluster = topology.cluster;
+        for n in &topology.nodes {
+            let node = Node {
+                id: n.id,
+                name: n.name.clone(),
+                storage_set: n.storage_set,
+                rack: n.rack,
+                ha_address: n.ha_address.clone(),
+                fabric_address: n.fabric_address.clone(),
+                state: ProcessState::Unknown,
+                boot: Boot(0),
+                voter: n.voter,
+            };
+            self.map.nodes.insert(n.id, node);
+            self.processes.insert(n.id, Process::default());
+        }
+        for d in &topology.devices {
+            let device = Device {
+                id: d.id,
+                node: d.node,
+                disk_group: d.disk_group,
+                state: DeviceState::Unknown,
+                incarnation: types::Incarnation(0),
+                registered: Epoch(0),
+                bytes: d.bytes,
+                reason: "never seen".into(),
+            };
+            self.map.devices.insert(d.id, device);
+            self.devices.insert(d.id, DeviceExtra::default());
+        }
+        for p in &topology.pools {
+            let devices = if p.devices.is_empty() { topology.devices.iter().map(|d| d.id).collect() } else { p.devices.clone() };
+            let pool = Pool {
+                id: p.id,
+                name: p.name.clone(),
+                scheme: p.scheme,
+                failure_domain: p.failure_domain,
+                devices,
+                groups: 0,
+                priority: p.priority,
+            };
+            self.map.pools.insert(p.id, pool);
+        }
+        self.topology = Some(topology.clone());
+        self.move_epoch();
+        let size = format!("{} nodes, {} devices, {} pools", topology.nodes.len(), topology.devices.len(), topology.pools.len());
+        self.note(Subject::Cluster, "created", &size);
+        Ok(Done::Changed)
+    }
+
+    fn set_voters(&mut self, voters: &[NodeId]) -> Outcome {
+        if let Some(stranger) = voters.iter().find(|id| !self.map.nodes.contains_key(id)) {
+            return Err(Refused::NoNode(*stranger));
+        }
+        if self.map.nodes.values().all(|n| n.voter == voters.contains(&n.id)) {
+            return Ok(Done::AlreadySo);
+        }
+        for node in self.map.nodes.values_mut() {
+            node.voter = voters.contains(&node.id);
+        }
+        self.move_epoch();
+        let names: Vec<String> = voters.iter().map(ToString::to_string).collect();
+        self.note(Subject::Cluster, "voters changed", &names.join(", "));
+        Ok(Done::Changed)
+    }
+
+    /// The entry in hand changes configuration, states or placement.
+    fn move_epoch(&mut self) {
+        self.map.epoch = Epoch(self.map.index);
+    }
+
+    fn note(&mut self, subject: Subject, what: &str, cause: &str) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        let event = Event {
+            index: self.map.index,
+            epoch: self.map.epoch,
+            at: self.map.ha_time,
+            wall_ms: self.wall_ms,
+            subject,
+            what: cut(what),
+            cause: cut(cause),
+        };
+        self.events.push_back(event);
+    }
+
+    fn pool(&self, pool: PoolId) -> Option<&Pool> {
+        self.map.pools.get(&pool)
+    }
+
+    /// Groups of which a device of `node` is a member or a slot.
+    fn groups_on(&self, node: NodeId) -> Vec<GroupId> {
+        let here = |device: &DeviceId| self.map.devices.get(device).is_some_and(|d| d.node == node);
+        let holds = |group: &Group| match group {
+            Group::Replicated(view) => view.members.iter().chain(&view.learners).any(here),
+            Group::Erasure(slots) => slots.slots.iter().flatten().any(here),
+        };
+        self.map.groups.iter().filter(|(_, group)| holds(group)).map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether the node's process has a boot that is not over.
+pub fn is_live(node: &Node) -> bool {
+    matches!(node.state, ProcessState::Recovering | ProcessState::Online)
+}

@@ -1,0 +1,111 @@
+//! Devices: formats, errors, failure. FAILED is final for an incarnation; only a new format brings a device back.
+
+use types::state::DeviceState;
+use types::{DeviceId, Epoch, Incarnation};
+
+use super::State;
+use crate::command::Found;
+use crate::event::{Subject, cut};
+use crate::outcome::{Done, Outcome, Refused};
+
+impl State {
+    /// The state of a device whose process registers; true where it begins a new incarnation.
+    pub(super) fn register_device(&mut self, id: DeviceId, found: Option<Found>) -> bool {
+        let Some(device) = self.map.devices.get(&id) else { return false };
+        let known = device.incarnation;
+        let failed = device.state == DeviceState::Failed;
+        let uuid = self.devices.get(&id).and_then(|d| d.uuid);
+        match found {
+            Some(Found::Blank) => {
+                self.begin_incarnation(id);
+                true
+            }
+            Some(Found::Formatted { incarnation, .. }) if failed && incarnation == known => false,
+            Some(Found::Formatted { uuid: seen, incarnation })
+                if incarnation == known && known.0 != 0 && uuid.is_none_or(|u| u == seen) =>
+            {
+                if let Some(extra) = self.devices.get_mut(&id) {
+                    extra.uuid = Some(seen);
+                }
+                self.set_device(id, DeviceState::Recovering, "found");
+                false
+            }
+            Some(Found::Formatted { incarnation, .. }) => {
+                self.set_away(id, failed, &format!("it carries {incarnation}, the cluster knows {known}: wipe it to use it as a new one"));
+                false
+            }
+            Some(Found::Unusable) => {
+                self.set_away(id, failed, "it does not open");
+                false
+            }
+            None => {
+                self.set_away(id, failed, "not found");
+                false
+            }
+        }
+    }
+
+    fn set_away(&mut self, id: DeviceId, failed: bool, reason: &str) {
+        if !failed {
+            self.set_device(id, DeviceState::Transient, reason);
+        }
+    }
+
+    fn begin_incarnation(&mut self, id: DeviceId) {
+        let holds_groups = self.map.groups.values().any(|g| g.devices().contains(&id));
+        let incarnation = Incarnation(self.map.index);
+        if let Some(device) = self.map.devices.get_mut(&id) {
+            device.incarnation = incarnation;
+            device.registered = Epoch(incarnation.0);
+        }
+        if let Some(extra) = self.devices.get_mut(&id) {
+            (extra.uuid, extra.errors, extra.last_report, extra.blank) = (None, 0, Default::default(), holds_groups);
+        }
+        self.set_device(id, DeviceState::Recovering, "blank: a new incarnation");
+    }
+
+    pub(super) fn set_device(&mut self, id: DeviceId, state: DeviceState, reason: &str) {
+        let now = self.map.ha_time;
+        let Some(device) = self.map.devices.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut device.state, state);
+        device.reason = cut(reason);
+        if before != state {
+            if let Some(extra) = self.devices.get_mut(&id) {
+                extra.since = now;
+            }
+            self.note(Subject::Device(id), &format!("{before} -> {state}"), reason);
+        }
+    }
+
+    pub(super) fn device_error(&mut self, id: DeviceId, incarnation: Incarnation, count: u32, error: &str, report: u64) -> Outcome {
+        let Some(device) = self.map.devices.get(&id) else { return Err(Refused::NoDevice(id)) };
+        if device.incarnation != incarnation {
+            return Err(Refused::OldIncarnation { device: id, incarnation });
+        }
+        let boot = self.map.nodes.get(&device.node).map(|n| n.boot).unwrap_or_default();
+        let Some(extra) = self.devices.get_mut(&id) else { return Err(Refused::NoDevice(id)) };
+        let (last_boot, last) = extra.last_report;
+        if last_boot == boot && report <= last {
+            return Ok(Done::AlreadySo);
+        }
+        extra.last_report = (boot, report);
+        extra.errors = extra.errors.saturating_add(u64::from(count));
+        let what = format!("{count} errors, {} in all", extra.errors);
+        self.note(Subject::Device(id), &what, error);
+        Ok(Done::Changed)
+    }
+
+    pub(super) fn device_failed(&mut self, id: DeviceId, incarnation: Incarnation, ended: bool, reason: &str) -> Outcome {
+        let Some(device) = self.map.devices.get(&id) else { return Err(Refused::NoDevice(id)) };
+        if device.incarnation != incarnation {
+            return Err(Refused::OldIncarnation { device: id, incarnation });
+        }
+        if device.state == DeviceState::Failed {
+            return Ok(Done::AlreadySo);
+        }
+        self.move_epoch();
+        self.set_device(id, DeviceState::Failed, reason);
+        self.reissue_for_device(id, ended);
+        Ok(Done::Changed)
+    }
+}
