@@ -15,7 +15,7 @@ pub struct RowKey {
 }
 
 /// A row as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Row {
     /// The record that wrote it.
     pub version: Version,
@@ -25,7 +25,7 @@ pub struct Row {
 }
 
 /// One effect of a record. Unconditional: what was to be decided was decided by the originator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Write {
     /// The row is this value now, at the record's seq.
     Put {
@@ -52,7 +52,7 @@ impl Write {
 }
 
 /// The outcome of a transaction, the same on every replica; kept for the duplicates' window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// All of it happened, at this version.
     Done {
@@ -71,7 +71,7 @@ pub enum Outcome {
 }
 
 /// The place of a transaction over several groups in the log of one of them (`dtm.md`, "Transactions over several groups").
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Coordination {
     /// A transaction of this group alone.
     #[default]
@@ -98,7 +98,7 @@ pub enum Coordination {
 }
 
 /// A record of a group's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
     /// Its place, dense from 1.
     pub seq: Seq,
