@@ -14,6 +14,9 @@ use types::buf::IoBuf;
 
 use crate::NetError;
 use frames::{Frames, Run};
+#[cfg(feature = "libfabric")]
+pub(crate) use region::Region;
+#[cfg(not(feature = "libfabric"))]
 use region::Region;
 
 /// Largest buffer, and the most that one call can lend.
@@ -196,12 +199,6 @@ impl Buf {
     #[cfg(feature = "libfabric")]
     pub(crate) fn offset(&self) -> usize {
         self.run.offset()
-    }
-
-    /// Its first byte, for the fabric.
-    #[cfg(feature = "libfabric")]
-    pub(crate) fn address(&self) -> *mut u8 {
-        self.shared.region.at(self.run.offset(), self.length)
     }
 
     /// Whether it is of that pool.

@@ -1,15 +1,42 @@
 //! The fabric: an [`Endpoint`] of libfabric with its threads, as a [`Transport`].
+//!
+//! Two links per peer that is called: one for control (requests without lent memory, posts) and one for bulk data, which may be closed to
+//! take lent memory back. Who is called only answers on the caller's links. The frames are those of `types::wire::frame`; the rules are in
+//! `docs/formats/wire.md`. Provider `verbs` follows the manual pages and was never run on hardware.
 
-use std::sync::Arc;
+mod command;
+mod gate;
+mod link;
+mod serving;
+mod shard;
+mod signals;
+mod slots;
+mod sys;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use types::limits::MESSAGE_HEAD_BYTES_MAX;
 use types::wire::Operation;
 
+use crate::buf::BUF_BYTES_MAX;
 use crate::{BufPool, Identity, NetError, Peer, Reply, Request, Service, Transport};
+use command::{CallCommand, Command, CommandQueue, PostCommand};
+use gate::Gates;
+use shard::{Shard, ShardParts};
+pub use signals::reset_signal_handlers;
+use sys::Fabric;
 
+/// Most shards of an endpoint.
+pub const SHARDS_MAX: usize = 64;
 /// Bytes of buffers that a storage process has by default.
 pub const NODE_POOL_BYTES: usize = 192 * 1024 * 1024;
 /// Bytes of buffers that a client has by default.
@@ -97,12 +124,82 @@ impl Default for Timing {
 pub struct Endpoint {
     pool: BufPool,
     address: Option<String>,
+    gates: Gates,
+    shards: Arc<[Arc<CommandQueue>]>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    spread: RandomState,
+    next_call: AtomicU64,
 }
 
 impl Endpoint {
-    /// Starts one.
+    /// Starts one: when this returns, it listens.
     pub fn start(config: EndpointConfig) -> Result<Arc<Self>, NetError> {
-        Ok(Arc::new(Self { pool: BufPool::new(config.pool_bytes)?, address: config.listen }))
+        if config.shards == 0 || config.shards > SHARDS_MAX {
+            return Err(NetError::Config(format!("{} shards are not between 1 and {SHARDS_MAX}", config.shards)));
+        }
+        let parse = |text: &String| text.parse::<SocketAddr>().map_err(|e| NetError::Config(format!("`{text}` is not IP:port: {e}")));
+        let listen = config.listen.as_ref().map(parse).transpose()?;
+        let fabric = Fabric::open(&config.provider, listen)?;
+        // libfabric's libraries are loaded now, and have taken what they take.
+        reset_signal_handlers();
+        let pool = BufPool::new(config.pool_bytes)?;
+        let shards = (0..config.shards).map(|_| CommandQueue::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let mut this = Self {
+            pool: pool.clone(),
+            address: None,
+            gates: Gates::default(),
+            shards: shards.into(),
+            threads: Mutex::default(),
+            spread: RandomState::new(),
+            next_call: AtomicU64::new(1),
+        };
+        let inbound = Arc::default();
+        let instance = rand::random();
+        for index in 0..config.shards {
+            let parts = ShardParts {
+                fabric: fabric.clone(),
+                pool: pool.clone(),
+                listen: listen.filter(|_| index == 0),
+                identity: config.identity,
+                instance,
+                service: config.service.clone(),
+                timing: config.timing,
+                shards: this.shards.clone(),
+                index,
+                inbound: Arc::clone(&inbound),
+            };
+            // On an error `this` is dropped, which stops the shards that run already.
+            if let Some(address) = this.start_shard(parts, config.runtime.clone())? {
+                this.address = Some(address.to_string());
+            }
+        }
+        Ok(Arc::new(this))
+    }
+
+    fn start_shard(&self, parts: ShardParts, runtime: tokio::runtime::Handle) -> Result<Option<SocketAddr>, NetError> {
+        let (ready, started) = mpsc::sync_channel(1);
+        let queue = parts.shards[parts.index].clone();
+        let name = format!("net-shard-{}", parts.index);
+        let run = move || {
+            let _runtime = runtime.enter();
+            // However the thread ends, nobody waits for it for ever.
+            let _closed = CloseOnDrop(queue);
+            match Shard::open(parts).and_then(|shard| Ok((shard.address()?, shard))) {
+                Ok((address, shard)) => {
+                    if ready.send(Ok(address)).is_ok() {
+                        shard.run();
+                    }
+                }
+                Err(error) => {
+                    // Whoever started us hears it, or is gone.
+                    let _ = ready.send(Err(error));
+                }
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name(name).spawn(run).map_err(|e| NetError::Fabric { call: "spawn", reason: e.to_string() })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        started.recv().map_err(|_| NetError::Closed)?
     }
 
     /// Where it listens, with the port that was picked.
@@ -111,7 +208,43 @@ impl Endpoint {
     }
 
     /// Ends all links and stops the threads; every call fails from now on.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        for shard in self.shards.iter() {
+            shard.close();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = std::thread::current().id();
+        for thread in threads {
+            // The last owner may be a task's result that the shard itself drops; it cannot wait for itself.
+            if thread.thread().id() != own && thread.join().is_err() {
+                tracing::error!(component = "net.fabric", "a shard's thread panicked");
+            }
+        }
+    }
+
+    fn shard_of(&self, peer: &Peer) -> &Arc<CommandQueue> {
+        let count = self.shards.len();
+        &self.shards[if count == 1 { 0 } else { (self.spread.hash_one(&peer.address) % count as u64) as usize }]
+    }
+
+    fn check(&self, request: &Request) -> Result<(), NetError> {
+        check_head(&request.head)?;
+        let Some(lend) = &request.lend else { return Ok(()) };
+        if !lend.buf().is_of(&self.pool) {
+            return Err(NetError::NotLent("a buffer of another pool"));
+        }
+        if lend.buf().len() > BUF_BYTES_MAX {
+            return Err(NetError::TooLarge { what: "lent memory", bytes: lend.buf().len(), max: BUF_BYTES_MAX });
+        }
+        Ok(())
+    }
+}
+
+fn check_head(head: &Bytes) -> Result<(), NetError> {
+    if head.len() > MESSAGE_HEAD_BYTES_MAX {
+        return Err(NetError::TooLarge { what: "a head", bytes: head.len(), max: MESSAGE_HEAD_BYTES_MAX });
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -120,13 +253,66 @@ impl Transport for Endpoint {
         &self.pool
     }
 
-    async fn call(&self, _peer: &Peer, _request: Request, _deadline: Instant) -> Result<Reply, NetError> {
-        Err(NetError::Closed)
+    async fn call(&self, peer: &Peer, request: Request, deadline: Instant) -> Result<Reply, NetError> {
+        self.check(&request)?;
+        let Request { operation, head, lend } = request;
+        let late = || NetError::TimedOut { peer: peer.address.clone(), operation };
+        let gate = self.gates.of(&peer.address)?;
+        let permit = tokio::time::timeout_at(deadline, gate.call(head.len())).await.map_err(|_| late())??;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (done, result) = oneshot::channel();
+        let shard = self.shard_of(peer);
+        let command = CallCommand { call, peer: peer.clone(), operation, head, lend, deadline_ms, permit, done };
+        if !shard.push(Command::Call(command)) {
+            return Err(NetError::Closed);
+        }
+        // From here on whoever stops waiting says so, because lent memory must come back.
+        let mut guard = CancelOnDrop { shard, call, armed: true };
+        let result = tokio::time::timeout_at(deadline, result).await.map_err(|_| late())?;
+        guard.armed = false;
+        result.unwrap_or(Err(NetError::Closed))
     }
 
-    fn post(&self, _peer: &Peer, _operation: Operation, _head: Bytes) -> Result<(), NetError> {
-        Err(NetError::Closed)
+    fn post(&self, peer: &Peer, operation: Operation, head: Bytes) -> Result<(), NetError> {
+        check_head(&head)?;
+        let permit = self.gates.of(&peer.address)?.try_post(head.len())?;
+        let command = PostCommand { peer: peer.clone(), operation, head, permit };
+        if self.shard_of(peer).push(Command::Post(command)) { Ok(()) } else { Err(NetError::Closed) }
     }
 
-    fn disconnect(&self, _peer: &Peer) {}
+    fn disconnect(&self, peer: &Peer) {
+        self.shard_of(peer).push(Command::Disconnect(peer.address.clone()));
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Tells the shard that a caller does not wait any more.
+struct CancelOnDrop<'a> {
+    shard: &'a CommandQueue,
+    call: u64,
+    armed: bool,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.shard.push(Command::Cancel(self.call));
+        }
+    }
+}
+
+/// Closes a shard's queue when its thread ends, in whatever way.
+struct CloseOnDrop(Arc<CommandQueue>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }

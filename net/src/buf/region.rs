@@ -9,7 +9,7 @@ use super::frames::Run;
 use crate::NetError;
 
 /// One mapping, page aligned.
-pub(super) struct Region {
+pub(crate) struct Region {
     base: NonNull<u8>,
     length: usize,
 }
@@ -20,7 +20,7 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    pub(super) fn reserve(length: usize) -> Result<Self, NetError> {
+    pub(crate) fn reserve(length: usize) -> Result<Self, NetError> {
         // SAFETY: a new anonymous private mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe {
             mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)
@@ -30,17 +30,17 @@ impl Region {
         Ok(Self { base, length })
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
     #[cfg(feature = "libfabric")]
-    pub(super) fn base(&self) -> *mut u8 {
+    pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
     /// The address of `length` bytes at `offset`.
-    pub(super) fn at(&self, offset: usize, length: usize) -> *mut u8 {
+    pub(crate) fn at(&self, offset: usize, length: usize) -> *mut u8 {
         assert!(offset + length <= self.length, "a run lies within its region");
         // SAFETY: the offset is within the mapping, as just checked.
         unsafe { self.base.as_ptr().add(offset) }
