@@ -1,1 +1,105 @@
-//! client
+//! Objects and indices for applications: `Client` and its verbs, over the fabric to the storage processes and over gRPC to HA.
+//!
+//! A client places, encodes and checks everything itself: no process stands between it and the devices. Whatever meets a dying node is
+//! tried again, under the same transaction id, until its deadline; every wait has one. What comes out of a read is verified here. Memory
+//! is bounded, whatever the size of an object and however many are under way.
+
+mod catalogue;
+mod control;
+mod error;
+mod index;
+mod inner;
+mod kv;
+mod map;
+mod name;
+mod object;
+mod place;
+mod retry;
+#[cfg(test)]
+mod sample;
+mod session;
+mod suspects;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::Transport;
+use tokio::time::Instant;
+use types::Epoch;
+use types::map::ClusterMap;
+
+pub use control::{Control, ControlError};
+pub use error::Error;
+pub use index::{Entry, ScanPage, ScanRequest};
+pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PutOptions, Range};
+pub use types::map::CatalogueKind;
+pub use types::ops::Condition;
+
+use inner::Inner;
+use map::MapCache;
+use retry::Attempts;
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a transaction, a read, or a stripe of an object is tried before it is an error.
+    pub timeout: Duration,
+    /// Object data in memory, of all PUTs and GETs together.
+    pub memory_bytes: usize,
+}
+
+/// Object data in memory by default.
+pub const MEMORY_BYTES: usize = 96 * 1024 * 1024;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES }
+    }
+}
+
+/// A client of one cluster. Cheap to clone: the clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+impl Client {
+    /// A client over these ways to HA and to the storage processes.
+    pub async fn with(control: Arc<dyn Control>, transport: Arc<dyn Transport>, options: Options) -> Result<Self, Error> {
+        let mut attempts = Attempts::new("fetch the cluster map", options.timeout);
+        let map = loop {
+            match tokio::time::timeout_at(attempts.deadline(), MapCache::fetch(control.clone())).await {
+                Ok(Ok(map)) => break map,
+                Ok(Err(error)) => attempts.failed(error),
+                Err(_) => return Err(attempts.unavailable()),
+            }
+            attempts.pause().await?;
+        };
+        Ok(Self { inner: Arc::new(Inner::new(control, transport, map, options)) })
+    }
+
+    /// The cluster map, at most `age` old.
+    pub async fn map(&self, age: Duration) -> Result<Arc<ClusterMap>, Error> {
+        let mut attempts = Attempts::new("fetch the cluster map", self.inner.options.timeout);
+        let now = Instant::now();
+        let since = now.checked_sub(age).unwrap_or(now);
+        loop {
+            match tokio::time::timeout_at(attempts.deadline(), self.inner.map.refresh(Epoch(0), since)).await {
+                Ok(Ok(map)) => return Ok(map),
+                Ok(Err(error)) => attempts.failed(error),
+                Err(_) => return Err(attempts.unavailable()),
+            }
+            attempts.pause().await?;
+        }
+    }
+
+    /// The transport, for benches.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.inner.transport
+    }
+
+    /// Ends the writer's session, so that HA need not wait for its lease. Nothing may be under way.
+    pub async fn close(&self) {
+        self.inner.sessions.close().await;
+    }
+}

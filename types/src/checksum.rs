@@ -19,6 +19,33 @@ pub fn crc32c_of(runs: &[&[u8]]) -> u32 {
     digest.finalize() as u32
 }
 
+/// A CRC32C that is made run by run.
+#[derive(Clone, Debug)]
+pub struct Digest(crc_fast::Digest);
+
+impl Digest {
+    /// That of nothing yet.
+    pub fn new() -> Self {
+        Self(crc_fast::Digest::new(ALGORITHM))
+    }
+
+    /// Goes on with these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The CRC32C of all runs so far.
+    pub fn finish(&self) -> u32 {
+        self.0.finalize() as u32
+    }
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The checksum of chunk `chunk` (a run of at most [`CHUNK_BYTES`]) of unit `unit` of `fid`.
 pub fn chunk_checksum(fid: Fid, unit: u32, chunk: u32, bytes: &[u8]) -> u32 {
     debug_assert!(bytes.len() <= CHUNK_BYTES);

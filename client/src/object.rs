@@ -1,0 +1,70 @@
+//! Objects: what is known of one, and the verbs on them, a file each.
+
+mod delete;
+mod fetch;
+mod get;
+mod list;
+mod part;
+mod put;
+mod record;
+mod source;
+mod stat;
+mod stripe;
+
+pub use get::{ObjectReader, Range};
+pub use list::{ListPage, ListRequest};
+pub use put::PutOptions;
+
+use types::object::{Content, ObjectRecord, Part};
+use types::{PoolId, Version};
+
+/// What is known of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Bytes in it.
+    pub size: u64,
+    /// CRC32C of all its bytes.
+    pub checksum: u32,
+    /// The version of its record: a new one with each PUT.
+    pub version: Version,
+    /// Wall clock of its writer, in milliseconds since 1970.
+    pub modified_ms: u64,
+    /// Where its bytes lie; empty where they lie in the record itself.
+    pub parts: Vec<Part>,
+    /// The user's own words about it.
+    pub user_metadata: Vec<(String, String)>,
+}
+
+impl ObjectInfo {
+    fn new(name: &[u8], version: Version, record: ObjectRecord) -> (Self, Content) {
+        let parts = match &record.content {
+            Content::Inline(_) => Vec::new(),
+            Content::Parts(parts) => parts.clone(),
+        };
+        let info = Self {
+            name: name.to_vec(),
+            size: record.size,
+            checksum: record.checksum,
+            version,
+            modified_ms: record.modified_ms,
+            parts,
+            user_metadata: record.user_metadata,
+        };
+        (info, record.content)
+    }
+
+    /// The pools that hold its bytes, without repetition.
+    pub fn pools(&self) -> Vec<PoolId> {
+        let mut pools: Vec<PoolId> = self.parts.iter().map(|part| part.fid.group.pool).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        pools
+    }
+}
+
+/// A name as a human reads it.
+pub(crate) fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).escape_debug().to_string()
+}

@@ -1,0 +1,330 @@
+//! Writes an object: streamed, in bounded memory, visible all at once.
+//!
+//! Up to 64 KiB the bytes go into the record itself: one transaction. Above, stripes are sent several deep, each with all its units in
+//! parallel. Where a stripe fails or is late, the part ends before it and a new part, with a new fid in the next pool of the policy, takes
+//! what was not durable. The commit names all parts and takes their pending rows away in the same transaction. Nothing is visible before
+//! it. After a clean failure the writer abandons its fids; where the outcome is not known it deletes nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use types::limits::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, PARTS_IN_RECORD_MAX};
+use types::object::{Content, ObjectRecord};
+use types::ops::{Condition, Op};
+use types::record::Outcome;
+use types::{Fid, PoolId};
+
+use super::ObjectInfo;
+use super::part::{Announced, OpenPart};
+use super::record::Target;
+use super::source::Source;
+use super::stripe::{StripeFailure, write_stripe};
+use crate::inner::Inner;
+use crate::{Client, Error};
+
+/// Most bytes of one object that are under way at once.
+const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Failures in a row, without a stripe made durable in between, after which a PUT gives up.
+const FAILURES_MAX: u32 = 8;
+/// What a writer spends on abandoning its fids; the end of its session does the rest.
+const ABANDON: Duration = Duration::from_secs(2);
+/// Largest user metadata of an object, in bytes.
+const USER_METADATA_BYTES_MAX: usize = 8 * 1024;
+
+/// How an object is to be written.
+#[derive(Clone, Debug, Default)]
+pub struct PutOptions {
+    /// What has to be true of the object that is replaced.
+    pub condition: Condition,
+    /// The pool; the policy's order of pools where `None`.
+    pub pool: Option<String>,
+    /// The user's own words about the object.
+    pub user_metadata: Vec<(String, String)>,
+}
+
+impl Client {
+    /// Writes an object from `source`: exactly `length` bytes of it, or all it gives where `None`. Gives what was written.
+    ///
+    /// Dropping the future leaves the old object, if any, as it was; the space of what was sent comes back when the session ends.
+    pub async fn put<R: AsyncRead + Unpin + Send>(
+        &self,
+        bucket: &str,
+        name: &[u8],
+        source: R,
+        length: Option<u64>,
+        options: &PutOptions,
+    ) -> Result<ObjectInfo, Error> {
+        check_metadata(&options.user_metadata)?;
+        if length.is_some_and(|length| length > OBJECT_BYTES_MAX) {
+            return Err(Error::Invalid(format!("an object has at most {OBJECT_BYTES_MAX} bytes: store it as several")));
+        }
+        let target = Target::find(&self.inner, bucket, name).await?;
+        let mut source = Source::new(target.shown(), source, length);
+        let head = source.take(INLINE_BYTES_MAX + 1).await?;
+        let mut put = Put::new(self.inner.clone(), target, options.clone(), layout::stripe::unit_bytes_for(length));
+        if head.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES_MAX {
+            let bytes = head.concat();
+            put.checksum.update(&bytes);
+            return put.commit(bytes.len() as u64, Content::Inline(bytes)).await;
+        }
+        source.put_back(head);
+        let written = put.run(&mut source).await;
+        put.flights.clear();
+        let result = match written {
+            Ok(()) => {
+                let parts = put.parts.iter().map(OpenPart::to_part).collect();
+                put.commit(put.durable(), Content::Parts(parts)).await
+            }
+            Err(error) => Err(error),
+        };
+        put.abandon(&result).await;
+        result
+    }
+}
+
+fn check_metadata(words: &[(String, String)]) -> Result<(), Error> {
+    let bytes: usize = words.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > USER_METADATA_BYTES_MAX {
+        return Err(Error::Invalid(format!("user metadata has {bytes} bytes: at most {USER_METADATA_BYTES_MAX}")));
+    }
+    Ok(())
+}
+
+/// A stripe under way.
+struct Flight {
+    /// Which of the parts.
+    part: usize,
+    /// Its bytes, until it is durable.
+    data: Vec<Bytes>,
+    task: Task,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A task that ends with its owner.
+struct Task(JoinHandle<Result<(), StripeFailure>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One PUT.
+struct Put {
+    inner: Arc<Inner>,
+    target: Target,
+    options: PutOptions,
+    unit_bytes: u32,
+    parts: Vec<OpenPart>,
+    /// In the order of the object's bytes.
+    flights: VecDeque<Flight>,
+    /// Fids that the object will not refer to.
+    unused: Vec<(Fid, Announced)>,
+    /// Of what is durable.
+    checksum: types::checksum::Digest,
+    failures: u32,
+    failed_pool: Option<PoolId>,
+}
+
+impl Put {
+    fn new(inner: Arc<Inner>, target: Target, options: PutOptions, unit_bytes: u32) -> Self {
+        Self {
+            inner,
+            target,
+            options,
+            unit_bytes,
+            parts: Vec::new(),
+            flights: VecDeque::new(),
+            unused: Vec::new(),
+            checksum: types::checksum::Digest::new(),
+            failures: 0,
+            failed_pool: None,
+        }
+    }
+
+    /// Sends everything; returns when all of it is durable.
+    async fn run<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>) -> Result<(), Error> {
+        let mut ended = false;
+        loop {
+            let room = if ended { None } else { self.room().await };
+            if let Some(room) = room {
+                ended = !self.send_one(source, room).await?;
+            } else if let Some(flight) = self.flights.pop_front() {
+                self.land(flight, source, &mut ended).await?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Room for one more stripe: at once, or after waiting where nothing is under way that would make room.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        // The stripe's bytes and the units that are made from them. The first part's shape is not known yet: the usual one will do.
+        let shape = self.parts.last().map(|part| part.lane.shape);
+        let (stripe, width) = shape.map_or((4 * u64::from(self.unit_bytes), 6), |s| (s.stripe_bytes(), s.width()));
+        let bytes = stripe as usize + usize::from(width) * self.unit_bytes as usize;
+        if self.flights.is_empty() {
+            return Some(self.inner.room(bytes).await);
+        }
+        let depth = (IN_FLIGHT_BYTES_MAX / stripe).max(2) as usize;
+        if self.flights.len() >= depth { None } else { self.inner.room_now(bytes) }
+    }
+
+    /// Takes the next stripe from the source and sends it; false at the end of the source.
+    async fn send_one<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>, room: OwnedSemaphorePermit) -> Result<bool, Error> {
+        if self.parts.last().is_none_or(OpenPart::is_full) {
+            // At the very end of a full part there may be nothing left to open another one for.
+            let probe = source.take(1).await?;
+            if probe.is_empty() {
+                return Ok(false);
+            }
+            source.put_back(probe);
+            self.open_part().await?;
+        }
+        let part_number = self.parts.len() - 1;
+        let part = self.parts.last_mut().expect("a part was just opened");
+        let shape = part.lane.shape;
+        let data = source.take(shape.stripe_bytes() as usize).await?;
+        let length: u64 = data.iter().map(|run| run.len() as u64).sum();
+        if length == 0 {
+            return Ok(false);
+        }
+        let stripe = (part.sent / shape.stripe_bytes()) as u32;
+        part.sent += length;
+        let (inner, lane, pending, sent) = (self.inner.clone(), part.lane.clone(), part.pending.clone(), data.clone());
+        let task = Task(tokio::spawn(async move {
+            pending.await.map_err(|e| StripeFailure::new(e.to_string()))?;
+            write_stripe(&inner, &lane, stripe, &sent).await
+        }));
+        self.flights.push_back(Flight { part: part_number, data, task, _room: room });
+        Ok(true)
+    }
+
+    async fn open_part(&mut self) -> Result<(), Error> {
+        if self.parts.len() >= PARTS_IN_RECORD_MAX {
+            return Err(Error::Invalid(format!(
+                "{} needs more than {PARTS_IN_RECORD_MAX} parts: store it as several",
+                self.target.shown()
+            )));
+        }
+        let offset = self.parts.last().map_or(0, |part| part.offset + part.sent);
+        let pool = self.options.pool.as_deref();
+        let part = OpenPart::open(&self.inner, &self.target, pool, self.unit_bytes, offset, self.failed_pool.take()).await?;
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// Waits for the first stripe under way, and goes on elsewhere if it failed.
+    async fn land<R: AsyncRead + Unpin>(&mut self, mut flight: Flight, source: &mut Source<R>, ended: &mut bool) -> Result<(), Error> {
+        let began = Instant::now();
+        let outcome = (&mut flight.task.0).await.unwrap_or_else(|e| Err(StripeFailure::new(format!("its task ended: {e}"))));
+        let Err(failure) = outcome else {
+            for run in &flight.data {
+                self.checksum.update(run);
+                self.parts[flight.part].durable += run.len() as u64;
+            }
+            self.failures = 0;
+            source.recycle(std::mem::take(&mut flight.data));
+            return Ok(());
+        };
+        // An error of the announcement is the caller's to know; so is what does not get better by going on.
+        if let Some(Err(error)) = self.parts[flight.part].pending.peek() {
+            return Err(error.clone());
+        }
+        self.failures += 1;
+        tracing::debug!(object = %self.target.shown(), reason = %failure.reason, "a stripe failed; going on with a new fid");
+        if self.failures >= FAILURES_MAX {
+            return Err(self.gave_up(&failure));
+        }
+        *ended = false;
+        self.failed_pool = Some(self.parts[flight.part].lane.fid.group.pool);
+        self.give_up_from(flight, source);
+        if failure.fenced {
+            self.inner.forget_session().await;
+        }
+        let deadline = Instant::now() + self.inner.options.timeout;
+        self.inner.learn(failure.epoch, began, deadline).await;
+        Ok(())
+    }
+
+    fn gave_up(&self, failure: &StripeFailure) -> Error {
+        let what = format!("write object {}", self.target.shown());
+        if failure.full {
+            return Error::Full(format!("{what}: {}", failure.reason));
+        }
+        Error::Unavailable { what, reason: failure.reason.clone(), waited: self.inner.options.timeout }
+    }
+
+    /// Ends the part of that flight before it, drops all later parts, and gives what was under way back to the source.
+    fn give_up_from<R: AsyncRead + Unpin>(&mut self, flight: Flight, source: &mut Source<R>) {
+        let first = flight.part;
+        let mut runs = flight.data.clone();
+        drop(flight);
+        for mut later in self.flights.drain(..) {
+            runs.append(&mut later.data);
+        }
+        source.put_back(runs);
+        let keep = if self.parts[first].durable > 0 { first + 1 } else { first };
+        self.unused.extend(self.parts.drain(keep..).map(|part| (part.lane.fid, part.pending)));
+        if let Some(part) = self.parts.last_mut() {
+            part.sent = part.durable;
+        }
+    }
+
+    fn durable(&self) -> u64 {
+        self.parts.iter().map(|part| part.durable).sum()
+    }
+
+    /// Makes the object visible.
+    async fn commit(&self, size: u64, content: Content) -> Result<ObjectInfo, Error> {
+        let what = format!("write object {}", self.target.shown());
+        let modified_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let checksum = self.checksum.finish();
+        let record = ObjectRecord { size, checksum, modified_ms, content, user_metadata: self.options.user_metadata.clone() };
+        let op = Op::PutObject {
+            catalogue: self.target.bucket.0.id,
+            name: self.target.name.clone(),
+            record: record.to_value(),
+            pending: record.fids().collect(),
+            condition: self.options.condition,
+        };
+        let group = Inner::group_of(&self.target.bucket, &self.target.name);
+        match self.inner.execute(&what, group, vec![op]).await? {
+            Outcome::Done { version, .. } => Ok(ObjectInfo::new(&self.target.name, version, record).0),
+            Outcome::Refused { .. } if self.options.condition == Condition::Always => {
+                let reason = "its fids were swept meanwhile: the session was closed".to_string();
+                Err(Error::Unavailable { what, reason, waited: self.inner.options.timeout })
+            }
+            Outcome::Refused { current, .. } => Err(Error::Condition { what, current }),
+        }
+    }
+
+    /// Makes the fids dead that nothing refers to: those left behind, and all of them after a clean failure.
+    async fn abandon(&mut self, result: &Result<ObjectInfo, Error>) {
+        let mut fids = std::mem::take(&mut self.unused);
+        match result {
+            Ok(_) => {}
+            Err(Error::OutcomeUnknown { .. }) => return,
+            Err(_) => fids.extend(self.parts.iter().map(|part| (part.lane.fid, part.pending.clone()))),
+        }
+        let (catalogue, group) = (self.target.bucket.0.id, Inner::group_of(&self.target.bucket, &self.target.name));
+        let inner = &self.inner;
+        let abandons = fids.into_iter().map(|(fid, announced)| {
+            let op = Op::Abandon { catalogue, name: self.target.name.clone(), fid };
+            async move {
+                // Not before the announcement is through, or it would come after.
+                let _ = announced.await;
+                inner.execute("abandon a fid", group, vec![op]).await
+            }
+        });
+        if tokio::time::timeout(ABANDON, futures::future::join_all(abandons)).await.is_err() {
+            tracing::debug!(object = %self.target.shown(), "fids were not abandoned in time; the end of the session does it");
+        }
+    }
+}
