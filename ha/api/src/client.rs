@@ -1,0 +1,391 @@
+//! The client that everybody speaks to HA with: any daemon will do, and it asks the next one where one does not answer.
+//!
+//! Every call ends by itself: one attempt at one daemon is bounded, and so is the whole. Every change may be sent twice, so an attempt
+//! without an answer is simply made again elsewhere. Reads made after a change through one client see that change.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+use types::codec::{decode, encode};
+use types::map::{CatalogueKind, ClusterMap};
+use types::wire::request::Ticket;
+use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId, ViewNumber};
+
+use crate::config::check_address;
+use crate::pb::ha_client::HaClient as Stub;
+use crate::report::{DeviceReport, EventLine, Found, Grant, RaftStatus, Registered, Verdict};
+use crate::{CLUSTER_KEY, HaError, LEADER_KEY, MESSAGE_BYTES_MAX, pb};
+
+pub mod follow;
+
+use follow::Follower;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long one attempt at one daemon may take.
+const ATTEMPT: Duration = Duration::from_millis(2000);
+/// How long one attempt at renewing a lease may take: another daemon must have its turn within the lease.
+const RENEW_ATTEMPT: Duration = Duration::from_millis(300);
+/// How long a renewal may take in all: a later answer is worth nothing.
+const RENEW_DEADLINE: Duration = Duration::from_millis(900);
+/// How long a daemon that did not answer comes last.
+const SUSPECT: Duration = Duration::from_millis(1000);
+/// How long to wait when no daemon could.
+const ROUND_PAUSE: Duration = Duration::from_millis(50);
+/// Keep-alive of connections: a daemon that hangs is noticed though nothing is asked of it.
+const KEEP_ALIVE: Duration = Duration::from_millis(1000);
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Who, for display.
+    pub name: String,
+    /// The cluster that the daemons must be of, where it is known.
+    pub cluster: Option<ClusterId>,
+    /// By what all times are scaled.
+    pub factor: f64,
+    /// How long a call may take in all.
+    pub deadline: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { name: "client".into(), cluster: None, factor: 1.0, deadline: Duration::from_secs(5) }
+    }
+}
+
+/// Puts the cluster's name into every request.
+#[derive(Clone, Debug)]
+pub(crate) struct NameCluster(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for NameCluster {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(cluster) = &self.0 {
+            request.metadata_mut().insert(CLUSTER_KEY, cluster.clone());
+        }
+        Ok(request)
+    }
+}
+
+pub(crate) type Service = Stub<InterceptedService<Channel, NameCluster>>;
+
+/// HA, as a process, a client or an operator speaks to it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HaClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    daemons: Vec<Daemon>,
+    options: ClientOptions,
+    /// The greatest log index in any answer: what is read later is at least of it.
+    seen: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    address: String,
+    service: Service,
+    /// Until when it comes last.
+    suspect: Mutex<Option<Instant>>,
+}
+
+/// What one attempt came to.
+struct Failure {
+    error: HaError,
+    leader: Option<String>,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let leader = status.metadata().get(LEADER_KEY).and_then(|v| v.to_str().ok()).map(str::to_string);
+        Self { error: status.into(), leader }
+    }
+}
+
+/// What a change of a catalogue came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CatalogueMade {
+    /// Its id.
+    pub id: CatalogueId,
+    /// Whether this call made it. Where an attempt had no answer and the next one found it, it is taken to have been this call.
+    pub created: bool,
+}
+
+impl HaClient {
+    /// A client of the daemons at `addresses` (`host:port`, preferred first). Connects when it is used; to be called within a runtime.
+    pub fn connect<A: AsRef<str>>(addresses: &[A]) -> Result<Self, HaError> {
+        Self::with_options(addresses, ClientOptions::default())
+    }
+
+    /// The same, with options.
+    pub fn with_options<A: AsRef<str>>(addresses: &[A], options: ClientOptions) -> Result<Self, HaError> {
+        if addresses.is_empty() {
+            return Err(HaError::Refused("no address of an HA daemon is given".into()));
+        }
+        let daemons = addresses.iter().map(|a| Daemon::new(a.as_ref(), &options)).collect::<Result<_, _>>()?;
+        Ok(Self { inner: Arc::new(Inner { daemons, options, seen: AtomicU64::new(0) }) })
+    }
+
+    /// The addresses it was given.
+    pub fn addresses(&self) -> Vec<String> {
+        self.inner.daemons.iter().map(|d| d.address.clone()).collect()
+    }
+
+    /// The cluster's map, of that epoch at least and never older than what this client has seen or changed.
+    pub async fn map(&self, min_epoch: Epoch) -> Result<ClusterMap, HaError> {
+        let request = pb::MapRequest { min_epoch: min_epoch.0, min_index: self.seen() };
+        let reply = self.call(|mut s| async move { s.get_map(request).await }).await?;
+        let map: ClusterMap = read(&reply.map)?;
+        self.saw(map.index);
+        Ok(map)
+    }
+
+    /// A new session of a native client, with HA time.
+    pub async fn open_session(&self) -> Result<Ticket, HaError> {
+        let request = pb::OpenSessionRequest { nonce: rand::random(), name: self.inner.options.name.clone() };
+        let reply = self.call(|mut s| send(request.clone(), async move |r| s.open_session(r).await)).await?;
+        self.saw(reply.session);
+        Ok(ticket(&reply))
+    }
+
+    /// Keeps a session for another lease, and gives HA time; [`HaError::NotFound`] where it is closed.
+    pub async fn renew_session(&self, session: SessionId) -> Result<Ticket, HaError> {
+        let request = pb::SessionRequest { session: session.0 };
+        Ok(ticket(&self.call(|mut s| async move { s.renew_session(request).await }).await?))
+    }
+
+    /// Ends a session; one that is closed already is no error.
+    pub async fn close_session(&self, session: SessionId) -> Result<(), HaError> {
+        let request = pb::SessionRequest { session: session.0 };
+        self.done(self.call(|mut s| async move { s.close_session(request).await }).await?)
+    }
+
+    /// Makes a bucket or an index over `width` groups (0: HA's default) of a replicated pool (`None`: the first).
+    pub async fn create_catalogue(
+        &self,
+        kind: CatalogueKind,
+        name: &str,
+        width: u32,
+        pool: Option<PoolId>,
+    ) -> Result<CatalogueMade, HaError> {
+        let kind = match kind {
+            CatalogueKind::Bucket => pb::CatalogueKind::Bucket,
+            CatalogueKind::Index => pb::CatalogueKind::Index,
+        };
+        let pool = pool.map_or(0, |p| u32::from(p.0));
+        let request = pb::CreateCatalogueRequest { kind: kind.into(), name: name.into(), width, pool };
+        let unanswered = AtomicU64::new(0);
+        let reply = self
+            .call(|mut s| {
+                let (request, unanswered) = (request.clone(), &unanswered);
+                async move {
+                    unanswered.fetch_add(1, Ordering::Relaxed);
+                    s.create_catalogue(request).await
+                }
+            })
+            .await?;
+        self.saw(reply.index);
+        Ok(CatalogueMade { id: CatalogueId(reply.id), created: reply.created || unanswered.into_inner() > 1 })
+    }
+
+    /// Removes a bucket or an index; one that is gone already is no error.
+    pub async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), HaError> {
+        let request = pb::DropCatalogueRequest { id: id.0 };
+        self.done(self.call(|mut s| async move { s.drop_catalogue(request).await }).await?)
+    }
+
+    /// A process has started, or has learnt that it was declared lost: it gets a boot, and is told what to do with its devices.
+    ///
+    /// It has the locks on its devices, so that no other process of this node can be alive.
+    pub async fn register(&self, node: NodeId, pid: u32, devices: &[(DeviceId, Found)]) -> Result<Registered, HaError> {
+        let request = pb::RegisterRequest { node: node.0.into(), pid, nonce: rand::random(), devices: encode(&devices.to_vec()) };
+        let reply = self.call(|mut s| send(request.clone(), async move |r| s.register(r).await)).await?;
+        self.saw(reply.index);
+        let devices: BTreeMap<DeviceId, Verdict> = read(&reply.devices)?;
+        Ok(Registered { boot: Boot(reply.boot), epoch: Epoch(reply.epoch), ha_time: HaTime(reply.ha_time), devices })
+    }
+
+    /// Renews the lease of a process, every 200 ms; the caller notes when it called, for that is when the lease begins.
+    ///
+    /// `confirmed` is the log index that the process has taken in. [`HaError::OldBoot`]: the process was declared lost and has to register.
+    pub async fn renew(&self, node: NodeId, boot: Boot, pid: u32, confirmed: u64) -> Result<Grant, HaError> {
+        let request = pb::RenewRequest { node: node.0.into(), boot: boot.0, pid, confirmed };
+        let reply = self.within(RENEW_ATTEMPT, RENEW_DEADLINE, |mut s| async move { s.renew(request).await }).await?;
+        Ok(Grant { epoch: Epoch(reply.epoch), ha_time: HaTime(reply.ha_time) })
+    }
+
+    /// Groups whose primary, in this process, is active in that view.
+    pub async fn report_active(&self, boot: Boot, groups: &[(GroupId, ViewNumber)]) -> Result<(), HaError> {
+        let request = pb::ActiveReport { boot: boot.0, groups: encode(&groups.to_vec()) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_active(r).await)).await?)
+    }
+
+    /// The process has everything that it missed; `epoch` is that of its registration.
+    pub async fn report_recovered(&self, boot: Boot, epoch: Epoch) -> Result<(), HaError> {
+        let request = pb::RecoveredReport { boot: boot.0, epoch: epoch.0 };
+        self.done(self.call(|mut s| async move { s.report_recovered(request).await }).await?)
+    }
+
+    /// A device had errors, or has ended.
+    pub async fn report_device(&self, report: &DeviceReport) -> Result<(), HaError> {
+        let request = pb::DeviceReport { report: encode(report) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_device(r).await)).await?)
+    }
+
+    /// The state of HA after entry `from_index` (0: a snapshot first), then every entry in order, for ever: it goes on through restarts of
+    /// daemons and moves to another one where the first is gone.
+    pub fn follow(&self, from_index: u64) -> Follower {
+        Follower::start(self.clone(), from_index)
+    }
+
+    /// The subscriber has taken in the log up to `index`; `boot` where it is a process.
+    pub async fn confirm(&self, boot: Option<Boot>, index: u64) -> Result<(), HaError> {
+        let request = pb::ConfirmRequest { boot: boot.map_or(0, |b| b.0), index };
+        self.within(RENEW_ATTEMPT, RENEW_DEADLINE, |mut s| async move { s.confirm(request).await }).await.map(|_| ())
+    }
+
+    /// The cluster's state, with what the leader adds to it.
+    pub async fn status(&self) -> Result<crate::Status, HaError> {
+        read(&self.call(|mut s| async move { s.get_status(pb::StatusRequest {}).await }).await?.body)
+    }
+
+    /// The history after log entry `after_index`, oldest first, the newest `limit` lines of it.
+    pub async fn events(&self, after_index: u64, limit: u32) -> Result<Vec<EventLine>, HaError> {
+        let request = pb::EventsRequest { after_index, limit };
+        read(&self.call(|mut s| async move { s.get_events(request).await }).await?.body)
+    }
+
+    /// The Raft group, as the first daemon that answers sees it.
+    pub async fn raft_status(&self) -> Result<RaftStatus, HaError> {
+        read(&self.call(|mut s| async move { s.get_raft_status(pb::StatusRequest {}).await }).await?.body)
+    }
+
+    fn seen(&self) -> u64 {
+        self.inner.seen.load(Ordering::Relaxed)
+    }
+
+    fn saw(&self, index: u64) {
+        self.inner.seen.fetch_max(index, Ordering::Relaxed);
+    }
+
+    fn done(&self, reply: pb::DoneReply) -> Result<(), HaError> {
+        self.saw(reply.index);
+        Ok(())
+    }
+
+    async fn call<T, Fut>(&self, request: impl Fn(Service) -> Fut) -> Result<T, HaError>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.within(ATTEMPT, self.inner.options.deadline, request).await
+    }
+
+    /// Asks one daemon after the other until one answers or the time is over.
+    async fn within<T, Fut>(&self, attempt: Duration, deadline: Duration, request: impl Fn(Service) -> Fut) -> Result<T, HaError>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let factor = self.inner.options.factor;
+        let end = Instant::now() + deadline.mul_f64(factor);
+        let mut unknown = false;
+        loop {
+            let mut last = None;
+            let mut next = self.in_order();
+            while let Some(daemon) = next.pop() {
+                let left = end.saturating_duration_since(Instant::now()).min(attempt.mul_f64(factor));
+                if left.is_zero() {
+                    break;
+                }
+                let failure = match tokio::time::timeout(left, request(daemon.service.clone())).await {
+                    Ok(Ok(reply)) => {
+                        daemon.suspect(None);
+                        return Ok(reply.into_inner());
+                    }
+                    Ok(Err(status)) => Failure::from(status),
+                    Err(_) => Failure { error: HaError::Unknown(format!("{} within {left:?}", daemon.address)), leader: None },
+                };
+                if !failure.error.is_retryable() {
+                    return Err(failure.error);
+                }
+                unknown |= matches!(failure.error, HaError::Unknown(_));
+                daemon.suspect(Some(Instant::now() + SUSPECT.mul_f64(factor)));
+                if let Some(at) = failure.leader.and_then(|leader| next.iter().position(|d| d.address == leader)) {
+                    let leader = next.remove(at);
+                    next.push(leader);
+                }
+                last = Some(failure.error);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let text = match last {
+                    Some(HaError::Unavailable(text) | HaError::Unknown(text)) => text,
+                    _ => format!("no daemon of {} answers", self.addresses().join(", ")),
+                };
+                return Err(if unknown { HaError::Unknown(text) } else { HaError::Unavailable(text) });
+            }
+            tokio::time::sleep(ROUND_PAUSE.mul_f64(factor).min(left)).await;
+        }
+    }
+
+    /// The daemons, the one to ask first last: those under suspicion come after the others.
+    fn in_order(&self) -> Vec<&Daemon> {
+        let now = Instant::now();
+        let (suspects, mut good): (Vec<&Daemon>, Vec<&Daemon>) = self.inner.daemons.iter().rev().partition(|d| d.is_suspect(now));
+        let mut all = suspects;
+        all.append(&mut good);
+        all
+    }
+}
+
+impl Daemon {
+    fn new(address: &str, options: &ClientOptions) -> Result<Self, HaError> {
+        check_address("HA", address).map_err(HaError::Refused)?;
+        let keep_alive = KEEP_ALIVE.mul_f64(options.factor);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|e| HaError::Refused(format!("`{address}`: {e}")))?
+            .connect_timeout(CONNECT.mul_f64(options.factor))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(keep_alive)
+            .keep_alive_timeout(keep_alive)
+            .keep_alive_while_idle(true);
+        let cluster = options.cluster.map(|c| c.to_string().parse().expect("hexadecimal digits are ASCII"));
+        let service = Stub::with_interceptor(endpoint.connect_lazy(), NameCluster(cluster))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { address: address.into(), service, suspect: Mutex::new(None) })
+    }
+
+    fn suspect(&self, until: Option<Instant>) {
+        *self.suspect.lock().expect("nobody panics with the lock") = until;
+    }
+
+    fn is_suspect(&self, now: Instant) -> bool {
+        self.suspect.lock().expect("nobody panics with the lock").is_some_and(|until| now < until)
+    }
+}
+
+/// Moves a request that is not `Copy` into its call.
+async fn send<R, T, F>(request: R, call: F) -> Result<Response<T>, Status>
+where
+    F: AsyncFnOnce(R) -> Result<Response<T>, Status>,
+{
+    call(request).await
+}
+
+fn ticket(reply: &pb::SessionReply) -> Ticket {
+    Ticket { session: SessionId(reply.session), at: HaTime(reply.ha_time) }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, HaError> {
+    decode(bytes).map_err(|e| HaError::Garbled(e.to_string()))
+}

@@ -1,0 +1,263 @@
+//! The two configuration files of a node: `node.toml` (storage process) and `ha.toml` (HA daemon).
+//!
+//! They are checked whole when they are read: whatever is wrong is one error that names the file, the thing and the reason. Who writes
+//! them (`redoubt dev`, deployment) uses the same types, so that what is written is what is read.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use types::{ClusterId, DeviceId, NodeId};
+
+pub mod topology;
+
+pub use topology::{DeviceConfig, NodeEntry, PoolConfig, TopologyConfig};
+
+/// Most addresses of HA daemons in one file.
+pub const HA_ADDRESSES_MAX: usize = 64;
+/// Largest configuration file.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Why a configuration cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// It is not TOML of this form.
+    #[error("{}: {reason}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser says, with the line.
+        reason: String,
+    },
+    /// A value that cannot be.
+    #[error("{}: {problem}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, in words.
+        problem: String,
+    },
+}
+
+/// `node.toml`: a storage process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// 32 hexadecimal digits.
+    #[serde(with = "cluster_id")]
+    pub cluster: ClusterId,
+    /// The node's name, as in the topology.
+    pub node: String,
+    /// `host:port` of HA daemons, the local one first.
+    pub ha: Vec<String>,
+    /// `host:port` at which the process serves the fabric.
+    pub fabric: String,
+    /// libfabric's provider: `tcp` or `verbs`.
+    #[serde(default = "default_provider")]
+    pub provider: String,
+    /// By what all times are scaled; must be the same as that of the HA daemons.
+    #[serde(default = "default_factor", with = "factor")]
+    pub factor: Factor,
+    /// Its devices.
+    #[serde(default, rename = "device")]
+    pub devices: Vec<NodeDevice>,
+}
+
+/// A device in `node.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeDevice {
+    /// Its number in the cluster.
+    pub id: DeviceId,
+    /// The directory that it lives in.
+    pub path: PathBuf,
+    /// Size for objects, in bytes.
+    pub bytes: u64,
+}
+
+/// `ha.toml`: an HA daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HaConfig {
+    /// 32 hexadecimal digits.
+    #[serde(with = "cluster_id")]
+    pub cluster: ClusterId,
+    /// The node's name, as in the topology.
+    pub node: String,
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// Where the daemon keeps its log.
+    pub dir: PathBuf,
+    /// By what all times are scaled: 1, or 2 on a busy test machine.
+    #[serde(default = "default_factor", with = "factor")]
+    pub factor: Factor,
+    /// The cluster as declared; it counts when the cluster is created.
+    pub topology: TopologyConfig,
+}
+
+/// A scale of times in thousandths, from 0.1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor(u32);
+
+impl Factor {
+    /// As it is.
+    pub const ONE: Self = Self(1000);
+
+    /// `None` outside 0.1 to 100.
+    pub fn new(value: f64) -> Option<Self> {
+        // In range by the check, so the cast is exact enough.
+        (0.1..=100.0).contains(&value).then(|| Self((value * 1000.0).round() as u32))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+fn default_provider() -> String {
+    "tcp".into()
+}
+
+fn default_factor() -> Factor {
+    Factor::ONE
+}
+
+mod factor {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(factor: &super::Factor, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(factor.get())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<super::Factor, D::Error> {
+        let value = f64::deserialize(d)?;
+        super::Factor::new(value).ok_or_else(|| D::Error::custom(format!("factor is 0.1 to 100, not {value}")))
+    }
+}
+
+mod cluster_id {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use types::ClusterId;
+
+    pub(super) fn serialize<S: Serializer>(id: &ClusterId, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ClusterId, D::Error> {
+        let text = String::deserialize(d)?;
+        let good = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match text.parse() {
+            Ok(ClusterId(0)) => Err(D::Error::custom("the cluster id is not zero")),
+            Ok(id) if good => Ok(id),
+            _ => Err(D::Error::custom(format!("a cluster id is 32 hexadecimal digits, `{text}` is not"))),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let failed = |reason: String| ConfigError::Read { path: path.into(), reason };
+    let length = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(failed(format!("{length} bytes are too many for a configuration")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.into(), reason: e.to_string().trim_end().to_string() })
+}
+
+/// `host:port`, with a port that is not 0.
+pub(crate) fn check_address(what: &str, address: &str) -> Result<(), String> {
+    let problem = || format!("{what}: `{address}` is not an address: say host:port");
+    let (host, port) = address.rsplit_once(':').ok_or_else(problem)?;
+    let port: u16 = port.parse().map_err(|_| problem())?;
+    let host_is_good = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[]:".contains(&b));
+    if port == 0 || !host_is_good || address.len() > 255 { Err(problem()) } else { Ok(()) }
+}
+
+impl NodeConfig {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = read(path)?;
+        config.check().map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
+        Ok(config)
+    }
+
+    /// What is wrong with it, if so.
+    pub fn check(&self) -> Result<(), String> {
+        if self.node.is_empty() {
+            return Err("node: the name is empty".into());
+        }
+        if self.ha.is_empty() || self.ha.len() > HA_ADDRESSES_MAX {
+            return Err(format!("ha: give 1 to {HA_ADDRESSES_MAX} addresses of HA daemons, the local one first"));
+        }
+        for address in &self.ha {
+            check_address("ha", address)?;
+        }
+        check_address("fabric", &self.fabric)?;
+        if !["tcp", "verbs"].contains(&self.provider.as_str()) {
+            return Err(format!("provider: `{}` is not known: say tcp or verbs", self.provider));
+        }
+        let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        for device in &self.devices {
+            if device.id.0 == 0 || device.bytes == 0 {
+                return Err(format!("{}: devices are numbered from 1 and have a size", device.id));
+            }
+            if !ids.insert(device.id) {
+                return Err(format!("{} is given twice", device.id));
+            }
+            if !paths.insert(&device.path) {
+                return Err(format!("{}: the path {} is that of another device", device.id, device.path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration has a text form")
+    }
+}
+
+impl HaConfig {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = read(path)?;
+        config.check().map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
+        Ok(config)
+    }
+
+    /// What is wrong with it, if so.
+    pub fn check(&self) -> Result<(), String> {
+        check_address("listen", &self.listen)?;
+        if self.dir.as_os_str().is_empty() {
+            return Err("dir: say where the daemon keeps its log".into());
+        }
+        self.topology.check()?;
+        if self.topology.node_named(&self.node).is_none() {
+            return Err(format!("node: `{}` is not in the topology", self.node));
+        }
+        Ok(())
+    }
+
+    /// The number of this daemon's node.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.topology.node_named(&self.node).map(|n| n.id)
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration has a text form")
+    }
+}
+
+#[cfg(test)]
+mod tests;

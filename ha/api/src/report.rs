@@ -1,0 +1,173 @@
+//! What processes report to HA, what HA tells them, and what operators are shown: plain types, sent as bytes by `types::codec`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use types::map::ClusterMap;
+use types::{Boot, DeviceId, Epoch, HaTime, Incarnation, NodeId};
+
+/// What a process found on one of its devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// Nothing: it is to be formatted.
+    Blank,
+    /// A format of this cluster.
+    Formatted {
+        /// The uuid in its superblock.
+        uuid: u128,
+        /// The incarnation in its superblock.
+        incarnation: Incarnation,
+    },
+    /// It is there and does not open.
+    Unusable,
+}
+
+/// What a process is to do with a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Go on with what is on it.
+    Use(Incarnation),
+    /// Format it with this incarnation.
+    Format(Incarnation),
+    /// Leave it alone; in words, why.
+    Refuse(String),
+}
+
+/// What a process is told at registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// This start of the process; also its session as a writer.
+    pub boot: Boot,
+    /// The epoch that announced it RECOVERING, to be named in `report_recovered`.
+    pub epoch: Epoch,
+    /// HA time of that.
+    pub ha_time: HaTime,
+    /// What to do with each of its configured devices.
+    pub devices: BTreeMap<DeviceId, Verdict>,
+}
+
+/// A lease, renewed: it runs from the moment its renewal was sent, and may be used once HA's log is taken in up to `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The epoch of the state on which it was granted.
+    pub epoch: Epoch,
+    /// HA time when it was granted.
+    pub ha_time: HaTime,
+}
+
+/// Errors of a device, as its node reports them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Which device.
+    pub device: DeviceId,
+    /// In which format of it.
+    pub incarnation: Incarnation,
+    /// What is wrong with it.
+    pub trouble: DeviceTrouble,
+    /// Operation, code and offset, in words.
+    pub error: String,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceTrouble {
+    /// Errors that did not end it.
+    Errors {
+        /// How many of this kind since the last report.
+        count: u32,
+        /// The node's count of its reports on this device in this boot, from 1: the same one sent again is not counted again.
+        report: u64,
+    },
+    /// The node has stopped using it.
+    Ended,
+}
+
+/// One line of the cluster's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// The log entry that did it.
+    pub index: u64,
+    /// The epoch after it.
+    pub epoch: Epoch,
+    /// HA time of it.
+    pub at: HaTime,
+    /// The leader's wall clock, milliseconds since 1970.
+    pub wall_ms: u64,
+    /// To whom: `node-1`, `dev-3`, `cluster`.
+    pub subject: String,
+    /// What, as in `ONLINE -> TRANSIENT`.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// The cluster as one daemon sees it, with what the leader adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon that answers.
+    pub answered_by: NodeId,
+    /// The leader that it knows of.
+    pub leader: Option<NodeId>,
+    /// Whether that leader answered just now, with a quorum behind it. Where not, what follows may be old.
+    pub confirmed: bool,
+    /// Nodes, devices, pools, groups and catalogues, with their states.
+    pub map: ClusterMap,
+    /// What the map does not say of each node.
+    pub nodes: BTreeMap<NodeId, NodeStatus>,
+    /// Errors counted on each device in its present format.
+    pub device_errors: BTreeMap<DeviceId, u64>,
+    /// Open sessions of native clients.
+    pub client_sessions: usize,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What the map does not say of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its storage process, 0 where it never started.
+    pub pid: u32,
+    /// HA time of the last change of state of that.
+    pub since: HaTime,
+    /// Why it is in its state.
+    pub reason: String,
+    /// The log index that its storage process has confirmed, to the leader.
+    pub confirmed_index: Option<u64>,
+    /// How long ago its lease was renewed, in milliseconds, at the leader.
+    pub lease_age_ms: Option<u64>,
+    /// Whether its HA daemon answers the one that answers this.
+    pub daemon_reachable: bool,
+}
+
+/// One daemon's view of the Raft group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftStatus {
+    /// The daemon that answers.
+    pub node: NodeId,
+    /// `Leader`, `Follower`, `Candidate` or `Learner`.
+    pub state: String,
+    /// The term.
+    pub term: u64,
+    /// The leader that it knows of.
+    pub leader: Option<NodeId>,
+    /// For a leader: milliseconds since a quorum last confirmed it.
+    pub millis_since_quorum_ack: Option<u64>,
+    /// The last entry of its log.
+    pub last_log_index: u64,
+    /// The last entry applied.
+    pub applied_index: u64,
+    /// The last entry in its snapshot.
+    pub snapshot_index: u64,
+    /// The last entry purged from its log.
+    pub purged_index: u64,
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who follows without a vote.
+    pub learners: Vec<NodeId>,
+    /// For a leader: up to which entry each other daemon has the log.
+    pub replicated: BTreeMap<NodeId, u64>,
+    /// Uuid of its store.
+    pub store: u128,
+    /// How often that store was opened.
+    pub incarnation: u64,
+}
