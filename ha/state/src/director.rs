@@ -1,16 +1,40 @@
 //! What a leader should propose next. Pure: it looks at the state and at what the leader observes, and says which commands follow.
 //!
-//! Nothing is remembered here. A command whose proposal was lost, or that another leader made already, is proposed again or refused.
+//! Nothing is remembered here: a command whose proposal was lost is proposed again, one that another leader made already is refused or
+//! changes nothing. The rules that no state machine can check, because they are about clocks and processes, are kept here:
+//!
+//! - a process is declared lost only when it was seen to end or its lease is surely over ([`Leases::is_over`]), so that the primaries that
+//!   are named in the same command may be active at once;
+//! - a primary that lives gives up first (a view without one), and the next is appointed when the old one's process has confirmed that
+//!   entry, has ended, or holds no lease of before ([`Leases::is_over_before`]).
+//!
+//! Both need a new leader to wait one lease from its election, which [`Leases`] does.
+
+mod primaries;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use types::map::ClusterMap;
-use types::{Boot, DeviceId, PoolId, SessionId};
+use types::state::DeviceState;
+use types::{Boot, DeviceId, HaTime, PoolId, SessionId};
 
-use crate::command::{Change, Command};
+use crate::command::{Change, Command, LossReason};
 use crate::lease::Leases;
-use crate::state::State;
+use crate::state::{State, is_live};
+use crate::topology::PoolSpec;
+
+/// Errors of a device in one incarnation after which it is given up: a disk that fails this often will not get better.
+pub const DEVICE_ERRORS_MAX: u64 = 1000;
+/// Sessions closed by one round: the rest follow in the next.
+pub const SESSIONS_A_ROUND_MAX: usize = 1000;
+/// Longest that HA time runs ahead of what is committed, in milliseconds: what a new leader may go back by.
+pub const HA_TIME_AHEAD_MS_MAX: u64 = 2000;
+/// How long the first groups wait for devices that are not there, in milliseconds after the last change of a process, before they do
+/// without.
+pub const PLACEMENT_GRACE_MS: u64 = 60_000;
 
 /// Computes the groups of a pool that has none; `layout::place` behind a plain function, so that this crate need not know it.
 pub type Placer<'a> = &'a dyn Fn(&ClusterMap, &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String>;
@@ -27,19 +51,19 @@ pub struct PlaceRequest {
 }
 
 /// What only the leader sees.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Observations<'a> {
     /// Monotonic time, of the same origin as the leases'.
     pub now: Duration,
     /// HA time now, at the leader.
-    pub ha_time: types::HaTime,
-    /// The wall clock, for display.
+    pub ha_time: HaTime,
+    /// The wall clock in milliseconds since 1970, for display.
     pub wall_ms: u64,
-    /// Leases granted in this term, of processes (by boot) and of clients' sessions.
+    /// Leases granted to processes in this term.
     pub leases: &'a Leases,
     /// Boots whose process was seen to end.
     pub ended: &'a BTreeSet<Boot>,
-    /// The log index that each process has confirmed to have applied.
+    /// The log index that each process has confirmed: it has taken in the log up to there, and acts on it.
     pub confirmed: &'a BTreeMap<Boot, u64>,
     /// Clients' sessions whose lease is over.
     pub sessions_over: &'a BTreeSet<SessionId>,
@@ -56,8 +80,84 @@ pub struct Proposals {
 
 /// The commands that follow from `state` and `seen`.
 pub fn propose(state: &State, seen: &Observations<'_>, place: Placer<'_>) -> Proposals {
-    let mut out = Proposals::default();
-    let _ = (state.topology(), place);
-    out.commands.push(Command { epoch: state.epoch(), at: seen.ha_time, wall_ms: seen.wall_ms, change: Change::AdvanceTime });
-    out
+    let mut changes = Vec::new();
+    let mut warnings = Vec::new();
+    if state.topology().is_some() {
+        lost_processes(state, seen, &mut changes);
+        worn_devices(state, &mut changes);
+        if let Some(appointments) = primaries::appoint(state, seen) {
+            changes.push(appointments);
+        }
+        // What follows is no hurry: it waits until nothing of the above is left to decide.
+        if changes.is_empty() {
+            new_groups(state, seen, place, &mut changes, &mut warnings);
+            changes.extend(primaries::balance(state, seen));
+        }
+        changes.extend(
+            seen.sessions_over
+                .iter()
+                .filter(|s| state.session_is_open(**s))
+                .take(SESSIONS_A_ROUND_MAX)
+                .map(|s| Change::CloseSession { session: *s }),
+        );
+        if changes.is_empty() && seen.ha_time.0 >= state.ha_time().0.saturating_add(HA_TIME_AHEAD_MS_MAX) {
+            changes.push(Change::AdvanceTime);
+        }
+    }
+    let command = |change| Command { epoch: state.epoch(), at: seen.ha_time, wall_ms: seen.wall_ms, change };
+    Proposals { commands: changes.into_iter().map(command).collect(), warnings }
+}
+
+fn lost_processes(state: &State, seen: &Observations<'_>, out: &mut Vec<Change>) {
+    for node in state.map().nodes.values().filter(|n| is_live(n)) {
+        let reason = if seen.ended.contains(&node.boot) {
+            LossReason::Ended
+        } else if seen.leases.is_over(node.boot, seen.now) {
+            LossReason::LeaseExpired
+        } else {
+            continue;
+        };
+        out.push(Change::ProcessLost { node: node.id, boot: node.boot, reason });
+    }
+}
+
+fn worn_devices(state: &State, out: &mut Vec<Change>) {
+    for device in state.map().devices.values().filter(|d| d.state != DeviceState::Failed) {
+        let errors = state.device(device.id).map_or(0, |extra| extra.errors);
+        if errors >= DEVICE_ERRORS_MAX {
+            let reason = format!("{errors} errors, at most {DEVICE_ERRORS_MAX} are borne");
+            out.push(Change::DeviceFailed { device: device.id, incarnation: device.incarnation, ended: false, reason });
+        }
+    }
+}
+
+/// Groups for the pools that have none: when all their devices are ONLINE (so their processes have formatted them, and a device that has
+/// to be formatted again later is known to have missed something), or no more came for a while and the rest is enough.
+fn new_groups(state: &State, seen: &Observations<'_>, place: Placer<'_>, out: &mut Vec<Change>, warnings: &mut Vec<String>) {
+    let map = state.map();
+    let specs: &[PoolSpec] = state.topology().map_or(&[], |t| &t.pools);
+    for spec in specs {
+        let Some(pool) = map.pools.get(&spec.id) else { continue };
+        let is_missing = |id: &DeviceId| map.devices.get(id).is_none_or(|d| !matches!(d.state, DeviceState::Online | DeviceState::Failed));
+        let missing: Vec<DeviceId> = pool.devices.iter().copied().filter(is_missing).collect();
+        if pool.groups > 0 {
+            continue;
+        }
+        let last = map.nodes.keys().filter_map(|n| state.process(*n)).map(|p| p.since.0).max().unwrap_or(0);
+        if !missing.is_empty() && seen.ha_time.0 < last.saturating_add(PLACEMENT_GRACE_MS) {
+            warnings.push(format!("pool `{}` waits for {} devices to be ONLINE: {}", pool.name, missing.len(), some_of(&missing)));
+            continue;
+        }
+        let request = PlaceRequest { pool: pool.id, groups: spec.groups, avoid_node: spec.avoid_node };
+        match place(map, &request) {
+            Ok(groups) => out.push(Change::CreateGroups { pool: pool.id, groups }),
+            Err(problem) => warnings.push(problem),
+        }
+    }
+}
+
+fn some_of(devices: &[DeviceId]) -> String {
+    let shown: Vec<String> = devices.iter().take(5).map(ToString::to_string).collect();
+    let rest = if devices.len() > shown.len() { ", …" } else { "" };
+    format!("{}{rest}", shown.join(", "))
 }

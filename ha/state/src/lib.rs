@@ -13,11 +13,13 @@ pub mod director;
 pub mod event;
 pub mod lease;
 pub mod outcome;
+#[cfg(test)]
+mod sample;
 pub mod state;
 pub mod topology;
 
 pub use command::{Change, Command, Found, GroupSlots, LossReason, MemberChange, ViewChange};
 pub use event::{Event, Subject};
 pub use outcome::{Done, Outcome, Refused, Registered, Verdict};
-pub use state::{Snapshot, State};
+pub use state::State;
 pub use topology::{DeviceSpec, NodeSpec, PoolSpec, Topology, TopologyError};

@@ -37,7 +37,7 @@ pub struct Registered {
     pub boot: Boot,
     /// The epoch that announced it RECOVERING, to be named in `Recovered`.
     pub epoch: Epoch,
-    /// HA time of that entry.
+    /// HA time when this was answered.
     pub ha_time: HaTime,
     /// What to do with each of its configured devices.
     pub devices: BTreeMap<DeviceId, Verdict>,

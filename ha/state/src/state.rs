@@ -8,6 +8,8 @@ mod device;
 mod placement;
 mod process;
 mod records;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +26,7 @@ use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, SESSIONS_MAX, Session};
+pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
 pub const SNAPSHOT_VERSION: u8 = 1;
@@ -42,9 +45,6 @@ pub struct State {
     /// Event being written: time and cause of the command in hand.
     wall_ms: u64,
 }
-
-/// The bytes of a state, for Raft's snapshots and for subscribers.
-pub type Snapshot = Vec<u8>;
 
 /// What HA knows of a node's process beside the map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,8 +196,8 @@ impl State {
         self.map.nodes.values().find(|n| n.boot == boot && is_live(n)).map(|n| n.id)
     }
 
-    /// The bytes of the whole state.
-    pub fn encode(&self) -> Snapshot {
+    /// The bytes of the whole state, for Raft's snapshots and for subscribers.
+    pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend_from_slice(&encode(self));
         bytes
