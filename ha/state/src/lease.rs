@@ -142,3 +142,78 @@ impl Leases {
         &self.timing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const BOOT: Boot = Boot(7);
+
+    #[test]
+    fn a_holder_counts_from_the_sending_and_stops_before_ha_does_on_any_allowed_clocks() {
+        let timing = Timing::default();
+        assert!(timing.usable() < timing.lease);
+        // The holder's clock is slow by ρ, HA's is fast by ρ: in true time the holder still stops first.
+        let slow = timing.usable().mul_f64(1.0 / 0.99);
+        let fast = timing.lease.mul_f64(1.0 / 1.01);
+        assert!(slow <= fast + Duration::from_micros(1));
+    }
+
+    #[test]
+    fn a_grant_is_used_only_once_its_epoch_was_taken_in() {
+        let timing = Timing::default();
+        let mut lease = HeldLease::default();
+        assert!(!lease.holds(Duration::ZERO, Epoch(9)));
+        lease.granted(&timing, 0 * MS, Epoch(5));
+        assert!(lease.holds(500 * MS, Epoch(5)));
+        lease.granted(&timing, 800 * MS, Epoch(6));
+        assert!(lease.holds(900 * MS, Epoch(5)), "the grant before goes on");
+        assert!(!lease.holds(1100 * MS, Epoch(5)));
+        assert!(lease.holds(1100 * MS, Epoch(6)));
+        assert!(!lease.holds(1800 * MS, Epoch(6)));
+        lease.granted(&timing, 1800 * MS, Epoch(6));
+        lease.clear();
+        assert!(!lease.holds(1800 * MS, Epoch(6)));
+    }
+
+    #[test]
+    fn a_new_leader_takes_everybody_to_hold_a_lease_until_one_has_passed() {
+        let leases = Leases::elected(Timing::default(), 5000 * MS);
+        assert!(!leases.is_over(BOOT, 5999 * MS));
+        assert!(leases.is_over(BOOT, 6000 * MS));
+    }
+
+    #[test]
+    fn grants_on_a_later_epoch_do_not_prolong_those_of_before() {
+        let mut leases = Leases::elected(Timing::default(), Duration::ZERO);
+        leases.grant(BOOT, Epoch(3), 5000 * MS);
+        leases.grant(BOOT, Epoch(8), 5600 * MS);
+        assert!(!leases.is_over_before(BOOT, Epoch(8), 5999 * MS));
+        assert!(leases.is_over_before(BOOT, Epoch(8), 6000 * MS));
+        assert!(!leases.is_over(BOOT, 6599 * MS));
+        assert!(leases.is_over(BOOT, 6600 * MS));
+    }
+
+    #[test]
+    fn over_the_bound_of_grants_a_lease_is_taken_to_last_longer_never_shorter() {
+        let mut leases = Leases::elected(Timing::default(), Duration::ZERO);
+        for i in 0..40u32 {
+            leases.grant(BOOT, Epoch(u64::from(i)), 5000 * MS + i * MS);
+        }
+        assert!(leases.granted[&BOOT].len() <= GRANTS_MAX);
+        for i in 1..40u32 {
+            let last = 5000 * MS + (i - 1) * MS;
+            assert!(!leases.is_over_before(BOOT, Epoch(u64::from(i)), last + 999 * MS));
+        }
+        leases.keep_only(|_| false);
+        assert!(leases.granted.is_empty());
+    }
+
+    #[test]
+    fn a_factor_scales_all_times_and_a_senseless_one_is_bounded() {
+        assert_eq!(Timing::scaled(2.0).lease, 2000 * MS);
+        assert_eq!(Timing::scaled(f64::NAN), Timing::default());
+        assert!(Timing::scaled(-3.0).lease > Duration::ZERO);
+    }
+}
