@@ -165,7 +165,7 @@ mod tests {
         let timing = Timing::default();
         let mut lease = HeldLease::default();
         assert!(!lease.holds(Duration::ZERO, Epoch(9)));
-        lease.granted(&timing, 0 * MS, Epoch(5));
+        lease.granted(&timing, Duration::ZERO, Epoch(5));
         assert!(lease.holds(500 * MS, Epoch(5)));
         lease.granted(&timing, 800 * MS, Epoch(6));
         assert!(lease.holds(900 * MS, Epoch(5)), "the grant before goes on");

@@ -266,7 +266,7 @@ proptest! {
         let mut index = 0;
         let start = [Try::Bootstrap];
         for (i, what) in start.iter().chain(&tries).enumerate() {
-            index += 1 + (i as u64 % 3 == 0) as u64;
+            index += 1 + u64::from(i.is_multiple_of(3));
             let command = Command { epoch: state.epoch(), at: HaTime(index * 7 % 50 + index), wall_ms: 1, change: change(&state, what) };
             let bytes = command.encode();
             prop_assert_eq!(Command::decode(&bytes), Ok(command.clone()));

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use types::map::{Group, GroupView, Primary};
+use types::map::{Group, GroupView, Primary, Slots};
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, DeviceId, GroupId, NodeId, ViewNumber};
 
@@ -141,17 +141,14 @@ impl State {
         let number = ViewNumber(self.map.index);
         let mut vacant = Vec::new();
         for id in self.groups_on(node) {
+            // What was on a device that comes back blank is gone: writes of before are fenced off.
+            let lost_units = |slots: &Slots| slots.slots.iter().flatten().any(|d| renewed.contains(d));
             match self.map.groups.get_mut(&id) {
-                Some(Group::Erasure(slots)) => {
-                    // What was on a device that comes back blank is gone: writes of before are fenced off.
-                    if slots.slots.iter().flatten().any(|d| renewed.contains(d)) {
-                        slots.number = number;
-                    }
-                }
+                Some(Group::Erasure(slots)) if lost_units(slots) => slots.number = number,
                 Some(Group::Replicated(view)) => {
                     let primary = view.primary;
-                    let waits =
-                        self.groups.get(&id).and_then(|g| g.stepping_down).is_some_and(|p| p.boot != old_boot && self.primary_is_live(&p));
+                    let stepping_down = self.groups.get(&id).and_then(|g| g.stepping_down);
+                    let waits = stepping_down.is_some_and(|p| p.boot != old_boot && self.primary_is_live(&p));
                     if primary.is_some_and(|p| self.primary_is_live(&p)) {
                         self.issue(id, primary);
                     } else if waits {
@@ -160,7 +157,7 @@ impl State {
                         vacant.push(id);
                     }
                 }
-                None => {}
+                _ => {}
             }
         }
         self.appoint_all(&vacant, "a member returns");
