@@ -11,7 +11,7 @@ use crate::record::{Outcome, Row, RowKey, Write};
 use crate::{CatalogueId, Fid, HaTime, Seq, Version, keys};
 
 /// What has to be true of a row for the transaction to happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Condition {
     /// Nothing.
     #[default]
@@ -36,7 +36,7 @@ impl Condition {
 }
 
 /// One operation of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     /// Sets a row.
     Put {
@@ -109,7 +109,7 @@ impl Op {
 }
 
 /// Why a transaction is not even tried.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OpsError {
     /// Nothing to do, or too much.
     #[error("a transaction has 1 to {DTX_OPS_MAX} operations, this one has {0}")]

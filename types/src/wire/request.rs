@@ -7,7 +7,7 @@ use crate::record::{Outcome, Row, RowKey};
 use crate::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber};
 
 /// A refusal that every request may get instead of its answer.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// The sender's view of the group is not the receiver's, or the receiver is not its active primary. The sender fetches the map as of
     /// `epoch` at least and tries again, with the same dtx id.

@@ -1,0 +1,274 @@
+//! The primary: brings its members in line, counts what they hold, moves `stable`.
+//!
+//! Each peer has its own window and its own timer, so that one that is away holds up nobody. Everything sent is bounded: messages on their
+//! way by the window, waiting by `resend_max_ms`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use types::record::Record;
+use types::state::DeviceState;
+use types::wire::dtm::Message;
+use types::{DeviceId, Seq, ViewNumber};
+
+use crate::effect::{Effect, Reader, Report};
+use crate::event::Instant;
+use crate::replica::{From, Replica, Why};
+use crate::role::{Answer, Heard, Primary, Progress, Role};
+
+/// After so many gaps in a row the logs are compared from `stable` on, where they agree.
+const GAPS_MAX: u32 = 2;
+
+impl Replica {
+    /// `normal` is durable: originates from here.
+    pub(crate) fn begin_primary(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Role::Installing { answers, .. } = std::mem::take(&mut self.role) else { return };
+        let Some(placement) = &self.placement else { return };
+        let me = self.me.device;
+        let mut peers = BTreeMap::new();
+        for device in placement.members.iter().chain(&placement.learners).filter(|d| **d != me) {
+            peers.insert(*device, self.first_progress(answers.get(device), now));
+        }
+        let primary = Primary { base: self.log.last(), members: placement.members.clone(), peers, ..Primary::default() };
+        self.role = Role::Primary(Box::new(primary));
+        self.note_recoveries(now, effects);
+        self.advance_stable(now, effects);
+    }
+
+    /// Where to begin with a peer, from what it answered: where the logs agree, if that can be seen.
+    fn first_progress(&self, answer: Option<&Answer>, now: Instant) -> Progress {
+        let agreed = answer.map_or(self.log.last(), |a| {
+            let known = if self.log.holds(a.last) { a.last.seq } else { a.stable };
+            known.min(self.log.last()).max(self.log.floor().seq)
+        });
+        Progress { next: agreed.next(), resume: agreed, wait_ms: self.config.resend_ms, heartbeat_at: now, ..Progress::default() }
+    }
+
+    /// A member answers to `Peer` after the view has begun.
+    pub(crate) fn on_late_answer(&mut self, device: DeviceId, answer: Answer) {
+        let fresh = self.first_progress(Some(&answer), Instant::default());
+        let Role::Primary(primary) = &mut self.role else { return };
+        if let Some(progress) = primary.peers.get_mut(&device).filter(|p| !p.matched) {
+            (progress.next, progress.resume) = (fresh.next, fresh.resume);
+            progress.on_way.clear();
+            progress.heartbeat_at = Instant::default();
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
+    pub(crate) fn on_persistent(
+        &mut self,
+        from: From,
+        view: ViewNumber,
+        normal: Option<ViewNumber>,
+        upto: Seq,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if (view != self.promised && self.config.stable_from_view_acks()) || !self.is_present(from) {
+            return;
+        }
+        let upto = upto.min(self.log.last());
+        self.notice_amnesia(from, upto, effects);
+        let counts = normal == Some(view) || !self.config.counts_with_normal();
+        let (wait_ms, end_waits) = (self.config.resend_ms, self.config.end_waits());
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        (progress.matched, progress.gaps) = (true, 0);
+        progress.resume = progress.resume.max(upto);
+        progress.next = progress.next.max(upto.next());
+        let before = progress.on_way.len();
+        while progress.on_way.front().is_some_and(|last| *last <= upto) {
+            progress.on_way.pop_front();
+        }
+        if progress.on_way.is_empty() {
+            progress.again_at = None;
+            progress.wait_ms = wait_ms;
+        } else if progress.on_way.len() < before {
+            progress.again_at = Some(now.after_ms(wait_ms));
+            progress.wait_ms = wait_ms;
+        }
+        if counts {
+            progress.normal = true;
+            progress.counted = progress.counted.max(upto);
+            if let Some(recovery) = &mut progress.recovery
+                && (upto >= recovery.need || !end_waits)
+                && from.boot == recovery.boot
+            {
+                recovery.reached = true;
+            }
+            self.heard.insert(from.device, Heard { incarnation: from.incarnation, boot: from.boot, upto });
+        }
+        self.advance_stable(now, effects);
+    }
+
+    pub(crate) fn on_gap(&mut self, from: From, view: ViewNumber, last: Seq, stable: Seq, effects: &mut Vec<Effect>) {
+        if view != self.promised || !self.is_present(from) {
+            return;
+        }
+        self.notice_amnesia(from, last, effects);
+        let (floor, end) = (self.log.floor().seq, self.log.last());
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        progress.gaps += 1;
+        progress.on_way.clear();
+        (progress.reading, progress.matched, progress.again_at) = (false, false, None);
+        let agreed = if progress.gaps >= GAPS_MAX { stable } else { last };
+        if last < floor {
+            // It lacks what nobody has in a log any more. It stays where it is, told that we are there, until HA has it copied.
+            (progress.next, progress.resume) = (end.next(), end);
+            if !std::mem::replace(&mut progress.copy_reported, true) {
+                effects.push(Effect::Report(Report::NeedsCopy { device: from.device, incarnation: from.incarnation }));
+            }
+            return;
+        }
+        let agreed = agreed.max(floor).min(end);
+        (progress.next, progress.resume) = (agreed.next(), agreed);
+        // Answered at the next flush, even where there is nothing but the place to agree on.
+        progress.heartbeat_at = Instant::default();
+    }
+
+    /// A device that has less than it said, of what can never be cut, in a later start of the same incarnation, has forgotten.
+    pub(crate) fn notice_amnesia(&mut self, from: From, has: Seq, effects: &mut Vec<Effect>) {
+        let Some(heard) = self.heard.get(&from.device) else { return };
+        let had = heard.upto.min(self.stable);
+        if heard.incarnation == from.incarnation && from.boot > heard.boot && has < had && self.config.report_amnesia() {
+            let (device, incarnation) = (from.device, from.incarnation);
+            self.report(Report::Amnesia { device, incarnation, had, has }, effects);
+        }
+    }
+
+    /// Counts: STABLE is what any f+1 members hold under this view.
+    pub(crate) fn advance_stable(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let durable = if self.durable.normal == Some(self.promised) { self.durable.last } else { Seq(0) };
+        let mine = if self.config.primary_counts_after_sync() { durable } else { self.log.last() };
+        let mine = mine.min(self.log.last());
+        let me = self.me.device;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let held = |d: &DeviceId| if *d == me { Some(mine) } else { primary.peers.get(d).filter(|p| p.normal).map(|p| p.counted) };
+        let mut held: Vec<Option<Seq>> = primary.members.iter().map(held).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(Some(agreed)) = held.get(primary.members.len() / 2).copied() else { return };
+        if agreed < primary.base {
+            return;
+        }
+        let began = !std::mem::replace(&mut primary.active, true);
+        self.stable = self.stable.max(agreed);
+        if began {
+            self.report(Report::Active { view: self.promised }, effects);
+        }
+        self.measure_all_persistent(effects);
+        self.say_ends(now, effects);
+    }
+
+    /// Sends every peer what it lacks, as far as its window goes; a heartbeat or a new `stable` where that is due.
+    pub(crate) fn pump(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        for (device, progress) in &mut primary.peers {
+            let peer = self.placement.as_ref().and_then(|p| p.peers.get(device));
+            if peer.is_none_or(|p| p.state == DeviceState::Failed) {
+                progress.again_at = None;
+                progress.notice_at = None;
+                progress.heartbeat_at = now.after_ms(self.config.heartbeat_ms);
+                continue;
+            }
+            self.pump_one(*device, primary.base, progress, now, effects);
+        }
+        self.role = Role::Primary(primary);
+    }
+
+    fn pump_one(&self, to: DeviceId, base: Seq, progress: &mut Progress, now: Instant, effects: &mut Vec<Effect>) {
+        let window = if progress.matched { self.config.redo_window_messages } else { 1 };
+        while progress.next <= self.log.last() && progress.on_way.len() < window && !progress.reading {
+            let bytes_max = self.config.redo_bytes_max;
+            let records = self.log.slice(progress.next, self.log.last(), self.config.redo_records_max, bytes_max);
+            if records.is_empty() {
+                progress.reading = true;
+                let reader = Reader::Redo(to, self.promised);
+                effects.push(Effect::ReadLog { reader, from: progress.next, upto: self.log.last(), bytes_max });
+                progress.again_at = progress.again_at.or(Some(now.after_ms(progress.wait_ms)));
+                return;
+            }
+            self.redo(to, base, progress, records, now, effects);
+        }
+        if progress.heartbeat_at <= now && progress.on_way.is_empty() && !progress.reading {
+            self.redo(to, base, progress, Vec::new(), now, effects);
+        } else if self.published() > progress.told_stable && progress.notice_at.is_none() {
+            progress.notice_at = Some(now.after_ms(self.config.stable_notice_ms));
+        }
+    }
+
+    /// One Redo. The one message that waits for nothing: it promises nothing.
+    fn redo(&self, to: DeviceId, base: Seq, p: &mut Progress, records: Vec<Arc<Record>>, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(prev) = self.log.position(Seq(p.next.0.saturating_sub(1))) else { return };
+        let stable = self.published();
+        p.told_stable = stable;
+        p.notice_at = None;
+        p.heartbeat_at = now.after_ms(self.config.heartbeat_ms);
+        if let Some(last) = records.last() {
+            p.next = last.seq.next();
+            p.on_way.push_back(last.seq);
+            p.again_at = p.again_at.or(Some(now.after_ms(p.wait_ms)));
+        }
+        let message = Message::Redo { view: self.promised, base, prev, records, stable, all_persistent: self.all_persistent };
+        self.send(to, message, None, effects);
+    }
+
+    /// Records for a peer have been read from the device.
+    pub(crate) fn redo_from_device(
+        &mut self,
+        device: DeviceId,
+        view: ViewNumber,
+        from: Seq,
+        records: Vec<Arc<Record>>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if view != self.promised {
+            return;
+        }
+        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let base = primary.base;
+        if let Some(progress) = primary.peers.get_mut(&device).filter(|p| p.reading && p.next == from) {
+            progress.reading = false;
+            let dense = (from.0..).zip(&records).all(|(seq, r)| r.seq.0 == seq && r.seq <= self.log.last());
+            if dense && !records.is_empty() {
+                self.redo(device, base, progress, records, now, effects);
+            }
+        }
+        self.role = Role::Primary(primary);
+    }
+
+    pub(crate) fn primary_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let max_ms = self.config.resend_max_ms;
+        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let base = primary.base;
+        for (device, progress) in &mut primary.peers {
+            if progress.again_at.is_some_and(|at| at <= now) {
+                progress.next = progress.resume.next().max(self.log.first());
+                progress.on_way.clear();
+                progress.reading = false;
+                progress.wait_ms = (progress.wait_ms * 2).min(max_ms);
+                progress.again_at = None;
+                progress.matched = false;
+            }
+            if progress.notice_at.is_some_and(|at| at <= now) {
+                self.redo(*device, base, progress, Vec::new(), now, effects);
+            }
+        }
+        self.role = Role::Primary(primary);
+        self.end_tick(now, effects);
+        self.pump(now, effects);
+    }
+}
+
+impl Primary {
+    pub(crate) fn next_deadline(&self) -> Option<(Instant, Why)> {
+        let of = |p: &Progress| {
+            let ends = p.recovery.and_then(|r| r.again_at).map(|at| (at, Why::End));
+            let heartbeat = (p.on_way.is_empty() && !p.reading).then_some((p.heartbeat_at, Why::Heartbeat));
+            [p.again_at.map(|at| (at, Why::Resend)), p.notice_at.map(|at| (at, Why::Stable)), heartbeat, ends].into_iter().flatten().min()
+        };
+        self.peers.values().filter_map(of).min()
+    }
+}

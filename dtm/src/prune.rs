@@ -1,0 +1,65 @@
+//! Pruning and forgetting: what leaves the log, and what leaves memory.
+//!
+//! A record leaves a log at or below ALL-P and at or below what this device has applied *and synced*; else a crash would lose it. A device
+//! that is away holds ALL-P back up to a limit; past it HA is told, and pruning goes on once HA has marked it.
+
+use types::state::DeviceState;
+use types::{DeviceId, Seq};
+
+use crate::effect::{Effect, Report};
+use crate::replica::Replica;
+use crate::role::Role;
+
+impl Replica {
+    /// Prunes, if that is worth a change.
+    pub(crate) fn prune(&mut self, effects: &mut Vec<Effect>) {
+        let safe = if self.config.prune_applied_synced() { self.durable.applied } else { self.log.last() };
+        let everywhere = if self.config.prune_all_persistent() { self.all_persistent } else { self.stable };
+        let upto = safe.min(everywhere).min(self.log.last());
+        if upto.0 < self.log.floor().seq.0 + self.config.prune_records_min.max(1) {
+            return;
+        }
+        let ticket = self.save(false);
+        self.log.prune(upto);
+        if !self.config.results_outlive_prune() {
+            self.results.forget_upto(upto);
+        }
+        effects.push(Effect::Prune { ticket, upto });
+    }
+
+    /// Forgets records in memory that are safe on the device and not needed soon.
+    pub(crate) fn evict(&mut self) {
+        let mut upto = self.durable.last;
+        if matches!(self.role, Role::Primary(_)) {
+            upto = upto.min(self.committed_applied);
+        }
+        self.log.evict(upto, self.config.cache_bytes_max);
+    }
+
+    /// What every participant that has not failed is known to have, as the primary sees it.
+    pub(crate) fn measure_all_persistent(&mut self, effects: &mut Vec<Effect>) {
+        let (Role::Primary(primary), Some(placement)) = (&mut self.role, &self.placement) else { return };
+        let mut least = self.durable.last;
+        let mut behind: Option<DeviceId> = None;
+        for (device, progress) in primary.peers.iter().filter(|(d, _)| primary.members.contains(d)) {
+            let ignored = placement.peers.get(device).is_some_and(|p| p.state == DeviceState::Failed || p.copy);
+            if !ignored && progress.counted < least {
+                (least, behind) = (progress.counted, Some(*device));
+            }
+        }
+        self.all_persistent = self.all_persistent.max(least);
+        let over = self.log.bytes() > self.config.log_bytes_soft || self.log.age_ms() > self.config.log_age_ms;
+        let Some(device) = behind.filter(|_| over && least < self.stable) else { return };
+        let away = placement.peers.get(&device).filter(|p| p.state == DeviceState::Transient).map(|p| p.incarnation);
+        if let (Some(incarnation), Some(progress)) = (away, primary.peers.get_mut(&device))
+            && !std::mem::replace(&mut progress.copy_reported, true)
+        {
+            effects.push(Effect::Report(Report::NeedsCopy { device, incarnation }));
+        }
+    }
+
+    /// Up to where the log has been pruned.
+    pub fn pruned(&self) -> Seq {
+        self.log.floor().seq
+    }
+}

@@ -1,0 +1,359 @@
+//! The machine: one replica of one group on one device. Takes events one at a time, in the order in which they happened, and says what to do.
+//!
+//! It guarantees the rules of DTM0 for whatever order, loss, delay or repetition of messages, and for a crash at any moment, if its driver
+//! keeps the contract that the crate's page states. It has no clock, no I/O and no entropy; what it keeps in memory is bounded by
+//! [`Config`]. What each role does is in the files named after it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use types::wire::dtm::{Envelope, Message};
+use types::wire::request::Refusal;
+use types::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
+
+use crate::config::Config;
+use crate::effect::{Effect, Report, Ticket};
+use crate::event::{Event, Instant, Lease};
+use crate::log::Log;
+use crate::placement::Placement;
+use crate::results::Results;
+use crate::role::{Heard, Role};
+use crate::state::ReplicaState;
+
+/// Who a replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// The group.
+    pub group: GroupId,
+    /// The device.
+    pub device: DeviceId,
+    /// Boot of the process.
+    pub boot: Boot,
+    /// The device's format.
+    pub incarnation: Incarnation,
+    /// The epoch in which that format was registered: a blank device takes nothing of a view before it.
+    pub registered: Epoch,
+}
+
+/// What becomes true of the device when a ticket is committed, or synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    pub(crate) ticket: Ticket,
+    pub(crate) last: Seq,
+    pub(crate) applied: Seq,
+    pub(crate) promised: ViewNumber,
+    pub(crate) normal: Option<ViewNumber>,
+}
+
+/// One replica. `Clone`, `Eq` and `Hash` are for the model check.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica {
+    pub(crate) me: Identity,
+    pub(crate) config: Arc<Config>,
+
+    pub(crate) promised: ViewNumber,
+    pub(crate) normal: Option<ViewNumber>,
+    pub(crate) stable: Seq,
+    pub(crate) applied: Seq,
+    pub(crate) log: Log,
+    pub(crate) results: Results,
+
+    /// The ticket given out last, and the last that needs a sync.
+    pub(crate) issued: Ticket,
+    pub(crate) issued_sync: Ticket,
+    pub(crate) committed: Ticket,
+    pub(crate) synced: Ticket,
+    /// Changes that are not synced, oldest first.
+    pub(crate) marks: VecDeque<Mark>,
+    /// What the device is known to hold after a crash.
+    pub(crate) durable: Mark,
+    /// What the rows on the device show.
+    pub(crate) committed_applied: Seq,
+    pub(crate) turn: Turn,
+
+    pub(crate) placement: Option<Placement>,
+    pub(crate) epoch: Epoch,
+    pub(crate) lease: Option<(Lease, Instant)>,
+    pub(crate) role: Role,
+
+    /// As a follower: the log agrees with the primary of the promised view up to here.
+    pub(crate) matched: Seq,
+    /// As a follower: the base of the promised view's primary, once it has said so.
+    pub(crate) ack_to: Option<DeviceId>,
+    /// What every participant has, as far as we were told.
+    pub(crate) all_persistent: Seq,
+    pub(crate) reading_apply: bool,
+    /// The announcement whose `End` this replica has.
+    pub(crate) ended: Option<Epoch>,
+    /// What devices said they have, to notice amnesia.
+    pub(crate) heard: BTreeMap<DeviceId, Heard>,
+}
+
+/// What has to be settled at the end of one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Turn {
+    open: bool,
+    save: bool,
+    save_sync: bool,
+}
+
+/// Why a replica wants to be called at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// To ask again what others hold.
+    Collect,
+    /// To fetch again.
+    Fetch,
+    /// To send records again.
+    Resend,
+    /// To tell a participant how far it may apply.
+    Stable,
+    /// To show that the primary is there.
+    Heartbeat,
+    /// To say `End` again.
+    End,
+}
+
+impl Replica {
+    /// Takes one event and appends what is to be done.
+    pub fn handle(&mut self, event: Event, now: Instant, effects: &mut Vec<Effect>) {
+        self.turn = Turn::default();
+        match event {
+            Event::Placement(placement) => self.on_placement(*placement, now, effects),
+            Event::Epoch(epoch) => {
+                self.epoch = self.epoch.max(epoch);
+                self.release_held(now, effects);
+            }
+            Event::Lease(lease) => {
+                self.lease = Some((lease, now));
+                self.release_held(now, effects);
+            }
+            Event::Message(envelope) => self.on_message(envelope, now, effects),
+            Event::Execute(execute) => self.on_execute(execute, now, effects),
+            Event::Committed(upto) => self.on_committed(upto),
+            Event::Persisted(upto) => self.on_persisted(upto, now, effects),
+            Event::LogRead { reader, from, records } => self.on_log_read(reader, from, records, now, effects),
+            Event::Flush => self.on_flush(now, effects),
+            Event::Tick => self.on_tick(now, effects),
+        }
+        self.apply_ready(now, effects);
+        self.settle(effects);
+    }
+
+    fn on_message(&mut self, envelope: Envelope, now: Instant, effects: &mut Vec<Effect>) {
+        if envelope.group != self.me.group || envelope.to != self.me.device || envelope.from == self.me.device {
+            return;
+        }
+        let from = From { device: envelope.from, boot: envelope.boot, incarnation: envelope.incarnation };
+        match envelope.message {
+            Message::Redo { view, base, prev, records, stable, all_persistent } => {
+                let redo = crate::participant::Redo { view, base, prev, records, stable, all_persistent };
+                self.on_redo(from, redo, effects);
+            }
+            Message::Persistent { view, normal, upto, .. } => self.on_persistent(from, view, normal, upto, now, effects),
+            Message::Gap { view, last, stable } => self.on_gap(from, view, last, stable, effects),
+            Message::Peer { view } => self.on_peer(from, view, effects),
+            Message::PeerState { view, normal, last, stable } => {
+                self.on_peer_state(from, view, crate::role::Answer { normal, last, stable }, now, effects);
+            }
+            Message::Fetch { view, after } => self.on_fetch(from, view, after, effects),
+            Message::Fetched { view, prev, records, last } => self.on_fetched(from, view, prev, records, last, now, effects),
+            Message::End { epoch, view, boot } => self.on_end(epoch, view, boot, effects),
+            Message::Refused { reason, .. } => self.on_refused(reason, effects),
+            Message::CopyRequest { view } | Message::CopyPiece { view, .. } | Message::Part { view, .. } => {
+                let reason = types::wire::dtm::Reason::Unsupported;
+                self.send(from.device, Message::Refused { view, reason }, None, effects);
+            }
+            Message::CopyTaken { .. } | Message::PartStable { .. } => {}
+        }
+    }
+
+    /// The number of the change that this event makes.
+    pub(crate) fn ticket(&mut self, sync: bool) -> Ticket {
+        if !self.turn.open {
+            self.turn.open = true;
+            self.issued = Ticket(self.issued.0 + 1);
+        }
+        if sync {
+            self.issued_sync = self.issued;
+        }
+        self.issued
+    }
+
+    /// Has the state written at the end of this event.
+    pub(crate) fn save(&mut self, sync: bool) -> Ticket {
+        self.turn.save = true;
+        self.turn.save_sync |= sync;
+        self.ticket(sync)
+    }
+
+    /// What a message that asserts something durable has to wait for.
+    pub(crate) fn unsynced(&self) -> Option<Ticket> {
+        (self.issued_sync > self.synced).then_some(self.issued_sync)
+    }
+
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        if self.turn.save {
+            let ticket = self.ticket(false);
+            effects.push(Effect::SaveState { ticket, state: self.state(), sync: self.turn.save_sync });
+        }
+        if self.turn.open {
+            let mark =
+                Mark { ticket: self.issued, last: self.log.last(), applied: self.applied, promised: self.promised, normal: self.normal };
+            self.marks.push_back(mark);
+        }
+        self.turn = Turn::default();
+    }
+
+    /// What is to be kept of the replica beside its log, rows and results.
+    pub fn state(&self) -> ReplicaState {
+        ReplicaState {
+            promised: self.promised,
+            normal: self.normal,
+            floor: self.log.floor(),
+            last: self.log.last(),
+            stable: self.stable,
+            applied: self.applied,
+            copying: false,
+        }
+    }
+
+    pub(crate) fn send(&self, to: DeviceId, message: Message, after: Option<Ticket>, effects: &mut Vec<Effect>) {
+        let Identity { group, device, boot, incarnation, .. } = self.me;
+        effects.push(Effect::Send { envelope: Envelope { group, from: device, to, boot, incarnation, message }, after });
+    }
+
+    pub(crate) fn report(&self, report: Report, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Report(report));
+    }
+
+    /// What a client is told that asks the wrong replica, or of the wrong view.
+    pub(crate) fn wrong_view(&self) -> Refusal {
+        let current = self.placement.as_ref().map_or(self.promised, |p| p.number.max(self.promised));
+        Refusal::WrongView { current, epoch: self.epoch.max(Epoch(current.0)) }
+    }
+
+    fn on_committed(&mut self, upto: Ticket) {
+        self.committed = self.committed.max(upto);
+        let mut latest = None;
+        while self.marks.front().is_some_and(|m| m.ticket <= upto) {
+            latest = self.marks.pop_front();
+        }
+        if let Some(mark) = latest {
+            self.marks.push_front(mark);
+            self.rows_show(mark.applied);
+        }
+    }
+
+    fn on_persisted(&mut self, upto: Ticket, now: Instant, effects: &mut Vec<Effect>) {
+        self.on_committed(upto);
+        self.synced = self.synced.max(upto);
+        if self.marks.front().is_some_and(|m| m.ticket <= upto)
+            && let Some(mark) = self.marks.pop_front()
+        {
+            self.durable = mark;
+        }
+        self.after_persist(now, effects);
+        self.prune(effects);
+        self.evict();
+    }
+
+    fn on_flush(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &self.role {
+            Role::Primary(_) => self.pump(now, effects),
+            _ => self.acknowledge(effects),
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &self.role {
+            Role::Follower | Role::Installing { .. } => {}
+            Role::Collecting(_) | Role::Fetching(_) => self.view_change_tick(now, effects),
+            Role::Primary(_) => self.primary_tick(now, effects),
+        }
+    }
+
+    /// When to hand in a `Tick`, and what for.
+    pub fn next_deadline(&self) -> Option<(Instant, Why)> {
+        match &self.role {
+            Role::Follower | Role::Installing { .. } => None,
+            Role::Collecting(c) => Some((c.again_at, Why::Collect)),
+            Role::Fetching(f) => Some((f.again_at, Why::Fetch)),
+            Role::Primary(primary) => primary.next_deadline(),
+        }
+    }
+}
+
+/// Who says something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From {
+    pub(crate) device: DeviceId,
+    pub(crate) boot: Boot,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// What a replica tells of itself.
+impl Replica {
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        self.me
+    }
+
+    /// The view that it has promised.
+    pub fn promised(&self) -> ViewNumber {
+        self.promised
+    }
+
+    /// The view that its log is in line with, at least; `None` is blank.
+    pub fn normal(&self) -> Option<ViewNumber> {
+        self.normal
+    }
+
+    /// First and last seq of its log; the first is one after the last where it is empty.
+    pub fn log_range(&self) -> (Seq, Seq) {
+        (self.log.first(), self.log.last())
+    }
+
+    /// Bytes of its log, about.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Known to be STABLE up to here.
+    pub fn stable(&self) -> Seq {
+        self.stable
+    }
+
+    /// Handed out for applying up to here.
+    pub fn applied(&self) -> Seq {
+        self.applied
+    }
+
+    /// What every participant is known to have.
+    pub fn all_persistent(&self) -> Seq {
+        self.all_persistent
+    }
+
+    /// Whether it is the active primary of its view.
+    pub fn is_active(&self) -> bool {
+        matches!(&self.role, Role::Primary(p) if p.active)
+    }
+
+    /// Whether it is primary of its view, active or not.
+    pub fn is_primary(&self) -> bool {
+        matches!(&self.role, Role::Primary(_))
+    }
+
+    /// The announcement (of RECOVERING) whose `End` it has.
+    pub fn ended(&self) -> Option<Epoch> {
+        self.ended
+    }
+
+    /// Records in flight, and calls that wait: for metrics.
+    pub fn in_flight(&self) -> (usize, usize) {
+        match &self.role {
+            Role::Primary(p) => (p.in_flight.len(), p.callers.values().map(Vec::len).sum::<usize>() + p.held.len()),
+            _ => (0, 0),
+        }
+    }
+}

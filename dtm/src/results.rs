@@ -1,0 +1,118 @@
+//! The results of recent transactions: part of the applied state, a function of the records alone.
+//!
+//! One row a record, in the reserved catalogue [`CATALOGUE`] of the group, keyed by seq: written with the record's own rows and dropped by
+//! log time, on all replicas alike. The memory form is dense by seq, with an index by name.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use types::record::{Outcome, Record, Row, RowKey};
+use types::{CatalogueId, DtxId, HaTime, Seq, codec};
+
+use crate::error::DtmError;
+
+/// The catalogue of results rows: a number that HA never gives out.
+pub const CATALOGUE: CatalogueId = CatalogueId(u64::MAX);
+/// Format of results rows that this build writes: the first byte of the value.
+pub const FORMAT: u8 = 1;
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoredResult {
+    /// Which.
+    pub dtx: DtxId,
+    /// Log time of its record.
+    pub at: HaTime,
+    /// What the client is told.
+    pub outcome: Outcome,
+}
+
+impl StoredResult {
+    /// The value of its row.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        out.extend(codec::encode(self));
+        out
+    }
+
+    /// The inverse.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DtmError> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => Ok(codec::decode(rest)?),
+            Some((&other, _)) => Err(DtmError::ResultFormat(other)),
+            None => Err(DtmError::ResultFormat(0)),
+        }
+    }
+}
+
+/// The key of a record's result row.
+pub fn result_key(seq: Seq) -> RowKey {
+    RowKey { catalogue: CATALOGUE, key: seq.0.to_be_bytes().to_vec() }
+}
+
+/// The result row that is put when a record is applied.
+pub fn result_row(record: &Record) -> (RowKey, Row) {
+    let result = StoredResult { dtx: record.dtx, at: record.at, outcome: record.outcome.clone() };
+    (result_key(record.seq), Row { version: record.seq, value: result.encode() })
+}
+
+/// The results in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Results {
+    /// Seq of the first that is kept; one after the last where none is.
+    first: Seq,
+    kept: VecDeque<StoredResult>,
+    by_dtx: BTreeMap<DtxId, Seq>,
+}
+
+impl Results {
+    /// No results; the next is that of `next`.
+    pub(crate) fn starting_at(next: Seq) -> Self {
+        Self { first: next, ..Self::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The seq that the next result has to have.
+    pub(crate) fn next(&self) -> Seq {
+        Seq(self.first.0 + self.kept.len() as u64)
+    }
+
+    pub(crate) fn get(&self, dtx: &DtxId) -> Option<(Seq, &Outcome)> {
+        let seq = *self.by_dtx.get(dtx)?;
+        let result = self.kept.get(usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?)?;
+        Some((seq, &result.outcome))
+    }
+
+    pub(crate) fn push(&mut self, result: StoredResult) {
+        self.by_dtx.insert(result.dtx, self.next());
+        self.kept.push_back(result);
+    }
+
+    /// Drops what is older than the window before `at`; gives the seqs dropped, first and last.
+    pub(crate) fn drop_before(&mut self, at: HaTime, window_ms: u64) -> (Seq, Seq) {
+        let first = self.first;
+        while self.kept.front().is_some_and(|r| r.at.0.saturating_add(window_ms) < at.0) {
+            self.drop_first();
+        }
+        (first, Seq(self.first.0.saturating_sub(1)))
+    }
+
+    /// Drops everything up to `upto`: only the model does, to show why nobody must.
+    pub(crate) fn forget_upto(&mut self, upto: Seq) {
+        while self.first <= upto && !self.kept.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(result) = self.kept.pop_front() {
+            if self.by_dtx.get(&result.dtx) == Some(&self.first) {
+                self.by_dtx.remove(&result.dtx);
+            }
+            self.first = self.first.next();
+        }
+    }
+}

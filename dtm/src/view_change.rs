@@ -1,0 +1,298 @@
+//! Change of view: promises, `Peer` and `PeerState`, the choice of the log, and bringing this one in line with it.
+//!
+//! A promise is durable before anything that depends on it is sent. The log chosen holds every STABLE record: at least one of any f+1 answers
+//! of the members of the last active view does, and the greatest `(normal, last)` takes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use types::record::{Position, Record};
+use types::wire::dtm::{Message, Reason};
+use types::{DeviceId, Epoch, Seq, ViewNumber};
+
+use crate::effect::{Effect, Reader, Report};
+use crate::event::Instant;
+use crate::merge::Merged;
+use crate::placement::Placement;
+use crate::replica::{From, Replica};
+use crate::role::{Answer, Collecting, Fetching, Role};
+
+/// A source that does not answer so many times is given up, and everybody is asked again.
+const FETCH_TRIES_MAX: u32 = 5;
+
+impl Replica {
+    pub(crate) fn on_placement(&mut self, placement: Placement, now: Instant, effects: &mut Vec<Effect>) {
+        self.epoch = self.epoch.max(placement.epoch);
+        if self.placement.as_ref().is_some_and(|known| known.epoch > placement.epoch || known.number > placement.number) {
+            return self.release_held(now, effects);
+        }
+        let number = placement.number;
+        self.placement = Some(placement);
+        if number > self.promised {
+            self.promise(number, effects);
+        }
+        if number == self.promised && matches!(self.role, Role::Follower) && self.is_named() {
+            self.collect(now, effects);
+        }
+        self.note_recoveries(now, effects);
+        self.release_held(now, effects);
+        self.prune(effects);
+    }
+
+    /// Whether HA's view names this start of this process.
+    fn is_named(&self) -> bool {
+        let Some(placement) = &self.placement else { return false };
+        placement
+            .primary
+            .is_some_and(|(device, boot)| device == self.me.device && (boot == self.me.boot || !self.config.restarted_does_not_resume()))
+    }
+
+    /// Listens to no view below `view` from now on, and ends whatever it was doing in one.
+    pub(crate) fn promise(&mut self, view: ViewNumber, effects: &mut Vec<Effect>) {
+        self.demote(effects);
+        self.promised = view;
+        self.matched = Seq(0);
+        self.ack_to = None;
+        self.save(true);
+    }
+
+    fn promise_ticket(&self) -> Option<crate::effect::Ticket> {
+        if self.config.promise_durable() { self.unsynced() } else { None }
+    }
+
+    /// Asks everybody. Its own answer follows when its promise is durable.
+    fn collect(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let wait_ms = self.config.resend_ms;
+        self.role = Role::Collecting(Collecting { answers: BTreeMap::new(), again_at: now.after_ms(wait_ms), wait_ms });
+        self.ask(effects);
+        self.answer_self(now, effects);
+    }
+
+    fn ask(&self, effects: &mut Vec<Effect>) {
+        let (Role::Collecting(collecting), Some(placement)) = (&self.role, &self.placement) else { return };
+        for (device, peer) in &placement.peers {
+            let failed = peer.state == types::state::DeviceState::Failed;
+            if *device != self.me.device && !failed && !collecting.answers.contains_key(device) {
+                self.send(*device, Message::Peer { view: self.promised }, self.promise_ticket(), effects);
+            }
+        }
+    }
+
+    /// Counts this replica's own answer once its promise is durable.
+    fn answer_self(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let durable = self.durable.promised >= self.promised || !self.config.promise_durable();
+        let mine = Answer { normal: self.normal, last: self.log.last_position(), stable: self.stable };
+        if let Role::Collecting(collecting) = &mut self.role
+            && durable
+        {
+            collecting.answers.insert(self.me.device, mine);
+            self.choose(now, effects);
+        }
+    }
+
+    /// What a sync lets happen.
+    pub(crate) fn after_persist(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &self.role {
+            Role::Follower | Role::Fetching(_) => {}
+            Role::Collecting(_) => self.answer_self(now, effects),
+            Role::Installing { ticket, .. } => {
+                if *ticket <= self.synced {
+                    self.begin_primary(now, effects);
+                }
+            }
+            Role::Primary(_) => self.advance_stable(now, effects),
+        }
+    }
+
+    pub(crate) fn on_peer(&mut self, from: From, view: ViewNumber, effects: &mut Vec<Effect>) {
+        if !self.heed(from, view, effects) || !matches!(self.role, Role::Follower) {
+            return;
+        }
+        let last = self.log.last_position();
+        let message = Message::PeerState { view, normal: self.normal, last, stable: self.stable };
+        let after = if self.config.promise_durable() { self.unsynced() } else { None };
+        self.send(from.device, message, after, effects);
+    }
+
+    /// Whether a message of `view` is to be taken: refuses lower ones, takes up higher ones.
+    pub(crate) fn heed(&mut self, from: From, view: ViewNumber, effects: &mut Vec<Effect>) -> bool {
+        if view < self.promised && self.config.refuse_below_promised() {
+            let floor = Epoch(view.0) < self.me.registered && self.normal.is_none();
+            let reason = if floor { Reason::OlderThanFormat(self.me.registered) } else { Reason::Superseded(self.promised) };
+            self.send(from.device, Message::Refused { view, reason }, self.unsynced(), effects);
+            return false;
+        }
+        if view > self.promised && self.config.higher_view_raises_promised() {
+            self.promise(view, effects);
+        }
+        true
+    }
+
+    pub(crate) fn on_refused(&mut self, reason: Reason, effects: &mut Vec<Effect>) {
+        if let Reason::Superseded(view) = reason
+            && view > self.promised
+        {
+            self.promise(view, effects);
+        }
+    }
+
+    pub(crate) fn on_peer_state(&mut self, from: From, view: ViewNumber, answer: Answer, now: Instant, effects: &mut Vec<Effect>) {
+        if view != self.promised || !self.is_present(from) {
+            return;
+        }
+        self.notice_amnesia(from, answer.last.seq, effects);
+        match &mut self.role {
+            Role::Collecting(collecting) => {
+                collecting.answers.insert(from.device, answer);
+                self.choose(now, effects);
+            }
+            Role::Fetching(Fetching { answers, .. }) | Role::Installing { answers, .. } => {
+                answers.insert(from.device, answer);
+            }
+            Role::Primary(_) => self.on_late_answer(from.device, answer),
+            Role::Follower => {}
+        }
+    }
+
+    /// Whether the sender is of the incarnation that HA knows.
+    pub(crate) fn is_present(&self, from: From) -> bool {
+        let peer = self.placement.as_ref().and_then(|p| p.peers.get(&from.device));
+        peer.is_some_and(|peer| peer.incarnation == from.incarnation)
+    }
+
+    /// Takes the best log once f+1 of `old` and f+1 of `members` have answered, this one among them.
+    fn choose(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (Role::Collecting(collecting), Some(placement)) = (&self.role, &self.placement) else { return };
+        if placement.number != self.promised {
+            return;
+        }
+        let blank_counts = !self.config.blank_does_not_count();
+        let counts = |device: &DeviceId| collecting.answers.get(device).filter(|a| a.normal.is_some() || blank_counts);
+        let enough = |set: &[DeviceId]| set.iter().filter(|d| counts(d).is_some()).count() > set.len() / 2;
+        let old = placement.old.is_empty() || enough(&placement.old) || !self.config.quorum_of_old();
+        let members = enough(&placement.members) || !self.config.quorum_of_members();
+        if !old || !members || counts(&self.me.device).is_none() {
+            return;
+        }
+        let me = self.me.device;
+        let counted = placement.members.iter().chain(&placement.old).filter_map(|d| counts(d).map(|a| (*d, *a)));
+        let best = counted.max_by_key(|(device, a)| (self.rank(a), *device == me));
+        let Some((source, best)) = best else { return };
+        let answers = collecting.answers.clone();
+        if source == me {
+            return self.install(answers, effects);
+        }
+        let (matched, again_at) = (self.stable, now.after_ms(self.config.resend_ms));
+        self.role = Role::Fetching(Fetching { answers, source, last: best.last, matched, again_at, tries: 0 });
+        self.fetch(effects);
+    }
+
+    fn rank(&self, a: &Answer) -> (Option<ViewNumber>, ViewNumber, Seq) {
+        let normal = if self.config.best_log_by_normal() && self.config.best_log_not_by_last_view() { a.normal } else { None };
+        let view = if self.config.best_log_not_by_last_view() { ViewNumber(0) } else { a.last.view };
+        (normal, view, a.last.seq)
+    }
+
+    fn fetch(&mut self, effects: &mut Vec<Effect>) {
+        let Role::Fetching(fetching) = &self.role else { return };
+        let message = Message::Fetch { view: self.promised, after: fetching.matched };
+        self.send(fetching.source, message, self.promise_ticket(), effects);
+    }
+
+    pub(crate) fn on_fetch(&mut self, from: From, view: ViewNumber, after: Seq, effects: &mut Vec<Effect>) {
+        if !self.heed(from, view, effects) || !matches!(self.role, Role::Follower) {
+            return;
+        }
+        let after = after.max(self.log.floor().seq).min(self.log.last());
+        let (max, bytes_max) = (self.config.redo_records_max, self.config.redo_bytes_max);
+        let records = self.log.slice(after.next(), self.log.last(), max, bytes_max);
+        if records.is_empty() && after < self.log.last() {
+            let reader = Reader::Fetch(from.device, view);
+            effects.push(Effect::ReadLog { reader, from: after.next(), upto: self.log.last(), bytes_max });
+        } else {
+            self.send_fetched(from.device, view, after, records, effects);
+        }
+    }
+
+    /// Answers a `Fetch` with records that were in memory, or read from the device.
+    pub(crate) fn send_fetched(&self, to: DeviceId, view: ViewNumber, after: Seq, records: Vec<Arc<Record>>, effects: &mut Vec<Effect>) {
+        let Some(prev) = self.log.position(after) else { return };
+        let message = Message::Fetched { view, prev, records, last: self.log.last_position() };
+        self.send(to, message, self.unsynced(), effects);
+    }
+
+    pub(crate) fn on_fetched(
+        &mut self,
+        from: From,
+        view: ViewNumber,
+        prev: Position,
+        records: Vec<Arc<Record>>,
+        last: Position,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let expected = match &self.role {
+            Role::Fetching(f) => view == self.promised && f.source == from.device && f.last == last && self.is_present(from),
+            _ => false,
+        };
+        if !expected {
+            return;
+        }
+        let merged = self.merge(prev, &records, effects);
+        let again_at = now.after_ms(self.config.resend_ms);
+        let Role::Fetching(fetching) = &mut self.role else { return };
+        match merged {
+            Merged::Upto(upto) => {
+                let advanced = upto > fetching.matched;
+                fetching.matched = fetching.matched.max(upto);
+                if fetching.matched >= last.seq {
+                    let answers = std::mem::take(&mut fetching.answers);
+                    if self.log.last() > last.seq && last.seq >= self.stable {
+                        self.cut(last.seq, effects);
+                    }
+                    return self.install(answers, effects);
+                }
+                if advanced {
+                    (fetching.again_at, fetching.tries) = (again_at, 0);
+                    self.fetch(effects);
+                }
+            }
+            Merged::Gap => {
+                // The source has pruned what this replica never had.
+                self.report(Report::NeedsCopy { device: self.me.device, incarnation: self.me.incarnation }, effects);
+            }
+            Merged::Diverged(seq) => self.report(Report::Diverged { device: from.device, view, seq }, effects),
+            Merged::Nonsense => {}
+        }
+    }
+
+    /// Makes `normal` durable together with the log that it speaks of. What comes after waits for it.
+    fn install(&mut self, answers: BTreeMap<DeviceId, Answer>, effects: &mut Vec<Effect>) {
+        self.normal = Some(self.promised);
+        let ticket = self.save(true);
+        self.role = Role::Installing { ticket, answers };
+        if !self.config.normal_durable_first() {
+            self.begin_primary(Instant::default(), effects);
+        }
+    }
+
+    pub(crate) fn view_change_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let max_ms = self.config.resend_max_ms;
+        match &mut self.role {
+            Role::Collecting(c) if c.again_at <= now => {
+                c.wait_ms = (c.wait_ms * 2).min(max_ms);
+                c.again_at = now.after_ms(c.wait_ms);
+                self.ask(effects);
+            }
+            Role::Fetching(f) if f.again_at <= now => {
+                f.tries += 1;
+                f.again_at = now.after_ms(self.config.resend_ms << f.tries.min(3));
+                if f.tries > FETCH_TRIES_MAX {
+                    return self.collect(now, effects);
+                }
+                self.fetch(effects);
+            }
+            _ => {}
+        }
+    }
+}
