@@ -5,7 +5,6 @@
 //! `docs/formats/wire.md`. Provider `verbs` follows the manual pages and was never run on hardware.
 
 mod command;
-mod gate;
 mod link;
 mod serving;
 mod shard;
@@ -18,19 +17,17 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use types::limits::MESSAGE_HEAD_BYTES_MAX;
 use types::wire::Operation;
 
-use crate::buf::BUF_BYTES_MAX;
-use crate::{BufPool, Identity, NetError, Peer, Reply, Request, Service, Transport};
+use crate::gate::Gates;
+use crate::transport::{check_head, check_request};
+use crate::{BufPool, Identity, NetError, Peer, Reply, Request, Service, Timing, Transport};
 use command::{CallCommand, Command, CommandQueue, PostCommand};
-use gate::Gates;
 use shard::{Shard, ShardParts};
 pub use signals::reset_signal_handlers;
 use sys::Fabric;
@@ -89,33 +86,6 @@ impl EndpointConfig {
             shards: 1,
             runtime,
             timing: Timing::default(),
-        }
-    }
-}
-
-/// When a link counts as what.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// A side that said nothing for so long says so.
-    pub heartbeat: Duration,
-    /// A side of which nothing was heard for so long is dead.
-    pub dead: Duration,
-    /// A link that does not stand after so long is given up.
-    pub connect: Duration,
-    /// A server that was told to cancel has so long to confirm before its link is closed.
-    pub cancel_grace: Duration,
-    /// After a failed attempt to connect, calls fail for so long without another.
-    pub reconnect_pause: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(500),
-            dead: Duration::from_secs(2),
-            connect: Duration::from_secs(1),
-            cancel_grace: Duration::from_millis(500),
-            reconnect_pause: Duration::from_millis(50),
         }
     }
 }
@@ -226,25 +196,6 @@ impl Endpoint {
         let count = self.shards.len();
         &self.shards[if count == 1 { 0 } else { (self.spread.hash_one(&peer.address) % count as u64) as usize }]
     }
-
-    fn check(&self, request: &Request) -> Result<(), NetError> {
-        check_head(&request.head)?;
-        let Some(lend) = &request.lend else { return Ok(()) };
-        if !lend.buf().is_of(&self.pool) {
-            return Err(NetError::NotLent("a buffer of another pool"));
-        }
-        if lend.buf().len() > BUF_BYTES_MAX {
-            return Err(NetError::TooLarge { what: "lent memory", bytes: lend.buf().len(), max: BUF_BYTES_MAX });
-        }
-        Ok(())
-    }
-}
-
-fn check_head(head: &Bytes) -> Result<(), NetError> {
-    if head.len() > MESSAGE_HEAD_BYTES_MAX {
-        return Err(NetError::TooLarge { what: "a head", bytes: head.len(), max: MESSAGE_HEAD_BYTES_MAX });
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -254,7 +205,7 @@ impl Transport for Endpoint {
     }
 
     async fn call(&self, peer: &Peer, request: Request, deadline: Instant) -> Result<Reply, NetError> {
-        self.check(&request)?;
+        check_request(&request, &self.pool)?;
         let Request { operation, head, lend } = request;
         let late = || NetError::TimedOut { peer: peer.address.clone(), operation };
         let gate = self.gates.of(&peer.address)?;

@@ -11,11 +11,15 @@ pub mod buf;
 pub mod error;
 #[cfg(feature = "libfabric")]
 pub mod fabric;
+mod gate;
 pub mod service;
+pub mod sim;
+mod timing;
 pub mod transport;
 
 pub use buf::{Buf, BufPool};
 pub use error::NetError;
 pub use service::{Identity, Incoming, PeerIdentity, Service};
+pub use timing::Timing;
 pub use transport::{Lend, Peer, Reply, Request, Transport};
 pub use types::wire::Operation;

@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
+use types::limits::MESSAGE_HEAD_BYTES_MAX;
 use types::wire::Operation;
 use types::{Boot, NodeId};
 
-use crate::{Buf, BufPool, NetError};
+use crate::buf::BUF_BYTES_MAX;
+use crate::{Buf, BufPool, NetError, PeerIdentity};
 
 /// Somebody to call: an address, and who is expected there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,4 +105,54 @@ pub trait Transport: Send + Sync {
 
     /// Ends the links to the peer: HA says that it is dead, or started anew. Its calls fail at once.
     fn disconnect(&self, peer: &Peer);
+}
+
+/// What every transport refuses before it sends anything.
+pub(crate) fn check_request(request: &Request, pool: &BufPool) -> Result<(), NetError> {
+    check_head(&request.head)?;
+    let Some(lend) = &request.lend else { return Ok(()) };
+    if !lend.buf().is_of(pool) {
+        return Err(NetError::NotLent("a buffer of another pool"));
+    }
+    if lend.buf().len() > BUF_BYTES_MAX {
+        return Err(NetError::TooLarge { what: "lent memory", bytes: lend.buf().len(), max: BUF_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Heads are bounded.
+pub(crate) fn check_head(head: &Bytes) -> Result<(), NetError> {
+    if head.len() > MESSAGE_HEAD_BYTES_MAX {
+        return Err(NetError::TooLarge { what: "a head", bytes: head.len(), max: MESSAGE_HEAD_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Whether who answered is who was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    Fits,
+    /// The same node, but a start before the one that is meant: the link outlived it.
+    Older,
+    Wrong,
+}
+
+pub(crate) fn judge(expected: &Peer, found: &PeerIdentity) -> Fit {
+    if expected.node.is_some_and(|node| node != found.node) {
+        return Fit::Wrong;
+    }
+    match expected.boot {
+        Some(boot) if boot > found.boot => Fit::Older,
+        Some(boot) if boot < found.boot => Fit::Wrong,
+        _ => Fit::Fits,
+    }
+}
+
+pub(crate) fn wrong_peer(expected: &Peer, found: &PeerIdentity) -> NetError {
+    let start = expected.boot.map_or(String::new(), |boot| format!(" at {boot}"));
+    NetError::WrongPeer {
+        peer: expected.address.clone(),
+        expected: expected.node.map_or_else(|| format!("whom the caller meant{start}"), |node| format!("{node}{start}")),
+        found: format!("{} at {}", found.node, found.boot),
+    }
 }

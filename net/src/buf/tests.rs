@@ -1,3 +1,6 @@
+//! Tests of the pool.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use super::*;
 
 const MIB: usize = 1024 * 1024;

@@ -10,6 +10,7 @@ mod tick;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ pub(super) struct Shard {
     links: HashMap<LinkId, Link>,
     calls: HashMap<u64, Call>,
     listener: Option<Listener>,
-    memory: Arc<Memory>,
+    memory: Rc<Memory>,
     domain: Domain,
     parts: ShardParts,
     commands: Arc<CommandQueue>,
@@ -72,7 +73,7 @@ impl Shard {
     pub(super) fn open(parts: ShardParts) -> Result<Self, NetError> {
         let domain = Domain::open(&parts.fabric)?;
         let (base, length) = parts.pool.region();
-        let memory = Arc::new(Memory::register(&domain, base, length, Some(rand::random()))?);
+        let memory = Rc::new(Memory::register(&domain, base, length, Some(rand::random()))?);
         let listener = parts.listen.map(|address| Listener::open(&domain, address)).transpose()?;
         let commands = parts.shards[parts.index].clone();
         let now = Instant::now();

@@ -1,6 +1,7 @@
 //! One-sided operations of a link: the buffers that they use stay here until the last piece has completed or the endpoint is closed.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 use types::wire::frame::LendDescriptor;
@@ -61,12 +62,12 @@ pub(in super::super) struct Transfers {
     waiting: VecDeque<u32>,
     next: u32,
     under_way: usize,
-    memory: Option<std::sync::Arc<Memory>>,
+    memory: Option<Rc<Memory>>,
 }
 
 impl Transfers {
     /// Begins a transfer out of or into the pool's registered memory.
-    pub(in super::super) fn add(&mut self, job: Job, memory: &std::sync::Arc<Memory>) {
+    pub(in super::super) fn add(&mut self, job: Job, memory: &Rc<Memory>) {
         self.memory.get_or_insert_with(|| memory.clone());
         while self.jobs.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);

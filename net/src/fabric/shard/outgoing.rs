@@ -12,6 +12,7 @@ use types::wire::hello::LinkRole;
 use super::Shard;
 use crate::fabric::command::{CallCommand, PostCommand};
 use crate::fabric::link::{Link, LinkId, LinkSide, LinkState, Message};
+use crate::transport::{Fit, judge, wrong_peer};
 use crate::{Lend, NetError, Peer, PeerIdentity, Reply};
 
 /// The links to one address.
@@ -220,34 +221,5 @@ impl Shard {
             }
         }
         self.list(id);
-    }
-}
-
-/// Whether who answered is who was meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
-    Fits,
-    /// The same node, but a start before the one that is meant: the link outlived it.
-    Older,
-    Wrong,
-}
-
-fn judge(expected: &Peer, found: &PeerIdentity) -> Fit {
-    if expected.node.is_some_and(|node| node != found.node) {
-        return Fit::Wrong;
-    }
-    match expected.boot {
-        Some(boot) if boot > found.boot => Fit::Older,
-        Some(boot) if boot < found.boot => Fit::Wrong,
-        _ => Fit::Fits,
-    }
-}
-
-fn wrong_peer(expected: &Peer, found: &PeerIdentity) -> NetError {
-    let start = expected.boot.map_or(String::new(), |boot| format!(" at {boot}"));
-    NetError::WrongPeer {
-        peer: expected.address.clone(),
-        expected: expected.node.map_or_else(|| format!("whom the caller meant{start}"), |node| format!("{node}{start}")),
-        found: format!("{} at {}", found.node, found.boot),
     }
 }

@@ -19,20 +19,20 @@ const POST_PERMITS: usize = 16 * 1024;
 const PEERS_MAX: usize = 4096;
 
 /// The permits of one peer.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     calls: Arc<Semaphore>,
     posts: Arc<Semaphore>,
 }
 
 impl Gate {
     /// Waits for room for a call.
-    pub(super) async fn call(&self, head: usize) -> Result<OwnedSemaphorePermit, NetError> {
+    pub(crate) async fn call(&self, head: usize) -> Result<OwnedSemaphorePermit, NetError> {
         let count = CALL_PERMITS_MIN + head / PERMIT_BYTES;
         self.calls.clone().acquire_many_owned(count as u32).await.map_err(|_| NetError::Closed)
     }
 
     /// Room for a post, or an error.
-    pub(super) fn try_post(&self, head: usize) -> Result<OwnedSemaphorePermit, NetError> {
+    pub(crate) fn try_post(&self, head: usize) -> Result<OwnedSemaphorePermit, NetError> {
         let count = 1 + head / PERMIT_BYTES;
         self.posts.clone().try_acquire_many_owned(count as u32).map_err(|e| match e {
             TryAcquireError::NoPermits => NetError::Busy("posts to this peer".to_owned()),
@@ -47,12 +47,12 @@ impl Gate {
 
 /// The permits of all peers.
 #[derive(Default)]
-pub(super) struct Gates {
+pub(crate) struct Gates {
     peers: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
 impl Gates {
-    pub(super) fn of(&self, address: &str) -> Result<Arc<Gate>, NetError> {
+    pub(crate) fn of(&self, address: &str) -> Result<Arc<Gate>, NetError> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = peers.get(address) {
             return Ok(gate.clone());
