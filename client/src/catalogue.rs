@@ -13,7 +13,7 @@ use crate::retry::Attempts;
 use crate::{Client, Error};
 
 impl Client {
-    /// Makes a bucket or an index, over `width` groups (HA's default where `None`). `Condition` where it is there already.
+    /// Makes a bucket or an index, over `width` groups (HA's default where `None`). `Exists` where it is there already.
     pub async fn create(&self, kind: CatalogueKind, name: &str, width: Option<u32>) -> Result<(), Error> {
         check_catalogue_name(&format!("the name of the {}", kind_word(kind)), name)?;
         let what = format!("create {} `{name}`", kind_word(kind));
@@ -22,13 +22,12 @@ impl Client {
         loop {
             let began = Instant::now();
             match tokio::time::timeout_at(attempts.deadline(), self.inner.control.create_catalogue(kind, name, width)).await {
-                Ok(Ok(())) => {
+                // An earlier attempt of this call may have made it.
+                Ok(Ok(created)) if created || perhaps => {
                     self.inner.learn(Epoch(0), began, attempts.deadline()).await;
                     return Ok(());
                 }
-                // An earlier attempt of this call may have made it.
-                Ok(Err(ControlError::Exists(_))) if perhaps => return Ok(()),
-                Ok(Err(ControlError::Exists(_))) => return Err(Error::Condition { what, current: None }),
+                Ok(Ok(_)) => return Err(Error::Exists(format!("{} `{name}`", kind_word(kind)))),
                 Ok(Err(ControlError::Refused(reason))) => return Err(Error::Refused(format!("{what}: {reason}"))),
                 Ok(Err(error)) => {
                     perhaps |= matches!(error, ControlError::Unknown(_));
@@ -46,7 +45,10 @@ impl Client {
             return Ok(());
         }
         match self.create(kind, name, None).await {
-            Err(Error::Condition { .. }) => Ok(()),
+            Err(Error::Exists(_)) => {
+                // Somebody else made it a moment ago: the map that this client has does not know it yet.
+                self.map(Duration::ZERO).await.map(drop)
+            }
             other => other,
         }
     }

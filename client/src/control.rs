@@ -1,6 +1,7 @@
 //! What a client needs of HA: the map, a session, and catalogues. One narrow trait, so that tests stand in for a cluster.
 
 use async_trait::async_trait;
+use ha_api::{HaClient, HaError};
 use types::map::{CatalogueKind, ClusterMap};
 use types::wire::request::Ticket;
 use types::{CatalogueId, Epoch, SessionId};
@@ -17,9 +18,6 @@ pub enum ControlError {
     /// HA refuses, and will again.
     #[error("HA refuses: {0}")]
     Refused(String),
-    /// It is there already.
-    #[error("{0} exists already")]
-    Exists(String),
     /// There is no such thing.
     #[error("{0} does not exist")]
     NotFound(String),
@@ -40,9 +38,48 @@ pub trait Control: Send + Sync {
     /// Ends a session: what it left pending is swept.
     async fn close_session(&self, session: SessionId) -> Result<(), ControlError>;
 
-    /// Makes a bucket or an index over `width` groups; HA's default where `None`.
-    async fn create_catalogue(&self, kind: CatalogueKind, name: &str, width: Option<u32>) -> Result<(), ControlError>;
+    /// Makes a bucket or an index over `width` groups; HA's default where `None`. False where it was there already.
+    async fn create_catalogue(&self, kind: CatalogueKind, name: &str, width: Option<u32>) -> Result<bool, ControlError>;
 
     /// Removes a bucket or an index.
     async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), ControlError>;
+}
+
+impl From<HaError> for ControlError {
+    fn from(error: HaError) -> Self {
+        match error {
+            HaError::Unavailable(reason) => Self::Unavailable(reason),
+            HaError::Unknown(reason) => Self::Unknown(reason),
+            HaError::NotFound(what) => Self::NotFound(what),
+            HaError::Refused(reason) | HaError::OldBoot(reason) | HaError::Stranger(reason) => Self::Refused(reason),
+            HaError::Garbled(reason) => Self::Refused(format!("its answer cannot be read: {reason}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Control for HaClient {
+    async fn map(&self, min_epoch: Epoch) -> Result<ClusterMap, ControlError> {
+        Ok(Self::map(self, min_epoch).await?)
+    }
+
+    async fn open_session(&self) -> Result<Ticket, ControlError> {
+        Ok(Self::open_session(self).await?)
+    }
+
+    async fn renew_session(&self, session: SessionId) -> Result<Ticket, ControlError> {
+        Ok(Self::renew_session(self, session).await?)
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), ControlError> {
+        Ok(Self::close_session(self, session).await?)
+    }
+
+    async fn create_catalogue(&self, kind: CatalogueKind, name: &str, width: Option<u32>) -> Result<bool, ControlError> {
+        Ok(Self::create_catalogue(self, kind, name, width.unwrap_or(0), None).await?.created)
+    }
+
+    async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), ControlError> {
+        Ok(Self::drop_catalogue(self, id).await?)
+    }
 }

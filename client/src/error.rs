@@ -15,6 +15,9 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// It is there already.
+    #[error("{0} exists already; choose another name, or use it")]
+    Exists(String),
     /// A condition of the caller's did not hold; nothing was changed.
     #[error("{what}: the condition does not hold, {}", current_words(*current))]
     Condition {

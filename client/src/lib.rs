@@ -31,6 +31,7 @@ use types::map::ClusterMap;
 pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
+pub use name::{check_catalogue_name, check_name, check_value};
 pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PutOptions, Range};
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
@@ -46,14 +47,18 @@ pub struct Options {
     pub timeout: Duration,
     /// Object data in memory, of all PUTs and GETs together.
     pub memory_bytes: usize,
+    /// libfabric's provider: `tcp` or `verbs`.
+    pub provider: String,
 }
 
 /// Object data in memory by default.
 pub const MEMORY_BYTES: usize = 96 * 1024 * 1024;
+/// Buffers of the fabric beyond that: those that a process which hangs has not given back, and units read to rebuild others.
+const POOL_SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES }
+        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into() }
     }
 }
 
@@ -64,17 +69,23 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of the cluster whose HA daemons are at these addresses (`host:port`); any of them will do. To be called within a runtime.
+    pub async fn connect<A: AsRef<str>>(ha: &[A], options: Options) -> Result<Self, Error> {
+        let options_of_ha = ha_api::ClientOptions { name: format!("client {}", std::process::id()), ..ha_api::ClientOptions::default() };
+        let control = ha_api::HaClient::with_options(ha, options_of_ha).map_err(|e| Error::Invalid(e.to_string()))?;
+        let control: Arc<dyn Control> = Arc::new(control);
+        let map = first_map(&control, &options).await?;
+        let identity = net::Identity::client(map.latest().cluster);
+        let mut config = net::fabric::EndpointConfig::client(identity, tokio::runtime::Handle::current());
+        config.pool_bytes = options.memory_bytes + POOL_SPARE_BYTES;
+        config.provider.clone_from(&options.provider);
+        let transport = net::fabric::Endpoint::start(config).map_err(|e| Error::Refused(format!("the fabric does not start: {e}")))?;
+        Ok(Self { inner: Arc::new(Inner::new(control, transport, map, options)) })
+    }
+
     /// A client over these ways to HA and to the storage processes.
     pub async fn with(control: Arc<dyn Control>, transport: Arc<dyn Transport>, options: Options) -> Result<Self, Error> {
-        let mut attempts = Attempts::new("fetch the cluster map", options.timeout);
-        let map = loop {
-            match tokio::time::timeout_at(attempts.deadline(), MapCache::fetch(control.clone())).await {
-                Ok(Ok(map)) => break map,
-                Ok(Err(error)) => attempts.failed(error),
-                Err(_) => return Err(attempts.unavailable()),
-            }
-            attempts.pause().await?;
-        };
+        let map = first_map(&control, &options).await?;
         Ok(Self { inner: Arc::new(Inner::new(control, transport, map, options)) })
     }
 
@@ -101,5 +112,18 @@ impl Client {
     /// Ends the writer's session, so that HA need not wait for its lease. Nothing may be under way.
     pub async fn close(&self) {
         self.inner.sessions.close().await;
+    }
+}
+
+async fn first_map(control: &Arc<dyn Control>, options: &Options) -> Result<MapCache, Error> {
+    let mut attempts = Attempts::new("fetch the cluster map", options.timeout);
+    loop {
+        match tokio::time::timeout_at(attempts.deadline(), MapCache::fetch(control.clone())).await {
+            Ok(Ok(map)) => return Ok(map),
+            Ok(Err(ControlError::Refused(reason))) => return Err(Error::Refused(reason)),
+            Ok(Err(error)) => attempts.failed(error),
+            Err(_) => return Err(attempts.unavailable()),
+        }
+        attempts.pause().await?;
     }
 }

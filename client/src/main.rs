@@ -1,1 +1,10 @@
-fn main() {}
+//! `redoubt`: objects and indices from the command line, a local cluster to try them on, and benches. Data goes to standard output, all
+//! else to standard error; exit codes are those of `docs/exit-codes.md`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

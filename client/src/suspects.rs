@@ -20,11 +20,6 @@ impl Suspects {
         self.lock().insert(node, Instant::now() + SUSPICION);
     }
 
-    /// The node answered.
-    pub(crate) fn clear(&self, node: NodeId) {
-        self.lock().remove(&node);
-    }
-
     /// Whether the node is better asked last.
     pub(crate) fn is_suspected(&self, node: NodeId) -> bool {
         let mut suspects = self.lock();

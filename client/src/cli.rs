@@ -1,0 +1,136 @@
+//! The command line: what all verbs share. One verb, one file.
+
+mod bench;
+mod connect;
+mod dev;
+mod exit;
+mod idx;
+mod name;
+mod obj;
+mod output;
+mod pool;
+mod progress;
+mod size;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+use output::Format;
+
+/// Objects, indices and local clusters of Redoubt.
+#[derive(Parser)]
+#[command(name = "redoubt", version, propagate_version = true, after_help = "Exit codes: docs/exit-codes.md")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Common {
+    /// The local cluster's directory
+    #[arg(long, global = true, env = "REDOUBT_DIR", default_value = "./redoubt-dev", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// HA daemons to ask instead, as HOST:PORT[,HOST:PORT...]
+    #[arg(long, global = true, env = "REDOUBT_HA", value_delimiter = ',', value_name = "ADDRESSES")]
+    pub ha: Vec<String>,
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// How long one step is tried before it is an error
+    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+}
+
+impl Common {
+    /// How long one step is tried.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Objects: put, get, stat, ls, rm
+    #[command(subcommand)]
+    Obj(obj::Verb),
+    /// Indices of keys and values
+    #[command(subcommand)]
+    Idx(idx::Verb),
+    /// Pools of devices
+    #[command(subcommand)]
+    Pool(pool::Verb),
+    /// A cluster on this machine
+    #[command(subcommand)]
+    Dev(dev::Verb),
+    /// Measures the cluster beside this machine's own limits
+    #[command(subcommand)]
+    Bench(bench::Verb),
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; everything else is a wrong use.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    log();
+    let common = cli.common.clone();
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failure, format!("no runtime: {e}")))
+        .and_then(|runtime| {
+            let done = runtime.block_on(run(cli));
+            // A thread that still reads standard input must not hold the process.
+            runtime.shutdown_timeout(Duration::from_millis(200));
+            done
+        });
+    match done {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            report(&failure, common.output);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let common = cli.common;
+    match cli.verb {
+        Verb::Obj(verb) => obj::run(&common, verb).await,
+        Verb::Idx(verb) => idx::run(&common, verb).await,
+        Verb::Pool(verb) => pool::run(&common, verb).await,
+        Verb::Dev(verb) => dev::run(&common, verb).await,
+        Verb::Bench(verb) => bench::run(&common, verb).await,
+    }
+}
+
+fn report(failure: &Failure, format: Format) {
+    let mut stderr = std::io::stderr();
+    let _ = match format {
+        Format::Text => writeln!(stderr, "redoubt: {}", failure.message),
+        Format::Json => {
+            let error = serde_json::json!({"error": failure.message, "kind": failure.exit.word(), "exit": failure.exit as u8});
+            writeln!(stderr, "{error}")
+        }
+    };
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| "error".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

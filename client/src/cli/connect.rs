@@ -1,0 +1,24 @@
+//! From the command line to a client: whom to ask is what `--ha` says, or what the local cluster's directory says.
+
+use std::future::Future;
+
+use client::{Client, Options};
+
+use super::Common;
+use super::dev::cluster::ClusterFile;
+use super::exit::Failure;
+
+/// Connects, does it, and ends the session, whatever comes of it.
+pub async fn with_client<T, F: Future<Output = Result<T, Failure>>>(common: &Common, act: impl FnOnce(Client) -> F) -> Result<T, Failure> {
+    let client = connect(common).await?;
+    let done = act(client.clone()).await;
+    client.close().await;
+    done
+}
+
+/// A client of the cluster that the command line names.
+pub async fn connect(common: &Common) -> Result<Client, Failure> {
+    let addresses = if common.ha.is_empty() { ClusterFile::read(&common.dir)?.ha } else { common.ha.clone() };
+    let options = Options { timeout: common.timeout(), ..Options::default() };
+    Ok(Client::connect(&addresses, options).await?)
+}

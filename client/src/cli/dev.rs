@@ -1,0 +1,78 @@
+//! `redoubt dev`: a cluster on this machine, of real processes with their own directories, to try things on and to break.
+
+pub mod cluster;
+mod down;
+mod kill;
+mod plan;
+mod process;
+mod start;
+mod status;
+mod up;
+
+use super::Common;
+use super::exit::Failure;
+use cluster::{ClusterFile, NodeFile};
+use process::Service;
+
+/// Verbs on the local cluster.
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Creates and starts a cluster, or starts one that is there again
+    Up(up::Arguments),
+    /// Stops all of it; the data stays
+    Down(down::Arguments),
+    /// Shows what runs, and what HA says of it
+    Status,
+    /// Sends a signal to the processes of a node
+    Kill(kill::Arguments),
+    /// Starts what does not run of a node
+    Start(start::Arguments),
+}
+
+/// Which of a node's two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// The storage process.
+    Node,
+    /// The HA daemon.
+    Ha,
+}
+
+/// Which nodes of the cluster.
+#[derive(clap::Args)]
+pub struct Nodes {
+    /// Nodes, as node-2
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    nodes: Vec<String>,
+    /// All nodes
+    #[arg(long)]
+    all: bool,
+    /// Only this one of a node's two processes
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+}
+
+impl Nodes {
+    /// The processes that are meant.
+    fn services<'a>(&self, file: &'a ClusterFile) -> Result<Vec<(&'a NodeFile, Service)>, Failure> {
+        let nodes: Vec<&NodeFile> =
+            if self.all { file.nodes.iter().collect() } else { self.nodes.iter().map(|n| file.node(n)).collect::<Result<_, _>>()? };
+        let services = match self.only {
+            None => &[Service::Ha, Service::Node][..],
+            Some(Only::Ha) => &[Service::Ha],
+            Some(Only::Node) => &[Service::Node],
+        };
+        Ok(nodes.into_iter().flat_map(|node| services.iter().map(move |service| (node, *service))).collect())
+    }
+}
+
+/// Runs a verb.
+pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Up(arguments) => up::run(common, arguments).await,
+        Verb::Down(arguments) => down::run(common, &arguments).await,
+        Verb::Status => status::run(common).await,
+        Verb::Kill(arguments) => kill::run(common, &arguments).await,
+        Verb::Start(arguments) => start::run(common, &arguments).await,
+    }
+}

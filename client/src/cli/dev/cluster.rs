@@ -1,0 +1,103 @@
+//! `cluster.json`: what a local cluster consists of and where everything of it is. Written once, read by every command.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use crate::cli::exit::{Exit, Failure};
+
+/// Version of the file.
+pub const FILE_VERSION: u32 = 1;
+/// Its name in the cluster's directory.
+const FILE_NAME: &str = "cluster.json";
+
+/// A local cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFile {
+    /// Version of this file.
+    pub version: u32,
+    /// The cluster's id, 32 hexadecimal digits.
+    pub cluster: String,
+    /// `host:port` of all HA daemons.
+    pub ha: Vec<String>,
+    /// The nodes.
+    pub nodes: Vec<NodeFile>,
+    /// Where the cluster lives; not in the file, for it may be moved.
+    #[serde(skip)]
+    pub dir: PathBuf,
+}
+
+/// A node of a local cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFile {
+    /// Its number.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
+    /// `host:port` of its HA daemon.
+    pub ha: String,
+    /// `host:port` of its storage process.
+    pub fabric: String,
+}
+
+impl ClusterFile {
+    /// Where the file is.
+    pub fn path(dir: &Path) -> PathBuf {
+        dir.join(FILE_NAME)
+    }
+
+    /// The cluster of that directory.
+    pub fn read(dir: &Path) -> Result<Self, Failure> {
+        let path = Self::path(dir);
+        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(
+                Exit::NotFound,
+                format!(
+                    "no cluster in {}: `redoubt dev up` makes one, --dir or REDOUBT_DIR names another, --ha one elsewhere",
+                    dir.display()
+                ),
+            ),
+            _ => Failure::io(path.display(), &e),
+        })?;
+        let mut file: Self =
+            serde_json::from_str(&text).map_err(|e| Failure::other(format!("{}: {e}; it is not of this software", path.display())))?;
+        if file.version != FILE_VERSION {
+            return Err(Failure::other(format!("{}: version {}, this software knows {FILE_VERSION}", path.display(), file.version)));
+        }
+        file.dir = std::path::absolute(dir).map_err(|e| Failure::io(dir.display(), &e))?;
+        Ok(file)
+    }
+
+    /// Writes the file: all of it or none.
+    pub fn write(&self) -> Result<(), Failure> {
+        let path = Self::path(&self.dir);
+        let beside = path.with_extension("json.new");
+        let text = serde_json::to_string_pretty(self).map_err(|e| Failure::other(e.to_string()))?;
+        std::fs::write(&beside, text + "\n").map_err(|e| Failure::io(beside.display(), &e))?;
+        std::fs::rename(&beside, &path).map_err(|e| Failure::io(path.display(), &e))
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Result<&NodeFile, Failure> {
+        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            Failure::new(Exit::NotFound, format!("there is no node `{name}`; there are {}", names.join(", ")))
+        })
+    }
+
+    /// The directory of a node.
+    pub fn node_dir(&self, node: &NodeFile) -> PathBuf {
+        self.dir.join(&node.name)
+    }
+
+    /// The configuration of a process.
+    pub fn config(&self, node: &NodeFile, service: Service) -> PathBuf {
+        self.node_dir(node).join(service.config_name())
+    }
+
+    /// Every process of the cluster: HA daemons first.
+    pub fn services(&self) -> impl Iterator<Item = (&NodeFile, Service)> {
+        [Service::Ha, Service::Node].into_iter().flat_map(|service| self.nodes.iter().map(move |node| (node, service)))
+    }
+}

@@ -1,0 +1,193 @@
+//! What a new local cluster consists of: ports, directories, devices, pools, and the configuration of each process.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::Path;
+
+use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, TopologyConfig};
+use types::scheme::{FailureDomain, Scheme};
+use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
+
+use super::Service;
+use super::cluster::{ClusterFile, FILE_VERSION, NodeFile};
+use crate::cli::exit::Failure;
+use crate::cli::output;
+
+/// Groups of the replicated pool of a local cluster.
+const META_GROUPS: u32 = 32;
+/// Largest storage set: groups have all their members in one.
+const STORAGE_SET_NODES: usize = 3;
+/// First port that is tried; the last is below what the kernel gives to those who connect, so that nobody takes a port while its process is
+/// away.
+const PORT_FIRST: u16 = 12_000;
+/// Ports tried before giving up.
+const PORT_TRIES: usize = 10_000;
+/// A device is never planned larger than this share of what is free in its file system.
+const FREE_SHARE: f64 = 0.6;
+
+/// What is asked for.
+pub struct Wish {
+    /// How many nodes.
+    pub nodes: u16,
+    /// How many disk groups a node, of one device each.
+    pub disk_groups: u16,
+    /// Size of a device; what is usual and fits where `None`.
+    pub device_bytes: Option<u64>,
+    /// By what times are scaled.
+    pub factor: Factor,
+}
+
+/// Size of a device unless told otherwise.
+const DEVICE_BYTES: u64 = 4 << 30;
+
+/// Makes directories and configurations for a new cluster, and at last `cluster.json`.
+pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
+    std::fs::create_dir_all(dir).map_err(|e| Failure::io(dir.display(), &e))?;
+    let dir = std::path::absolute(dir).map_err(|e| Failure::io(dir.display(), &e))?;
+    let device_bytes = wish.device_bytes.map_or_else(|| usual_device_bytes(&dir, wish), Ok)?;
+    let ports = free_ports(usize::from(wish.nodes) * 2)?;
+    let address = |port: &u16| format!("127.0.0.1:{port}");
+    let nodes: Vec<NodeFile> = (1..=wish.nodes)
+        .zip(ports.chunks(2))
+        .map(|(id, ports)| NodeFile { id, name: format!("node-{id}"), ha: address(&ports[0]), fabric: address(&ports[1]) })
+        .collect();
+    let cluster = ClusterId(rand::random::<u128>() | 1);
+    let file = ClusterFile {
+        version: FILE_VERSION,
+        cluster: cluster.to_string(),
+        ha: nodes.iter().map(|node| node.ha.clone()).collect(),
+        nodes,
+        dir,
+    };
+    let topology = topology(&file, wish, device_bytes);
+    topology.check().map_err(Failure::usage)?;
+    for node in &file.nodes {
+        configure(&file, node, cluster, wish.factor, &topology)?;
+    }
+    file.write()?;
+    Ok(file)
+}
+
+fn usual_device_bytes(dir: &Path, wish: &Wish) -> Result<u64, Failure> {
+    let stat = rustix::fs::statvfs(dir).map_err(|e| Failure::io(dir.display(), &e.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let devices = u64::from(wish.nodes) * u64::from(wish.disk_groups);
+    let share = (free as f64 * FREE_SHARE) as u64 / devices.max(1);
+    let mebibyte = 1 << 20;
+    let bytes = DEVICE_BYTES.min(share / mebibyte * mebibyte);
+    if bytes < DEVICE_BYTES {
+        output::note(format!("only {} are free: devices of {} each", output::bytes_words(free), output::bytes_words(bytes)));
+    }
+    Ok(bytes)
+}
+
+/// The device numbers of a node: one a disk group.
+fn devices_of(node: u16, disk_groups: u16) -> impl Iterator<Item = u32> {
+    let first = u32::from(node - 1) * u32::from(disk_groups) + 1;
+    first..first + u32::from(disk_groups)
+}
+
+fn topology(file: &ClusterFile, wish: &Wish, device_bytes: u64) -> TopologyConfig {
+    let sets = (file.nodes.len() / STORAGE_SET_NODES).max(1);
+    let nodes = file.nodes.iter().map(|node| NodeEntry {
+        id: NodeId(node.id),
+        name: node.name.clone(),
+        ha: node.ha.clone(),
+        fabric: node.fabric.clone(),
+        rack: 1,
+        storage_set: ((usize::from(node.id) - 1) % sets + 1) as u16,
+    });
+    let devices = file.nodes.iter().flat_map(|node| {
+        devices_of(node.id, wish.disk_groups).map(|id| DeviceConfig {
+            id: DeviceId(id),
+            node: node.name.clone(),
+            disk_group: DiskGroupId(id),
+            bytes: device_bytes,
+        })
+    });
+    TopologyConfig { nodes: nodes.collect(), devices: devices.collect(), pools: pools() }
+}
+
+fn pools() -> Vec<PoolConfig> {
+    let pool = |id, name: &str, scheme, failure_domain, groups, priority, avoid_node| PoolConfig {
+        id: PoolId(id),
+        name: name.into(),
+        scheme,
+        failure_domain,
+        groups,
+        priority,
+        avoid_node,
+        devices: Vec::new(),
+    };
+    let erasure = |data, parity| Scheme::Erasure { data, parity, spare: 0 };
+    vec![
+        pool(1, "meta", Scheme::Replicated { copies: 3 }, FailureDomain::Node, META_GROUPS, 0, false),
+        pool(2, "data", erasure(4, 2), FailureDomain::DiskGroup, 0, 1, false),
+        pool(3, "second", erasure(2, 2), FailureDomain::DiskGroup, 0, 2, true),
+    ]
+}
+
+fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Factor, topology: &TopologyConfig) -> Result<(), Failure> {
+    let dir = file.node_dir(node);
+    let own = topology.devices.iter().filter(|device| device.node == node.name);
+    let devices: Vec<NodeDevice> =
+        own.map(|device| NodeDevice { id: device.id, path: dir.join(device.id.to_string()), bytes: device.bytes }).collect();
+    for path in devices.iter().map(|device| device.path.clone()).chain([dir.join("ha")]) {
+        std::fs::create_dir_all(&path).map_err(|e| Failure::io(path.display(), &e))?;
+    }
+    let ha =
+        HaConfig { cluster, node: node.name.clone(), listen: node.ha.clone(), dir: dir.join("ha"), factor, topology: topology.clone() };
+    // The local daemon first.
+    let mut daemons = vec![node.ha.clone()];
+    daemons.extend(file.ha.iter().filter(|address| **address != node.ha).cloned());
+    let fabric = node.fabric.clone();
+    let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, devices };
+    for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {
+        let path = file.config(node, service);
+        std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))?;
+    }
+    Ok(())
+}
+
+/// Ports of the loopback address that nobody listens on.
+fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
+    let end = if end > PORT_FIRST + 1000 { end } else { u16::MAX };
+    let mut ports = BTreeSet::new();
+    for _ in 0..PORT_TRIES {
+        if ports.len() == count {
+            break;
+        }
+        let port = rand::random_range(PORT_FIRST..end);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.insert(port);
+        }
+    }
+    if ports.len() < count {
+        return Err(Failure::other(format!("no {count} free ports between {PORT_FIRST} and {end}")));
+    }
+    Ok(ports.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planned_cluster_is_one_that_ha_takes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for nodes in [3, 4, 7] {
+            let wish = Wish { nodes, disk_groups: 2, device_bytes: Some(1 << 30), factor: Factor::ONE };
+            let file = create(&dir.path().join(nodes.to_string()), &wish).expect("plans");
+            assert_eq!(ClusterFile::read(&file.dir).expect("reads"), file);
+            let paths: BTreeSet<_> = file.nodes.iter().map(|node| file.config(node, Service::Node)).collect();
+            assert_eq!(paths.len(), usize::from(nodes));
+            for node in &file.nodes {
+                HaConfig::load(&file.config(node, Service::Ha)).expect("a good ha.toml");
+                let config = NodeConfig::load(&file.config(node, Service::Node)).expect("a good node.toml");
+                assert_eq!((config.devices.len(), &config.ha[0]), (2, &node.ha));
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `redoubt obj ls [PREFIX]`: the names of a bucket, in the order of their bytes.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use client::{Error, ListPage, ListRequest};
+
+use super::{Bucket, json_of};
+use crate::cli::connect::with_client;
+use crate::cli::exit::Failure;
+use crate::cli::name::shown;
+use crate::cli::output::Format;
+use crate::cli::{Common, output};
+
+/// Arguments of `obj ls`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only names that begin so
+    #[arg(default_value = "")]
+    prefix: OsString,
+    /// Roll names up at this character after the prefix, as `/` does for directories
+    #[arg(long, value_name = "CHARACTER")]
+    delimiter: Option<char>,
+    /// Only names after this one
+    #[arg(long, value_name = "NAME")]
+    after: Option<OsString>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Show size, time and version too
+    #[arg(short, long)]
+    long: bool,
+    #[command(flatten)]
+    bucket: Bucket,
+}
+
+/// Runs the verb.
+pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    let delimiter = arguments.delimiter.map(|c| u8::try_from(c).map_err(|_| Failure::usage("say one ASCII character as the delimiter")));
+    let mut request = ListRequest {
+        prefix: arguments.prefix.as_bytes().to_vec(),
+        after: arguments.after.as_ref().map(|after| after.as_bytes().to_vec()),
+        delimiter: delimiter.transpose()?,
+        limit: 0,
+    };
+    let (bucket, format) = (&arguments.bucket.bucket, common.output);
+    let mut left = arguments.limit.unwrap_or(usize::MAX);
+    with_client(common, |client| async move {
+        let map = client.map(Duration::from_secs(1)).await?;
+        let mut before = "{\"entries\":[";
+        let mut next = None;
+        while left > 0 {
+            request.limit = left.min(types::limits::SCAN_KEYS_MAX);
+            let page = match client.list(bucket, &request).await {
+                // Nothing was ever put into it.
+                Err(Error::NotFound(_)) if bucket == "default" => ListPage::default(),
+                other => other?,
+            };
+            left = left.saturating_sub(page.objects.len() + page.prefixes.len());
+            for entry in entries(&page) {
+                match (format, &entry) {
+                    (Format::Json, entry) => {
+                        let value = match entry {
+                            Entry::Object(info) => json_of(bucket, info, &map),
+                            Entry::Prefix(prefix) => serde_json::json!({"prefix": shown(prefix)}),
+                        };
+                        output::raw(format!("{before}{value}").as_bytes())?;
+                        before = ",";
+                    }
+                    (Format::Text, Entry::Object(info)) if arguments.long => {
+                        output::line(format!("{:>14} {:>14} {:>10}  {}", info.size, info.modified_ms, info.version.0, shown(&info.name)))?;
+                    }
+                    (Format::Text, Entry::Object(info)) => output::line(shown(&info.name))?,
+                    (Format::Text, Entry::Prefix(prefix)) if arguments.long => output::line(format!("{:>40}  {}", "", shown(prefix)))?,
+                    (Format::Text, Entry::Prefix(prefix)) => output::line(shown(prefix))?,
+                }
+            }
+            next = page.next;
+            match &next {
+                Some(token) => request.after = Some(token.clone()),
+                None => break,
+            }
+        }
+        if format == Format::Json {
+            let next = next.map_or(serde_json::Value::Null, |token| shown(&token).into());
+            let begin = if before == "," { "" } else { before };
+            output::line(format!("{begin}],\"next\":{next}}}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// One line of a listing.
+enum Entry<'a> {
+    Object(&'a client::ObjectInfo),
+    Prefix(&'a [u8]),
+}
+
+/// Objects and rolled-up prefixes in one order.
+fn entries(page: &ListPage) -> Vec<Entry<'_>> {
+    let mut all: Vec<(&[u8], Entry<'_>)> = page.objects.iter().map(|info| (info.name.as_slice(), Entry::Object(info))).collect();
+    all.extend(page.prefixes.iter().map(|prefix| (prefix.as_slice(), Entry::Prefix(prefix))));
+    all.sort_by(|a, b| a.0.cmp(b.0));
+    all.into_iter().map(|(_, entry)| entry).collect()
+}

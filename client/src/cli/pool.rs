@@ -1,0 +1,111 @@
+//! `redoubt pool`: the pools of devices, as the map has them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use types::map::{ClusterMap, Group, Pool};
+
+use super::connect::with_client;
+use super::exit::{Exit, Failure};
+use super::{Common, output};
+
+/// Verbs on pools.
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Lists the pools
+    List,
+    /// Shows a pool and its groups
+    Show {
+        /// The pool's name
+        name: String,
+    },
+}
+
+/// Runs a verb.
+pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
+    with_client(common, |client| async move {
+        let map = client.map(Duration::ZERO).await?;
+        match verb {
+            Verb::List => list(common, &map),
+            Verb::Show { name } => {
+                let missing = || Failure::new(Exit::NotFound, format!("pool `{name}` does not exist; `redoubt pool list` shows which do"));
+                show(common, &map, map.pool_named(&name).ok_or_else(missing)?)
+            }
+        }
+    })
+    .await
+}
+
+fn json_of(map: &ClusterMap, pool: &Pool) -> Value {
+    json!({
+        "id": pool.id.0,
+        "name": pool.name,
+        "scheme": pool.scheme.to_string(),
+        "failure_domain": pool.failure_domain.to_string(),
+        "groups": pool.groups,
+        "groups_ready": groups(map, pool).filter(|(_, group)| is_ready(map, group)).count(),
+        "devices": devices(pool, map).len(),
+        "priority": pool.priority,
+    })
+}
+
+/// The devices that a pool may use; none named means all.
+fn devices(pool: &Pool, map: &ClusterMap) -> Vec<types::DeviceId> {
+    if pool.devices.is_empty() { map.devices.keys().copied().collect() } else { pool.devices.clone() }
+}
+
+fn groups<'a>(map: &'a ClusterMap, pool: &Pool) -> impl Iterator<Item = (&'a types::GroupId, &'a Group)> {
+    let id = pool.id;
+    map.groups.iter().filter(move |(group, _)| group.pool == id)
+}
+
+/// Whether the group takes writes now.
+pub fn is_ready(map: &ClusterMap, group: &Group) -> bool {
+    match group {
+        Group::Replicated(view) => view.primary.is_some() && view.active == view.number,
+        Group::Erasure(slots) => slots.slots.iter().all(|slot| {
+            let device = slot.and_then(|id| map.devices.get(&id));
+            device.is_some_and(|d| d.state == types::state::DeviceState::Online)
+        }),
+    }
+}
+
+fn list(common: &Common, map: &ClusterMap) -> Result<(), Failure> {
+    let pools: Vec<Value> = map.pools.values().map(|pool| json_of(map, pool)).collect();
+    output::value(common.output, &json!({"pools": pools}), || {
+        let mut rows = vec![["NAME", "SCHEME", "DOMAIN", "GROUPS", "READY", "DEVICES", "PRIORITY"].map(String::from).to_vec()];
+        for pool in &pools {
+            let cell = |key: &str| pool[key].as_str().map_or_else(|| pool[key].to_string(), String::from);
+            rows.push(["name", "scheme", "failure_domain", "groups", "groups_ready", "devices", "priority"].map(cell).to_vec());
+        }
+        output::table(&rows)
+    })
+}
+
+fn show(common: &Common, map: &ClusterMap, pool: &Pool) -> Result<(), Failure> {
+    let mut value = json_of(map, pool);
+    let rows: Vec<Value> = groups(map, pool)
+        .map(|(id, group)| {
+            let devices: Vec<String> = match group {
+                Group::Replicated(view) => view.members.iter().map(ToString::to_string).collect(),
+                Group::Erasure(slots) => slots.slots.iter().map(|s| s.map_or_else(|| "-".into(), |d| d.to_string())).collect(),
+            };
+            let primary = match group {
+                Group::Replicated(view) => view.primary.map(|p| p.device.to_string()),
+                Group::Erasure(_) => None,
+            };
+            json!({"group": id.to_string(), "view": group.number().0, "devices": devices, "primary": primary, "ready": is_ready(map, group)})
+        })
+        .collect();
+    value["group_list"] = rows.clone().into();
+    output::value(common.output, &value, || {
+        let mut lines = vec![["GROUP", "VIEW", "PRIMARY", "READY", "DEVICES"].map(String::from).to_vec()];
+        for row in &rows {
+            let devices: Vec<&str> = row["devices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let primary = row["primary"].as_str().unwrap_or("-").to_string();
+            let group = row["group"].as_str().unwrap_or_default().to_string();
+            lines.push(vec![group, row["view"].to_string(), primary, row["ready"].to_string(), devices.join(" ")]);
+        }
+        output::table(&lines)
+    })
+}
