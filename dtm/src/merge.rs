@@ -25,9 +25,9 @@ pub(crate) enum Merged {
 }
 
 impl Replica {
-    /// Takes records, which follow `prev` in another log, into this one.
-    pub(crate) fn merge(&mut self, prev: Position, records: &[Arc<Record>], effects: &mut Vec<Effect>) -> Merged {
-        if !is_piece(prev, records, self.promised) {
+    /// Takes records, which follow `prev` in the log of the primary (or to be) of `view`, into this one.
+    pub(crate) fn merge(&mut self, view: ViewNumber, prev: Position, records: &[Arc<Record>], effects: &mut Vec<Effect>) -> Merged {
+        if !is_piece(prev, records, view) {
             return Merged::Nonsense;
         }
         let floor = self.log.floor().seq;

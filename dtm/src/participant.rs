@@ -32,7 +32,7 @@ impl Replica {
         if !self.heed(from, redo.view, effects) || !matches!(self.role, Role::Follower) {
             return;
         }
-        match self.merge(redo.prev, &redo.records, effects) {
+        match self.merge(redo.view, redo.prev, &redo.records, effects) {
             Merged::Upto(upto) => self.matched = self.matched.max(upto),
             Merged::Gap => {
                 let last = self.log.last().min(Seq(redo.prev.seq.0.saturating_sub(1)));
@@ -42,7 +42,7 @@ impl Replica {
             Merged::Diverged(seq) => return self.report(Report::Diverged { device: from.device, view: redo.view, seq }, effects),
             Merged::Nonsense => return,
         }
-        self.ack_to = Some(from.device);
+        self.ack_to = Some((from.device, redo.view));
         if self.normal != Some(redo.view) && !self.adopt(&redo, effects) && self.config.apply_when_matched() {
             return;
         }
@@ -70,9 +70,9 @@ impl Replica {
 
     /// One `Persistent` for everything that was taken since the last.
     pub(crate) fn acknowledge(&mut self, effects: &mut Vec<Effect>) {
-        let Some(to) = self.ack_to.take() else { return };
-        let upto = if self.normal == Some(self.promised) { self.log.last() } else { self.matched };
-        let message = Message::Persistent { view: self.promised, normal: self.normal, upto, stable: self.stable };
+        let Some((to, view)) = self.ack_to.take() else { return };
+        let upto = if self.normal == Some(view) { self.log.last() } else { self.matched };
+        let message = Message::Persistent { view, normal: self.normal, upto, stable: self.stable };
         let after = if self.config.ack_after_sync() { self.unsynced() } else { None };
         self.send(to, message, after, effects);
     }
@@ -80,23 +80,23 @@ impl Replica {
     /// Applies what is STABLE: the same code for a record that is new, redone, or replayed after a crash.
     pub(crate) fn apply_ready(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let upto = self.stable.min(self.log.last());
-        if self.applied >= upto || self.reading_apply {
-            return;
+        while self.applied < upto && !self.reading_apply {
+            let from = self.applied.next();
+            let records = self.log.slice(from, upto, usize::MAX, APPLY_BYTES);
+            if records.is_empty() {
+                self.reading_apply = true;
+                effects.push(Effect::ReadLog { reader: Reader::Apply, from, upto, bytes_max: APPLY_BYTES });
+            } else {
+                self.apply(records, now, effects);
+            }
         }
-        let from = self.applied.next();
-        let records = self.log.slice(from, upto, usize::MAX, APPLY_BYTES);
-        if records.is_empty() {
-            self.reading_apply = true;
-            return effects.push(Effect::ReadLog { reader: Reader::Apply, from, upto, bytes_max: APPLY_BYTES });
-        }
-        self.apply(records, now, effects);
-        self.apply_ready(now, effects);
     }
 
     fn apply(&mut self, records: Vec<Arc<Record>>, now: Instant, effects: &mut Vec<Effect>) {
         let Some(last) = records.last() else { return };
         let (upto, at) = (last.seq, last.at);
         for record in &records {
+            assert_eq!(record.seq, self.results.next(), "results are dense");
             self.results.push(StoredResult { dtx: record.dtx, at: record.at, outcome: record.outcome.clone() });
         }
         let dropped = self.results.drop_before(at, self.config.window_ms);

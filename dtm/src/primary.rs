@@ -9,7 +9,7 @@ use std::sync::Arc;
 use types::record::Record;
 use types::state::DeviceState;
 use types::wire::dtm::Message;
-use types::{DeviceId, Seq, ViewNumber};
+use types::{Boot, DeviceId, Seq, ViewNumber};
 
 use crate::effect::{Effect, Reader, Report};
 use crate::event::Instant;
@@ -55,7 +55,6 @@ impl Replica {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(crate) fn on_persistent(
         &mut self,
         from: From,
@@ -69,8 +68,11 @@ impl Replica {
             return;
         }
         let upto = upto.min(self.log.last());
-        self.notice_amnesia(from, upto, effects);
         let counts = normal == Some(view) || !self.config.counts_with_normal();
+        if counts {
+            self.notice_amnesia(from, upto, effects);
+            self.hear(from, upto);
+        }
         let (wait_ms, end_waits) = (self.config.resend_ms, self.config.end_waits());
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(progress) = primary.peers.get_mut(&from.device) else { return };
@@ -97,12 +99,11 @@ impl Replica {
             {
                 recovery.reached = true;
             }
-            self.heard.insert(from.device, Heard { incarnation: from.incarnation, boot: from.boot, upto });
         }
         self.advance_stable(now, effects);
     }
 
-    pub(crate) fn on_gap(&mut self, from: From, view: ViewNumber, last: Seq, stable: Seq, effects: &mut Vec<Effect>) {
+    pub(crate) fn on_gap(&mut self, from: From, view: ViewNumber, last: Seq, stable: Seq, now: Instant, effects: &mut Vec<Effect>) {
         if view != self.promised || !self.is_present(from) {
             return;
         }
@@ -113,19 +114,30 @@ impl Replica {
         progress.gaps += 1;
         progress.on_way.clear();
         (progress.reading, progress.matched, progress.again_at) = (false, false, None);
-        let agreed = if progress.gaps >= GAPS_MAX { stable } else { last };
-        if last < floor {
-            // It lacks what nobody has in a log any more. It stays where it is, told that we are there, until HA has it copied.
-            (progress.next, progress.resume) = (end.next(), end);
-            if !std::mem::replace(&mut progress.copy_reported, true) {
-                effects.push(Effect::Report(Report::NeedsCopy { device: from.device, incarnation: from.incarnation }));
-            }
-            return;
+        // A late `Gap` may say less than what the same member has acknowledged since; then it lacks nothing.
+        if last < floor && progress.counted <= last {
+            return lacks_pruned(progress, end, from, effects);
         }
+        let agreed = if progress.gaps >= GAPS_MAX { stable } else { last };
         let agreed = agreed.max(floor).min(end);
         (progress.next, progress.resume) = (agreed.next(), agreed);
-        // Answered at the next flush, even where there is nothing but the place to agree on.
-        progress.heartbeat_at = Instant::default();
+        if progress.gaps > GAPS_MAX {
+            // Something is wrong with it: tried again by the timer, not at the speed of the network.
+            progress.reading = true;
+            progress.again_at = Some(now.after_ms(progress.wait_ms));
+        } else {
+            // Answered at the next flush, even where there is nothing but the place to agree on.
+            progress.heartbeat_at = Instant::default();
+        }
+    }
+
+    fn hear(&mut self, from: From, upto: Seq) {
+        let heard = self.heard.entry(from.device).or_default();
+        if heard.incarnation < from.incarnation {
+            *heard = Heard { incarnation: from.incarnation, boot: from.boot, upto };
+        } else if heard.incarnation == from.incarnation && upto >= heard.upto {
+            (heard.boot, heard.upto) = (heard.boot.max(from.boot), upto);
+        }
     }
 
     /// A device that has less than it said, of what can never be cut, in a later start of the same incarnation, has forgotten.
@@ -178,6 +190,11 @@ impl Replica {
     }
 
     fn pump_one(&self, to: DeviceId, base: Seq, progress: &mut Progress, now: Instant, effects: &mut Vec<Effect>) {
+        if progress.next < self.log.first() {
+            let me = self.placement.as_ref().and_then(|p| p.peers.get(&to)).map(|p| p.incarnation).unwrap_or_default();
+            let from = From { device: to, boot: Boot(0), incarnation: me };
+            lacks_pruned(progress, self.log.last(), from, effects);
+        }
         let window = if progress.matched { self.config.redo_window_messages } else { 1 };
         while progress.next <= self.log.last() && progress.on_way.len() < window && !progress.reading {
             let bytes_max = self.config.redo_bytes_max;
@@ -259,6 +276,14 @@ impl Replica {
         self.role = Role::Primary(primary);
         self.end_tick(now, effects);
         self.pump(now, effects);
+    }
+}
+
+/// A peer lacks what is in no log any more. It stays where it is, told that we are there, until HA has it copied.
+fn lacks_pruned(progress: &mut Progress, end: Seq, from: From, effects: &mut Vec<Effect>) {
+    (progress.next, progress.resume) = (end.next(), end);
+    if !std::mem::replace(&mut progress.copy_reported, true) {
+        effects.push(Effect::Report(Report::NeedsCopy { device: from.device, incarnation: from.incarnation }));
     }
 }
 

@@ -78,8 +78,8 @@ pub struct Replica {
 
     /// As a follower: the log agrees with the primary of the promised view up to here.
     pub(crate) matched: Seq,
-    /// As a follower: the base of the promised view's primary, once it has said so.
-    pub(crate) ack_to: Option<DeviceId>,
+    /// As a follower: whom the next `Persistent` goes to, and of which view.
+    pub(crate) ack_to: Option<(DeviceId, ViewNumber)>,
     /// What every participant has, as far as we were told.
     pub(crate) all_persistent: Seq,
     pub(crate) reading_apply: bool,
@@ -151,13 +151,16 @@ impl Replica {
                 self.on_redo(from, redo, effects);
             }
             Message::Persistent { view, normal, upto, .. } => self.on_persistent(from, view, normal, upto, now, effects),
-            Message::Gap { view, last, stable } => self.on_gap(from, view, last, stable, effects),
+            Message::Gap { view, last, stable } => self.on_gap(from, view, last, stable, now, effects),
             Message::Peer { view } => self.on_peer(from, view, effects),
             Message::PeerState { view, normal, last, stable } => {
                 self.on_peer_state(from, view, crate::role::Answer { normal, last, stable }, now, effects);
             }
             Message::Fetch { view, after } => self.on_fetch(from, view, after, effects),
-            Message::Fetched { view, prev, records, last } => self.on_fetched(from, view, prev, records, last, now, effects),
+            Message::Fetched { view, prev, records, last } => {
+                let fetched = crate::view_change::Fetched { view, prev, records, last };
+                self.on_fetched(from, fetched, now, effects);
+            }
             Message::End { epoch, view, boot } => self.on_end(epoch, view, boot, effects),
             Message::Refused { reason, .. } => self.on_refused(reason, effects),
             Message::CopyRequest { view } | Message::CopyPiece { view, .. } | Message::Part { view, .. } => {

@@ -17,6 +17,15 @@ use crate::placement::Placement;
 use crate::replica::{From, Replica};
 use crate::role::{Answer, Collecting, Fetching, Role};
 
+/// An answer to `Fetch`, taken apart.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) view: ViewNumber,
+    pub(crate) prev: Position,
+    pub(crate) records: Vec<Arc<Record>>,
+    pub(crate) last: Position,
+}
+
 /// A source that does not answer so many times is given up, and everybody is asked again.
 const FETCH_TRIES_MAX: u32 = 5;
 
@@ -33,6 +42,8 @@ impl Replica {
         }
         if number == self.promised && matches!(self.role, Role::Follower) && self.is_named() {
             self.collect(now, effects);
+        } else if self.resumes() {
+            self.install(BTreeMap::new(), effects);
         }
         self.note_recoveries(now, effects);
         self.release_held(now, effects);
@@ -41,10 +52,14 @@ impl Replica {
 
     /// Whether HA's view names this start of this process.
     fn is_named(&self) -> bool {
-        let Some(placement) = &self.placement else { return false };
-        placement
-            .primary
-            .is_some_and(|(device, boot)| device == self.me.device && (boot == self.me.boot || !self.config.restarted_does_not_resume()))
+        self.placement.as_ref().is_some_and(|p| p.primary == Some((self.me.device, self.me.boot)))
+    }
+
+    /// Whether another start of this process was named and this one goes on in its place: only the model does, to show why nobody must.
+    fn resumes(&self) -> bool {
+        let view = Some(self.promised);
+        let named = self.placement.as_ref().is_some_and(|p| Some(p.number) == view && p.primary.is_some_and(|(d, _)| d == self.me.device));
+        named && self.normal == view && matches!(self.role, Role::Follower) && !self.config.restarted_does_not_resume()
     }
 
     /// Listens to no view below `view` from now on, and ends whatever it was doing in one.
@@ -221,16 +236,8 @@ impl Replica {
         self.send(to, message, self.unsynced(), effects);
     }
 
-    pub(crate) fn on_fetched(
-        &mut self,
-        from: From,
-        view: ViewNumber,
-        prev: Position,
-        records: Vec<Arc<Record>>,
-        last: Position,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn on_fetched(&mut self, from: From, fetched: Fetched, now: Instant, effects: &mut Vec<Effect>) {
+        let Fetched { view, prev, records, last } = fetched;
         let expected = match &self.role {
             Role::Fetching(f) => view == self.promised && f.source == from.device && f.last == last && self.is_present(from),
             _ => false,
@@ -238,7 +245,7 @@ impl Replica {
         if !expected {
             return;
         }
-        let merged = self.merge(prev, &records, effects);
+        let merged = self.merge(view, prev, &records, effects);
         let again_at = now.after_ms(self.config.resend_ms);
         let Role::Fetching(fetching) = &mut self.role else { return };
         match merged {
@@ -247,7 +254,12 @@ impl Replica {
                 fetching.matched = fetching.matched.max(upto);
                 if fetching.matched >= last.seq {
                     let answers = std::mem::take(&mut fetching.answers);
-                    if self.log.last() > last.seq && last.seq >= self.stable {
+                    if last.seq < self.stable && self.config.stable_never_cut() {
+                        // The best log lacks what is STABLE: whoever holds it may yet answer.
+                        self.report(Report::Diverged { device: from.device, view, seq: self.stable }, effects);
+                        return self.collect(now, effects);
+                    }
+                    if self.log.last() > last.seq {
                         self.cut(last.seq, effects);
                     }
                     return self.install(answers, effects);
