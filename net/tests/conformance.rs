@@ -20,7 +20,16 @@ macro_rules! conformance {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    crate::$module::$name(&crate::bed::Fabric).await;
+                    crate::$module::$name(&crate::bed::Fabric { shards: 1 }).await;
+                }
+            )*
+        }
+
+        mod over_libfabric_with_three_shards {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    crate::$module::$name(&crate::bed::Fabric { shards: 3 }).await;
                 }
             )*
         }

@@ -51,13 +51,16 @@ pub async fn whole(pool: &BufPool) {
     assert!(all.is_ok(), "buffers are missing: {pool:?}");
 }
 
-pub struct Fabric;
+pub struct Fabric {
+    pub shards: usize,
+}
 
 impl Bed for Fabric {
     fn start(&self, identity: Identity, at: Option<&str>) -> Node {
         let service = Arc::new(TestService::default());
         let config = EndpointConfig {
             pool_bytes: POOL_BYTES,
+            shards: self.shards,
             ..EndpointConfig::node(identity, at.unwrap_or("127.0.0.1:0"), service.clone(), tokio::runtime::Handle::current())
         };
         let endpoint = Endpoint::start(config).unwrap();
@@ -67,7 +70,7 @@ impl Bed for Fabric {
     }
 
     fn client_of(&self, identity: Identity) -> Arc<dyn Transport> {
-        let config = EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::client(identity, tokio::runtime::Handle::current()) };
+        let config = EndpointConfig { pool_bytes: POOL_BYTES, shards: self.shards, ..EndpointConfig::client(identity, tokio::runtime::Handle::current()) };
         Endpoint::start(config).unwrap()
     }
 }
