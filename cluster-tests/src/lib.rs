@@ -2,4 +2,6 @@
 //!
 //! It may know every crate; nothing imports it.
 
+pub mod checkers;
 pub mod process;
+pub mod sim;

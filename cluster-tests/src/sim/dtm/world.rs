@@ -1,0 +1,467 @@
+//! The world itself: who gets what, when; faults; and the end of the run.
+//!
+//! Numbers in the network: processes from 0, then the authority, then the clients.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::authority::Authority;
+use super::client::{Came, Client, Done, Intent, Kind, When};
+use super::node::{Outbox, Process, Seen};
+use super::oracle::Oracle;
+use super::packet::{Happening, Packet};
+use super::settings::{CONVERGENCE, OPERATIONS_A_ROW, RENEWAL, Settings};
+use crate::sim::heap::{MILLISECOND, Micros};
+use crate::sim::network::{Network, NodeNumber};
+use crate::sim::run::{Clock, World};
+use crate::sim::swarm::{FaultKind, log_uniform};
+
+/// The authority looks at its clock so often.
+const LOOK: Micros = 50 * MILLISECOND;
+/// Whether all has converged is asked so often.
+const ASK_END: Micros = 250 * MILLISECOND;
+/// Clients go on for so long after everything is healed.
+const SERVICE: Micros = 500 * MILLISECOND;
+/// Most operations of a run without conditions.
+const OPERATIONS_MAX: u64 = 4000;
+
+/// What happened in a run, in numbers: a run in which nothing happens proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Operations begun.
+    pub operations: u64,
+    /// Operations answered.
+    pub answered: u64,
+    /// Processes killed.
+    pub kills: u64,
+    /// Views.
+    pub views: u64,
+    /// Simulated microseconds.
+    pub simulated: Micros,
+}
+
+/// One group with everything around it.
+pub struct GroupWorld {
+    settings: Settings,
+    network: Network,
+    processes: Vec<Process>,
+    authority: Authority,
+    clients: Vec<Client>,
+    history: Vec<Done>,
+    oracle: Oracle,
+    moment: u64,
+    healed: bool,
+    quiet: bool,
+    over: bool,
+    /// When each process's machine is called next.
+    deadlines: Vec<Option<Micros>>,
+    /// What happened.
+    pub counts: Counts,
+}
+
+impl World for GroupWorld {
+    type Event = Happening;
+
+    fn handle(&mut self, event: Happening, clock: &mut Clock<'_, Happening>) {
+        self.moment += 1;
+        self.counts.simulated = clock.now;
+        if let Some(node) = concerns(&event) {
+            let process = &mut self.processes[node as usize];
+            match process.life.admit(event) {
+                Some(event) => self.process_event(node, event, clock),
+                None => return,
+            }
+        } else {
+            self.outer_event(event, clock);
+        }
+    }
+
+    fn violation(&self) -> Option<String> {
+        self.oracle.violation.clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over || self.oracle.violation.is_some()
+    }
+}
+
+/// The process that an event is for, where it needs a live one.
+fn concerns(event: &Happening) -> Option<NodeNumber> {
+    match event {
+        Happening::Turn { node, .. } | Happening::Synced { node, .. } | Happening::Deadline { node, .. } | Happening::Renewal { node, .. } => {
+            Some(*node)
+        }
+        _ => None,
+    }
+}
+
+impl GroupWorld {
+    /// A world in which nothing has happened.
+    pub fn new(settings: Settings) -> Self {
+        let config = Arc::new(settings.machine.clone());
+        let drift = |n: u32| settings.drift_ppm.get(n as usize).copied().unwrap_or(0);
+        let processes: Vec<Process> =
+            (0..settings.replicas).map(|n| Process::new(n, drift(n), settings.pipelined, Arc::clone(&config))).collect();
+        Self {
+            network: Network::new(settings.swarm.network.clone()),
+            authority: Authority::new(settings.replicas, drift(settings.replicas)),
+            clients: (0..settings.clients).map(|c| Client::new(settings.replicas + 1 + c, settings.replicas)).collect(),
+            deadlines: vec![None; processes.len()],
+            processes,
+            settings,
+            history: Vec::new(),
+            oracle: Oracle::default(),
+            moment: 0,
+            healed: false,
+            quiet: false,
+            over: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What happens to begin with: starts, clients, every fault of the run.
+    pub fn first(&mut self, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happening)> {
+        let mut first: Vec<(Micros, Happening)> = (0..self.settings.replicas).map(|node| (0, Happening::Start { node })).collect();
+        first.push((LOOK, Happening::Look));
+        for client in 0..self.settings.clients {
+            first.push((MILLISECOND, Happening::Begin { client, intent: self.intent(rng) }));
+        }
+        for (kind, interval) in self.settings.swarm.faults.clone() {
+            let mut at = rng.random_range(0..=2 * interval);
+            while at < self.settings.faulty {
+                self.fault(kind, at, rng, &mut first);
+                at += rng.random_range(1..=2 * interval);
+            }
+        }
+        let healed = self.settings.faulty;
+        first.push((healed, Happening::Heal));
+        first.push((healed + SERVICE, Happening::Quiet));
+        first.push((healed + SERVICE + ASK_END, Happening::End));
+        first
+    }
+
+    fn fault(&self, kind: FaultKind, at: Micros, rng: &mut ChaCha8Rng, out: &mut Vec<(Micros, Happening)>) {
+        let nodes = self.settings.replicas;
+        let until = at + log_uniform(rng, MILLISECOND, self.settings.swarm.duration_max);
+        let node = rng.random_range(0..nodes);
+        let kept_per_mille = if rng.random_bool(0.3) { 0 } else { rng.random_range(0..=1000) };
+        let mut cut = |pairs: Vec<(NodeNumber, NodeNumber)>| {
+            out.push((at, Happening::Cut { pairs: pairs.clone() }));
+            out.push((until, Happening::Mend { pairs }));
+        };
+        match kind {
+            FaultKind::Kill => {
+                let seen = rng.random_bool(0.7);
+                out.push((at, Happening::Kill { node, kept_per_mille, seen }));
+                out.push((until, Happening::Start { node }));
+            }
+            FaultKind::PowerCut => {
+                for node in 0..nodes {
+                    let kept_per_mille = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=1000) };
+                    out.push((at, Happening::Kill { node, kept_per_mille, seen: false }));
+                    out.push((rng.random_range(at..=until), Happening::Start { node }));
+                }
+            }
+            FaultKind::Pause => {
+                out.push((at, Happening::Pause { node }));
+                out.push((until, Happening::Resume { node }));
+            }
+            FaultKind::Partition => {
+                // The authority is on one of the sides too.
+                let sides: Vec<bool> = (0..=nodes).map(|_| rng.random_bool(0.5)).collect();
+                let all = || (0..=nodes).flat_map(|a| (0..=nodes).map(move |b| (a, b)));
+                cut(all().filter(|(a, b)| sides[*a as usize] != sides[*b as usize]).collect());
+            }
+            FaultKind::PairCut | FaultKind::OneWayCut => {
+                let other = (node + rng.random_range(1..=nodes)) % (nodes + 1);
+                let both = kind == FaultKind::PairCut;
+                cut([(node, other), (other, node)].into_iter().take(1 + usize::from(both)).collect());
+            }
+            FaultKind::ViewChange => out.push((at, Happening::MoveView { steps: rng.random_range(1..nodes) })),
+        }
+    }
+
+    fn intent(&self, rng: &mut ChaCha8Rng) -> Intent {
+        let conditional = rng.random_range(0..100) < self.settings.conditional_percent;
+        let when = match rng.random_range(0..4) {
+            _ if !conditional => When::Always,
+            0 => When::Absent,
+            1 => When::Present,
+            _ => When::AsSeen,
+        };
+        let delete = conditional && rng.random_bool(0.3);
+        let read = rng.random_range(0..100) < self.settings.reads_percent;
+        let kind = if read {
+            Kind::Read
+        } else if delete {
+            Kind::Delete(when)
+        } else {
+            Kind::Put(when)
+        };
+        Intent {
+            row: rng.random_range(0..self.settings.rows),
+            kind,
+            patience: log_uniform(rng, 10 * MILLISECOND, 3000 * MILLISECOND),
+            again: log_uniform(rng, 2 * MILLISECOND, 200 * MILLISECOND),
+        }
+    }
+
+    fn process_event(&mut self, node: NodeNumber, event: Happening, clock: &mut Clock<'_, Happening>) {
+        let (now, mut out) = (clock.now, Outbox::default());
+        let process = &mut self.processes[node as usize];
+        let same = |start: u64| start == process.life.start;
+        match event {
+            Happening::Deliver { from, packet: Packet::Lost { boot }, .. } => {
+                if process.boot() == Some(boot) && from == self.settings.replicas {
+                    return self.kill(node, 1000, true, clock);
+                }
+            }
+            Happening::Deliver { from, packet, .. } => process.receive(from, packet, now, &mut out),
+            Happening::Turn { start, .. } if same(start) => process.turn(now, &mut out),
+            Happening::Synced { start, ticket, .. } if same(start) => process.synced(ticket, now, &mut out),
+            Happening::Deadline { start, .. } if same(start) => {
+                if self.deadlines[node as usize].is_some_and(|at| at <= now) {
+                    self.deadlines[node as usize] = None;
+                    process.tick(&mut out);
+                }
+            }
+            Happening::Renewal { start, .. } if same(start) => {
+                let authority = self.settings.replicas;
+                out.packets.extend(process.renewal(now).into_iter().map(|packet| (authority, packet)));
+                clock.after(RENEWAL, Happening::Renewal { node, start });
+            }
+            _ => return,
+        }
+        self.carry(node, out, clock);
+    }
+
+    /// Carries out what a process wants.
+    fn carry(&mut self, node: NodeNumber, out: Outbox, clock: &mut Clock<'_, Happening>) {
+        let start = self.processes[node as usize].life.start;
+        for (to, packet) in out.packets {
+            self.send(node, to, packet, clock);
+        }
+        if out.turn {
+            let delay = clock.rng.random_range(1..=30);
+            clock.after(delay, Happening::Turn { node, start });
+        }
+        for ticket in out.syncs {
+            let delay = clock.rng.random_range(self.settings.swarm.sync_min..=self.settings.swarm.sync_max);
+            clock.after(delay, Happening::Synced { node, start, ticket });
+        }
+        let known = &mut self.deadlines[node as usize];
+        if let Some(at) = out.deadline
+            && known.is_none_or(|known| at < known || known < clock.now)
+        {
+            *known = Some(at);
+            clock.at(at, Happening::Deadline { node, start });
+        }
+        self.counts.answered += out.seen.iter().filter(|s| matches!(s, Seen::Answered(_, Ok(_)))).count() as u64;
+        self.oracle.look(node as usize, out.seen, &self.processes);
+    }
+
+    fn send(&mut self, from: NodeNumber, to: NodeNumber, packet: Packet, clock: &mut Clock<'_, Happening>) {
+        for at in self.network.route(clock.now, from, to, clock.rng) {
+            clock.at(at, Happening::Deliver { from, to, packet: packet.clone() });
+        }
+    }
+
+    fn outer_event(&mut self, event: Happening, clock: &mut Clock<'_, Happening>) {
+        match event {
+            Happening::Deliver { from, to, packet } => self.deliver(from, to, packet, clock),
+            Happening::Look => {
+                self.authority_does(clock, |authority, now| authority.look(now));
+                clock.after(LOOK, Happening::Look);
+            }
+            Happening::Begin { client, intent } => self.begin(client, intent, clock),
+            Happening::Impatient { client, call } => self.impatient(client, call, clock),
+            Happening::Kill { node, kept_per_mille, seen } => {
+                if !self.healed && !self.processes[node as usize].life.is_down() {
+                    self.kill(node, kept_per_mille, seen, clock);
+                }
+            }
+            Happening::Start { node } => self.start(node, clock),
+            Happening::Pause { node } if !self.healed => self.processes[node as usize].life.pause(),
+            Happening::Resume { node } => self.resume(node, clock),
+            Happening::Cut { pairs } if !self.healed => pairs.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
+            Happening::Mend { pairs } => pairs.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
+            Happening::MoveView { steps } if !self.healed => self.authority_does(clock, |a, now| a.move_view(steps, now)),
+            Happening::Heal => self.heal(clock),
+            Happening::Quiet => self.quiet = true,
+            Happening::End => self.end(clock),
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, from: NodeNumber, to: NodeNumber, packet: Packet, clock: &mut Clock<'_, Happening>) {
+        if self.network.is_cut(from, to) {
+            return;
+        }
+        let authority = self.settings.replicas;
+        if to < authority {
+            let event = Happening::Deliver { from, to, packet };
+            if let Some(event) = self.processes[to as usize].life.admit(event) {
+                self.process_event(to, event, clock);
+            }
+        } else if to == authority {
+            let registers = matches!(packet, Packet::Register { .. });
+            let before = self.authority.epoch();
+            let mut replies = Vec::new();
+            self.authority_does(clock, |authority, now| replies = authority.receive(from, &packet, now));
+            if registers && self.authority.epoch() > before {
+                // The epoch that announces it is the first of those that this raised.
+                self.oracle.announce(before.next());
+            }
+            for reply in replies {
+                self.send(authority, from, reply, clock);
+            }
+        } else {
+            self.to_client(to - authority - 1, packet, clock);
+        }
+    }
+
+    /// Lets the authority do something, and tells everybody if that changed anything.
+    fn authority_does(&mut self, clock: &mut Clock<'_, Happening>, what: impl FnOnce(&mut Authority, Micros)) {
+        let before = self.authority.epoch();
+        what(&mut self.authority, clock.now);
+        if self.authority.epoch() > before {
+            let placement = self.authority.placement();
+            self.counts.views = self.counts.views.max(placement.number.0);
+            let authority = self.settings.replicas;
+            for to in (0..authority).chain(self.clients.iter().map(|c| c.number).collect::<Vec<_>>()) {
+                self.send(authority, to, Packet::Placement(Box::new(placement.clone())), clock);
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u32, intent: Intent, clock: &mut Clock<'_, Happening>) {
+        let most = if self.settings.conditional_percent > 0 { OPERATIONS_A_ROW * self.settings.rows } else { OPERATIONS_MAX };
+        let client = &mut self.clients[number as usize];
+        if self.quiet || client.is_waiting() || self.counts.operations >= most {
+            return;
+        }
+        self.counts.operations += 1;
+        let value = self.counts.operations;
+        let (to, packet) = client.begin(intent, value, clock.now, self.moment, &mut self.history);
+        let from = client.number;
+        if let Some((call, again)) = client.waits_for() {
+            clock.after(again, Happening::Impatient { client: number, call });
+        }
+        self.send(from, to, packet, clock);
+    }
+
+    fn impatient(&mut self, number: u32, call: u64, clock: &mut Clock<'_, Happening>) {
+        let healed = self.healed;
+        let client = &mut self.clients[number as usize];
+        let Some((waits_for, again)) = client.waits_for() else { return };
+        if waits_for != call {
+            return;
+        }
+        let from = client.number;
+        match client.impatient(call, clock.now, !healed) {
+            Some((to, packet)) => {
+                let authority = self.settings.replicas;
+                clock.after(again, Happening::Impatient { client: number, call });
+                self.send(from, authority, Packet::Map, clock);
+                self.send(from, to, packet, clock);
+            }
+            None => self.next(number, clock),
+        }
+    }
+
+    /// A client thinks of something new.
+    fn next(&mut self, number: u32, clock: &mut Clock<'_, Happening>) {
+        let intent = self.intent(clock.rng);
+        let pause = clock.rng.random_range(0..=2 * self.settings.think);
+        clock.after(pause, Happening::Begin { client: number, intent });
+    }
+
+    fn to_client(&mut self, number: u32, packet: Packet, clock: &mut Clock<'_, Happening>) {
+        let client = &mut self.clients[number as usize];
+        if let Packet::Placement(placement) = &packet {
+            return client.learn(placement);
+        }
+        match client.receive(&packet, self.moment, &mut self.history) {
+            Came::Nothing => {}
+            Came::Again => {
+                let (from, authority) = (client.number, self.settings.replicas);
+                self.send(from, authority, Packet::Map, clock);
+            }
+            Came::Over => self.next(number, clock),
+            Came::Broken(what) => self.oracle.fail(what),
+        }
+    }
+
+    fn kill(&mut self, node: NodeNumber, kept_per_mille: u64, seen: bool, clock: &mut Clock<'_, Happening>) {
+        self.counts.kills += 1;
+        let process = &mut self.processes[node as usize];
+        let start = process.life.start;
+        process.kill(kept_per_mille);
+        self.deadlines[node as usize] = None;
+        if seen {
+            self.authority_does(clock, |authority, now| authority.died(node, start, now));
+        }
+        // Somebody always starts it again, some time; a fault that names a moment may be earlier.
+        clock.after(100 * MILLISECOND, Happening::Start { node });
+    }
+
+    fn start(&mut self, node: NodeNumber, clock: &mut Clock<'_, Happening>) {
+        let process = &mut self.processes[node as usize];
+        if process.life.is_down() {
+            process.life.restart();
+            let start = process.life.start;
+            clock.after(0, Happening::Renewal { node, start });
+        }
+    }
+
+    fn resume(&mut self, node: NodeNumber, clock: &mut Clock<'_, Happening>) {
+        for event in self.processes[node as usize].life.resume() {
+            if let Some(event) = self.processes[node as usize].life.admit(event) {
+                self.process_event(node, event, clock);
+            }
+        }
+    }
+
+    fn heal(&mut self, clock: &mut Clock<'_, Happening>) {
+        self.healed = true;
+        self.network.heal();
+        for node in 0..self.settings.replicas {
+            self.resume(node, clock);
+            self.start(node, clock);
+        }
+    }
+
+    fn end(&mut self, clock: &mut Clock<'_, Happening>) {
+        let waiting = self.clients.iter().filter(|c| c.is_waiting()).count();
+        if waiting == 0 && self.authority.is_well() && Oracle::is_converged(&self.processes) {
+            self.over = true;
+            if let Err(error) = self.oracle.finish(&self.history, &self.processes) {
+                self.oracle.fail(error);
+            }
+        } else if clock.now > self.settings.faulty + CONVERGENCE {
+            let states: Vec<String> = self.processes.iter().map(|p| format!("{:?}", p.replica.as_ref().map(summary))).collect();
+            self.oracle.fail(format!(
+                "progress: not converged {} s after healing; {waiting} clients wait; authority {:?}; replicas {states:?}",
+                CONVERGENCE / 1_000_000,
+                self.authority
+            ));
+        } else {
+            clock.after(ASK_END, Happening::End);
+        }
+    }
+}
+
+fn summary(replica: &dtm::Replica) -> String {
+    format!(
+        "promised {} normal {:?} log {:?} stable {} applied {} active {} ended {:?}",
+        replica.promised(),
+        replica.normal(),
+        replica.log_range(),
+        replica.stable(),
+        replica.applied(),
+        replica.is_active(),
+        replica.ended()
+    )
+}

@@ -1,0 +1,102 @@
+//! The loop of a run: the next event comes off the heap, is hashed and recorded, and the world handles it.
+
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use types::codec;
+
+use super::heap::{Heap, Micros};
+use super::trace::TraceHash;
+
+/// What a run is of: machines, and what surrounds them.
+pub trait World {
+    /// What happens in it. Whatever was drawn at random for an event is in it.
+    type Event: Serialize + Clone;
+
+    /// One thing happens. Random numbers may be drawn only for what is scheduled, never for what is done now: a recording has no seed.
+    fn handle(&mut self, event: Self::Event, clock: &mut Clock<'_, Self::Event>);
+
+    /// What has gone wrong so far, in words; the run ends at the first.
+    fn violation(&self) -> Option<String>;
+
+    /// Whether there is nothing more to see.
+    fn is_over(&self) -> bool {
+        self.violation().is_some()
+    }
+}
+
+/// Time, chance and the future, as an event's handling sees them.
+pub struct Clock<'a, E> {
+    /// Simulated time.
+    pub now: Micros,
+    /// The run's random numbers.
+    pub rng: &'a mut ChaCha8Rng,
+    heap: &'a mut Heap<E>,
+}
+
+impl<E> Clock<'_, E> {
+    /// Something is to happen then, but not before now.
+    pub fn at(&mut self, at: Micros, event: E) {
+        self.heap.push(at.max(self.now), event);
+    }
+
+    /// Something is to happen after a while.
+    pub fn after(&mut self, delay: Micros, event: E) {
+        self.heap.push(self.now + delay, event);
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Hash of all events with their times.
+    pub trace_hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// The first thing that went wrong.
+    pub violation: Option<String>,
+}
+
+/// Runs until nothing is left to happen, `events_max` events have happened, or something went wrong. Every event goes to `record`.
+pub fn run<W: World>(
+    world: &mut W,
+    first: Vec<(Micros, W::Event)>,
+    rng: &mut ChaCha8Rng,
+    events_max: u64,
+    mut record: impl FnMut(Micros, &W::Event),
+) -> Outcome {
+    let mut heap = Heap::default();
+    for (at, event) in first {
+        heap.push(at, event);
+    }
+    let (mut hash, mut events) = (TraceHash::default(), 0);
+    while let Some((now, event)) = heap.pop() {
+        if events == events_max {
+            let violation = Some(format!("the run did not end within {events_max} events"));
+            return Outcome { trace_hash: hash.value(), events, violation };
+        }
+        events += 1;
+        hash.add(&now.to_le_bytes());
+        hash.add(&codec::encode(&event));
+        record(now, &event);
+        world.handle(event, &mut Clock { now, rng, heap: &mut heap });
+        if world.is_over() {
+            break;
+        }
+    }
+    Outcome { trace_hash: hash.value(), events, violation: world.violation() }
+}
+
+/// Plays recorded events: what handling them would schedule is in the recording already, so it is dropped.
+pub fn replay<W: World>(world: &mut W, events: &[(Micros, W::Event)], rng: &mut ChaCha8Rng) -> Outcome {
+    let (mut hash, mut count) = (TraceHash::default(), 0);
+    for (now, event) in events {
+        count += 1;
+        hash.add(&now.to_le_bytes());
+        hash.add(&codec::encode(event));
+        world.handle(event.clone(), &mut Clock { now: *now, rng, heap: &mut Heap::default() });
+        if world.is_over() {
+            break;
+        }
+    }
+    Outcome { trace_hash: hash.value(), events: count, violation: world.violation() }
+}
