@@ -1,0 +1,155 @@
+//! The command line: what all verbs share. One verb, one file.
+
+mod device;
+mod events;
+mod log;
+mod node;
+mod pool;
+mod process;
+mod status;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::connect::Ha;
+use crate::exit::{Exit, Failure};
+use crate::output::Format;
+
+/// The state of a Redoubt cluster, as HA decides it.
+#[derive(Parser)]
+#[command(name = "ha", version, propagate_version = true, after_help = "Exit codes: docs/exit-codes.md")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Common {
+    /// HA daemons to ask, as HOST:PORT[,HOST:PORT...]; else those of the local cluster in --dir
+    #[arg(long, visible_alias = "ha", global = true, env = "REDOUBT_HA", value_delimiter = ',', value_name = "ADDRESSES")]
+    pub server: Vec<String>,
+    /// The local cluster's directory
+    #[arg(long, global = true, env = "REDOUBT_DIR", default_value = "./redoubt-dev", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// How long HA is asked before it is an error
+    #[arg(long, global = true, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+}
+
+impl Common {
+    /// How long HA is asked.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// How the cluster is
+    Status(status::Args),
+    /// What happened to it
+    Events(events::Args),
+    /// Nodes
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Devices
+    #[command(subcommand)]
+    Device(device::Verb),
+    /// Storage processes
+    #[command(subcommand)]
+    Process(process::Verb),
+    /// Pools and their groups
+    #[command(subcommand)]
+    Pool(pool::Verb),
+    /// The Raft log behind it all, as each HA daemon sees it
+    Log(log::Args),
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; everything else is a wrong use.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let format = cli.common.output;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::new(Exit::Failure, format!("no runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            report(&failure, format);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let ha = Ha::of(&cli.common)?;
+    let format = cli.common.output;
+    match cli.verb {
+        Verb::Status(args) => status::run(&ha, format, &args).await,
+        Verb::Events(args) => events::run(&ha, format, &args).await,
+        Verb::Node(verb) => node::run(&ha, format, &verb).await,
+        Verb::Device(verb) => device::run(&ha, format, &verb).await,
+        Verb::Process(verb) => process::run(&ha, format, &verb).await,
+        Verb::Pool(verb) => pool::run(&ha, format, &verb).await,
+        Verb::Log(args) => log::run(&ha, format, &args).await,
+    }
+}
+
+/// Says on standard error why it failed; in the format asked for.
+pub fn report(failure: &Failure, format: Format) {
+    let text = match format {
+        Format::Text => format!("ha: {}", failure.message),
+        Format::Json => serde_json::json!({ "error": failure.exit.word(), "message": failure.message }).to_string(),
+    };
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_and_flags_are_understood() {
+        for line in [
+            "ha status --watch",
+            "ha --server 127.0.0.1:1,127.0.0.1:2 --output json node show node-1",
+            "ha events --limit 5 --after 7",
+            "ha device list --dir /x",
+            "ha process list",
+            "ha pool show data",
+            "ha log",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `ha node list|show`: nodes with their processes and daemons.
+
+use ha_api::{NodeStatus, Status};
+use serde_json::{Value, json};
+use types::map::{Group, Node};
+
+use crate::connect::Ha;
+use crate::exit::Failure;
+use crate::output::{Cell, Format, Tone, fields, show, state, table, toned};
+use crate::time::span;
+
+/// `ha node ...`.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Verb {
+    /// All nodes
+    List,
+    /// One node with its devices
+    Show {
+        /// Its name or id, as `node-1`
+        node: String,
+    },
+}
+
+/// Runs the verb.
+pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
+    let status = super::status::ask(ha).await?;
+    match verb {
+        Verb::List => {
+            let all: Vec<Value> = status.map.nodes.values().map(|n| value(&status, n)).collect();
+            show(format, &json!(all), |coloured| list(&status, coloured))
+        }
+        Verb::Show { node: name } => {
+            let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
+            let found = status.map.nodes.values().find(is_it);
+            let node = found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))?;
+            let mut shown = value(&status, node);
+            let devices = status.map.devices.values().filter(|d| d.node == node.id);
+            shown["device_states"] = devices.map(|d| super::device::value(&status, d)).collect();
+            show(format, &shown, |coloured| page(&status, node, coloured))
+        }
+    }
+}
+
+/// A node for programs.
+pub fn value(status: &Status, node: &Node) -> Value {
+    let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
+    json!({
+        "id": node.id.to_string(),
+        "name": node.name,
+        "state": node.state.to_string(),
+        "boot": node.boot.0,
+        "pid": extra.pid,
+        "since_ha_time_ms": extra.since.0,
+        "reason": extra.reason,
+        "confirmed_index": extra.confirmed_index,
+        "lease_age_ms": extra.lease_age_ms,
+        "daemon_reachable": extra.daemon_reachable,
+        "voter": node.voter,
+        "leader": status.leader == Some(node.id),
+        "storage_set": node.storage_set,
+        "rack": node.rack,
+        "ha_address": node.ha_address,
+        "fabric_address": node.fabric_address,
+        "primaries": primaries(status, node),
+        "devices": status.map.devices.values().filter(|d| d.node == node.id).map(|d| d.id.to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn primaries(status: &Status, node: &Node) -> usize {
+    let here = |group: &&Group| match group {
+        Group::Replicated(view) => view.primary.is_some_and(|p| status.map.devices.get(&p.device).is_some_and(|d| d.node == node.id)),
+        Group::Erasure(_) => false,
+    };
+    status.map.groups.values().filter(here).count()
+}
+
+/// Its HA daemon, in a word.
+pub fn daemon(node: &Node, extra: &NodeStatus) -> Cell {
+    let role = if node.voter { "votes" } else { "learns" };
+    if extra.daemon_reachable { toned(role, Tone::Good) } else { toned(format!("{role}, away"), Tone::Bad) }
+}
+
+fn list(status: &Status, coloured: bool) -> String {
+    let row = |node: &Node| {
+        let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
+        vec![
+            Cell::from(&node.name),
+            state(node.state),
+            Cell::from(node.boot),
+            Cell::from(extra.pid),
+            Cell::from(span(status.map.ha_time.0.saturating_sub(extra.since.0))),
+            Cell::from(primaries(status, node)),
+            daemon(node, &extra),
+            Cell::from(&node.fabric_address),
+            Cell::from(&node.ha_address),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = status.map.nodes.values().map(row).collect();
+    table(&["NODE", "STATE", "BOOT", "PID", "SINCE", "PRIMARIES", "HA", "FABRIC", "HA ADDRESS"], &rows, coloured)
+}
+
+fn page(status: &Status, node: &Node, coloured: bool) -> String {
+    let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
+    let or_none = |n: Option<u64>, unit: &str| n.map_or_else(|| "none".to_string(), |n| format!("{n}{unit}"));
+    let rows = [
+        ("node", Cell::from(format!("{} ({})", node.name, node.id))),
+        ("state", state(node.state)),
+        ("reason", Cell::from(&extra.reason)),
+        ("since", Cell::from(format!("{} ago", span(status.map.ha_time.0.saturating_sub(extra.since.0))))),
+        ("process", Cell::from(format!("{}, pid {}", node.boot, extra.pid))),
+        ("lease renewed", Cell::from(or_none(extra.lease_age_ms, " ms ago"))),
+        ("confirmed index", Cell::from(or_none(extra.confirmed_index, &format!(" of {}", status.map.index)))),
+        ("primaries", Cell::from(primaries(status, node))),
+        ("HA daemon", daemon(node, &extra)),
+        ("fabric", Cell::from(&node.fabric_address)),
+        ("HA", Cell::from(&node.ha_address)),
+        ("storage set", Cell::from(node.storage_set)),
+        ("rack", Cell::from(node.rack)),
+    ];
+    let devices: Vec<Vec<Cell>> =
+        status.map.devices.values().filter(|d| d.node == node.id).map(|d| super::device::row(status, d)).collect();
+    format!("{}\n\n{}", fields(&rows, coloured), table(&super::device::HEADING, &devices, coloured))
+}

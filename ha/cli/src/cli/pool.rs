@@ -1,0 +1,130 @@
+//! `ha pool list|show`: pools, and how well their groups are.
+
+use serde_json::{Value, json};
+use types::DeviceId;
+use types::map::{ClusterMap, Group, Pool};
+
+use crate::connect::Ha;
+use crate::exit::Failure;
+use crate::health::{self, groups_of, of_group, of_pool};
+use crate::output::{Cell, Format, show, table, toned};
+
+/// `ha pool ...`.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Verb {
+    /// All pools
+    List,
+    /// One pool with its groups
+    Show {
+        /// Its name or id
+        pool: String,
+    },
+}
+
+/// Columns of [`row`].
+pub const HEADING: [&str; 5] = ["POOL", "SCHEME", "DOMAIN", "DEVICES", "GROUPS"];
+
+/// Runs the verb.
+pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
+    let status = super::status::ask(ha).await?;
+    let map = &status.map;
+    match verb {
+        Verb::List => {
+            let all: Vec<Value> = map.pools.values().map(|p| value(map, p)).collect();
+            show(format, &json!(all), |coloured| {
+                let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| row(map, p)).collect();
+                table(&HEADING, &rows, coloured)
+            })
+        }
+        Verb::Show { pool: name } => {
+            let is_it = |p: &&Pool| p.name == *name || p.id.to_string() == *name || p.id.0.to_string() == *name;
+            let found = map.pools.values().find(is_it);
+            let pool = found.ok_or_else(|| Failure::no_such("pool", name, map.pools.values().map(|p| p.name.clone())))?;
+            let mut shown = value(map, pool);
+            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(map, pool, &id.to_string(), group)).collect();
+            show(format, &shown, |coloured| page(map, pool, coloured))
+        }
+    }
+}
+
+/// A pool for programs.
+pub fn value(map: &ClusterMap, pool: &Pool) -> Value {
+    let health = of_pool(map, pool);
+    json!({
+        "id": pool.id.to_string(),
+        "name": pool.name,
+        "scheme": pool.scheme.to_string(),
+        "failure_domain": pool.failure_domain.to_string(),
+        "priority": pool.priority,
+        "devices": pool.devices.len(),
+        "groups": health.groups,
+        "whole": health.whole,
+        "degraded": health.degraded,
+        "unavailable": health.unavailable,
+        "empty_slots": health.empty_slots,
+    })
+}
+
+/// A pool for people.
+pub fn row(map: &ClusterMap, pool: &Pool) -> Vec<Cell> {
+    let health = of_pool(map, pool);
+    vec![
+        Cell::from(&pool.name),
+        Cell::from(pool.scheme),
+        Cell::from(pool.failure_domain),
+        Cell::from(pool.devices.len()),
+        toned(health.words(), health.tone()),
+    ]
+}
+
+fn group_value(map: &ClusterMap, pool: &Pool, id: &str, group: &Group) -> Value {
+    let names = |devices: &[DeviceId]| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let health = of_group(map, pool, group).word();
+    match group {
+        Group::Replicated(view) => json!({
+            "group": id,
+            "health": health,
+            "view": view.number.0,
+            "active_view": view.active.0,
+            "primary": view.primary.map(|p| p.device.to_string()),
+            "primary_boot": view.primary.map(|p| p.boot.0),
+            "members": names(&view.members),
+            "old": names(&view.old),
+            "learners": names(&view.learners),
+        }),
+        Group::Erasure(slots) => json!({
+            "group": id,
+            "health": health,
+            "view": slots.number.0,
+            "slots": slots.slots.iter().map(|s| s.map(|d| d.to_string())).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn page(map: &ClusterMap, pool: &Pool, coloured: bool) -> String {
+    let summary = table(&HEADING, &[row(map, pool)], coloured);
+    let group_row = |(id, group): (&types::GroupId, &Group)| {
+        let health = of_group(map, pool, group);
+        let (primary, active, devices) = match group {
+            Group::Replicated(view) => (
+                view.primary.map_or_else(|| "none".to_string(), |p| p.device.to_string()),
+                view.active.to_string(),
+                view.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ),
+            Group::Erasure(slots) => {
+                let name = |slot: &Option<DeviceId>| slot.map_or_else(|| "empty".to_string(), |d| d.to_string());
+                ("-".into(), "-".into(), slots.slots.iter().map(name).collect())
+            }
+        };
+        vec![
+            Cell::from(id),
+            toned(health.word(), health.tone()),
+            Cell::from(group.number()),
+            Cell::from(active),
+            Cell::from(primary),
+            Cell::from(devices.join(" ")),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = health::groups_of(map, pool.id).map(group_row).collect();
+    format!("{summary}\n\n{}", table(&["GROUP", "HEALTH", "VIEW", "ACTIVE", "PRIMARY", "DEVICES"], &rows, coloured))
+}

@@ -1,0 +1,125 @@
+//! `ha status`: the cluster on one page.
+
+use std::time::Duration;
+
+use ha_api::Status;
+use serde_json::{Value, json};
+use types::Epoch;
+
+use crate::cli::report;
+use crate::connect::Ha;
+use crate::exit::{Exit, Failure};
+use crate::health;
+use crate::output::{Cell, Format, Tone, coloured, fields, show, state, table, toned};
+use crate::time::span;
+
+/// `ha status`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Show it again every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// How often `--watch` asks.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Runs the verb.
+pub async fn run(ha: &Ha, format: Format, args: &Args) -> Result<(), Failure> {
+    if !args.watch {
+        let status = ask(ha).await?;
+        return show(format, &value(&status), |coloured| text(&status, coloured));
+    }
+    let mut every = tokio::time::interval(WATCH);
+    loop {
+        every.tick().await;
+        match ask(ha).await {
+            Ok(status) => {
+                // A terminal shows the page in place; a file gets one after the other.
+                let clear = if format == Format::Text && coloured() { "\x1b[H\x1b[2J" } else { "" };
+                show(format, &value(&status), |coloured| format!("{clear}{}\n", text(&status, coloured)))?;
+            }
+            Err(failure) if failure.exit == Exit::Unavailable => report(&failure, format),
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// The status that HA gives.
+pub async fn ask(ha: &Ha) -> Result<Status, Failure> {
+    ha.ask(async |client| client.status().await).await
+}
+
+fn leader(status: &Status) -> String {
+    let name = |id| status.map.nodes.get(&id).map_or_else(|| id.to_string(), |n| n.name.clone());
+    status.leader.map_or_else(|| "none".into(), name)
+}
+
+fn value(status: &Status) -> Value {
+    let map = &status.map;
+    let (word, _) = health::of_cluster(map);
+    let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(map, p)).collect();
+    json!({
+        "cluster": map.cluster.to_string(),
+        "health": word,
+        "confirmed": status.confirmed,
+        "answered_by": status.answered_by.to_string(),
+        "leader": status.leader.map(|id| id.to_string()),
+        "index": map.index,
+        "epoch": map.epoch.0,
+        "ha_time_ms": map.ha_time.0,
+        "nodes": map.nodes.values().map(|n| super::node::value(status, n)).collect::<Vec<_>>(),
+        "devices": map.devices.values().map(|d| super::device::value(status, d)).collect::<Vec<_>>(),
+        "pools": pools,
+        "catalogues": map.catalogues.len(),
+        "client_sessions": status.client_sessions,
+        "warnings": status.warnings,
+    })
+}
+
+fn text(status: &Status, coloured: bool) -> String {
+    let map = &status.map;
+    let (word, tone) = health::of_cluster(map);
+    let mut out = fields(
+        &[
+            ("cluster", Cell::from(map.cluster)),
+            ("health", if map.epoch == Epoch(0) { toned("not created yet", Tone::Warn) } else { toned(word, tone) }),
+            ("HA leader", if status.confirmed { toned(leader(status), Tone::Good) } else { toned(unconfirmed(status), Tone::Bad) }),
+            ("epoch", Cell::from(format!("{} (log index {})", map.epoch.0, map.index))),
+            ("catalogues", Cell::from(map.catalogues.len())),
+            ("clients", Cell::from(status.client_sessions)),
+        ],
+        coloured,
+    );
+    let rows: Vec<Vec<Cell>> = map
+        .nodes
+        .values()
+        .map(|node| {
+            let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
+            let devices: Vec<_> = map.devices.values().filter(|d| d.node == node.id).collect();
+            let online = devices.iter().filter(|d| d.state.is_readable()).count();
+            let tone = if online == devices.len() { Tone::Good } else { Tone::Bad };
+            vec![
+                Cell::from(&node.name),
+                state(node.state),
+                Cell::from(span(map.ha_time.0.saturating_sub(extra.since.0))),
+                toned(format!("{online} of {}", devices.len()), tone),
+                super::node::daemon(node, &extra),
+                Cell::from(extra.reason),
+            ]
+        })
+        .collect();
+    out.push_str("\n\n");
+    out.push_str(&table(&["NODE", "STATE", "SINCE", "DEVICES", "HA", "REASON"], &rows, coloured));
+    let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| super::pool::row(map, p)).collect();
+    out.push_str("\n\n");
+    out.push_str(&table(&super::pool::HEADING, &rows, coloured));
+    for warning in &status.warnings {
+        out.push_str(&format!("\n\n{}", crate::output::paint(&format!("warning: {warning}"), Tone::Warn, coloured)));
+    }
+    out
+}
+
+fn unconfirmed(status: &Status) -> String {
+    format!("none that a quorum confirms; what {} last knew is shown, and may be old", status.answered_by)
+}
