@@ -4,6 +4,7 @@
 //! take lent memory back. Who is called only answers on the caller's links. The frames are those of `types::wire::frame`; the rules are in
 //! `docs/formats/wire.md`. Provider `verbs` follows the manual pages and was never run on hardware.
 
+pub mod bench;
 mod command;
 mod link;
 mod serving;

@@ -19,6 +19,8 @@ pub mod transport;
 
 pub use buf::{Buf, BufPool};
 pub use error::NetError;
+#[cfg(feature = "libfabric")]
+pub use fabric::bench;
 pub use service::{Identity, Incoming, PeerIdentity, Service};
 pub use timing::Timing;
 pub use transport::{Lend, Peer, Reply, Request, Transport};
