@@ -246,10 +246,12 @@ impl Replica {
         }
         let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
         let base = primary.base;
-        if let Some(progress) = primary.peers.get_mut(&device).filter(|p| p.reading && p.next == from) {
+        if let Some(progress) = primary.peers.get_mut(&device).filter(|p| p.reading) {
+            // The peer may have said meanwhile that it holds more: then the next flush goes on from there.
             progress.reading = false;
+            let wanted = progress.next == from;
             let dense = (from.0..).zip(&records).all(|(seq, r)| r.seq.0 == seq && r.seq <= self.log.last());
-            if dense && !records.is_empty() {
+            if wanted && dense && !records.is_empty() {
                 self.redo(device, base, progress, records, now, effects);
             }
         }
