@@ -1,0 +1,168 @@
+//! The byte forms of commands and snapshots: what is in a log or a snapshot of an older build must read the same for life.
+//!
+//! `tests/golden/ha-v1.txt` holds one line a value, `name hex`. A change of these lines is a new version. `REDOUBT_BLESS=1` writes the file.
+
+use std::fmt::Write;
+
+use ha_state::{Change, Command, DeviceSpec, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology, ViewChange};
+use types::map::CatalogueKind;
+use types::scheme::FailureDomain;
+use types::{
+    Boot, CatalogueId, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber,
+};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ha-v1.txt");
+
+fn topology() -> Topology {
+    Topology {
+        cluster: ClusterId(0x0102_0304),
+        nodes: vec![NodeSpec {
+            id: NodeId(1),
+            name: "node-1".into(),
+            storage_set: 2,
+            rack: 3,
+            ha_address: "h:1".into(),
+            fabric_address: "f:1".into(),
+            voter: true,
+        }],
+        devices: vec![DeviceSpec { id: DeviceId(1), node: NodeId(1), disk_group: DiskGroupId(4), bytes: 1 << 33 }],
+        pools: vec![PoolSpec {
+            id: PoolId(1),
+            name: "meta".into(),
+            scheme: "1+0".parse().expect("a scheme"),
+            failure_domain: FailureDomain::Node,
+            devices: vec![DeviceId(1)],
+            groups: 2,
+            priority: 5,
+            avoid_node: false,
+        }],
+    }
+}
+
+fn changes() -> Vec<(&'static str, Change)> {
+    let group = GroupId { pool: PoolId(1), index: 300 };
+    let view = |change| ViewChange { group, from: ViewNumber(7), change };
+    vec![
+        ("bootstrap", Change::Bootstrap(topology())),
+        (
+            "register-process",
+            Change::RegisterProcess {
+                node: NodeId(1),
+                pid: 4711,
+                nonce: u64::MAX,
+                devices: vec![
+                    (DeviceId(1), Found::Blank),
+                    (DeviceId(2), Found::Formatted { uuid: 9, incarnation: Incarnation(300) }),
+                    (DeviceId(3), Found::Unusable),
+                ],
+            },
+        ),
+        ("process-lost-ended", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::Ended }),
+        ("process-lost-lease-expired", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::LeaseExpired }),
+        ("process-lost-stopped", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::Stopped }),
+        ("recovered", Change::Recovered { boot: Boot(5), epoch: Epoch(6) }),
+        ("active", Change::Active { boot: Boot(5), groups: vec![(group, ViewNumber(7))] }),
+        (
+            "change-views",
+            Change::ChangeViews(vec![
+                view(MemberChange::StepDown),
+                view(MemberChange::Appoint(DeviceId(1))),
+                view(MemberChange::Learners(vec![DeviceId(2)])),
+                view(MemberChange::Replace { from: DeviceId(1), to: DeviceId(2) }),
+            ]),
+        ),
+        ("create-groups", Change::CreateGroups { pool: PoolId(1), groups: vec![vec![Some(DeviceId(1)), None]] }),
+        ("set-placement", Change::SetPlacement(vec![GroupSlots { group, from: ViewNumber(7), slots: vec![None, Some(DeviceId(2))] }])),
+        (
+            "device-error",
+            Change::DeviceError { device: DeviceId(1), incarnation: Incarnation(3), count: 2, error: "EIO".into(), report: 4 },
+        ),
+        ("device-failed", Change::DeviceFailed { device: DeviceId(1), incarnation: Incarnation(3), ended: true, reason: "sync".into() }),
+        (
+            "create-catalogue",
+            Change::CreateCatalogue { name: "photos".into(), kind: CatalogueKind::Index, pool: Some(PoolId(1)), width: 16 },
+        ),
+        ("drop-catalogue", Change::DropCatalogue { id: CatalogueId(9) }),
+        ("open-session", Change::OpenSession { nonce: 1, name: "redoubt".into() }),
+        ("close-session", Change::CloseSession { session: SessionId(9) }),
+        ("advance-time", Change::AdvanceTime),
+        ("set-voters", Change::SetVoters(vec![NodeId(1), NodeId(2)])),
+    ]
+}
+
+fn command(change: Change) -> Command {
+    Command { epoch: Epoch(1), at: HaTime(1000), wall_ms: 1_795_260_479_123, change }
+}
+
+/// A state with something of everything.
+fn state() -> State {
+    let mut state = State::new();
+    let slots = vec![Some(DeviceId(1))];
+    let steps = [
+        Change::Bootstrap(topology()),
+        Change::RegisterProcess { node: NodeId(1), pid: 1, nonce: 2, devices: vec![(DeviceId(1), Found::Blank)] },
+        Change::Recovered { boot: Boot(2), epoch: Epoch(2) },
+        Change::CreateGroups { pool: PoolId(1), groups: vec![slots.clone(), slots] },
+        Change::Active { boot: Boot(2), groups: vec![(GroupId { pool: PoolId(1), index: 0 }, ViewNumber(4))] },
+        Change::CreateCatalogue { name: "photos".into(), kind: CatalogueKind::Bucket, pool: None, width: 0 },
+        Change::OpenSession { nonce: 1, name: "redoubt".into() },
+        Change::DeviceError { device: DeviceId(1), incarnation: Incarnation(2), count: 2, error: "EIO".into(), report: 4 },
+    ];
+    for (index, change) in (1..).zip(steps) {
+        state.apply(index, &command(change)).expect("applied");
+    }
+    state
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex")).collect()
+}
+
+#[test]
+fn commands_and_snapshots_have_the_bytes_that_they_always_had() {
+    let mut lines: Vec<String> = changes().into_iter().map(|(name, c)| format!("{name} {}", hex(&command(c).encode()))).collect();
+    lines.push(format!("snapshot {}", hex(&state().encode())));
+    let made = lines.join("\n") + "\n";
+    if std::env::var_os("REDOUBT_BLESS").is_some() {
+        std::fs::write(FILE, &made).expect("written");
+    }
+    let kept = std::fs::read_to_string(FILE).expect("the golden file");
+    for (kept, made) in kept.lines().zip(made.lines()) {
+        assert_eq!(kept, made);
+    }
+    assert_eq!(kept, made);
+}
+
+#[test]
+fn golden_bytes_read_back_as_what_they_were() {
+    let kept = std::fs::read_to_string(FILE).expect("the golden file");
+    let bytes = |name: &str| {
+        let line = kept.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')).expect("the line");
+        unhex(line)
+    };
+    for (name, change) in changes() {
+        assert_eq!(Command::decode(&bytes(name)), Ok(command(change)), "{name}");
+    }
+    assert_eq!(State::decode(&bytes("snapshot")), Ok(state()));
+}
+
+#[test]
+fn every_truncation_of_a_golden_value_is_an_error() {
+    for (name, change) in changes() {
+        let bytes = command(change).encode();
+        for cut in 0..bytes.len() {
+            assert!(Command::decode(&bytes[..cut]).is_err(), "{name} cut at {cut}");
+        }
+    }
+    let bytes = state().encode();
+    for cut in 0..bytes.len() {
+        assert!(State::decode(&bytes[..cut]).is_err());
+    }
+}
