@@ -76,6 +76,9 @@ impl Replica {
         let (wait_ms, end_waits) = (self.config.resend_ms, self.config.end_waits());
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        if progress.gaps > GAPS_MAX {
+            progress.reading = false;
+        }
         (progress.matched, progress.gaps) = (true, 0);
         progress.resume = progress.resume.max(upto);
         progress.next = progress.next.max(upto.next());
@@ -84,7 +87,8 @@ impl Replica {
             progress.on_way.pop_front();
         }
         if progress.on_way.is_empty() {
-            progress.again_at = None;
+            // What is being read for it still has its timer: the page may never come.
+            progress.again_at = progress.again_at.filter(|_| progress.reading);
             progress.wait_ms = wait_ms;
         } else if progress.on_way.len() < before {
             progress.again_at = Some(now.after_ms(wait_ms));
