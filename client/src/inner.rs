@@ -53,13 +53,6 @@ impl Inner {
         }
     }
 
-    /// Somebody fenced the session: the next work opens another one.
-    pub(crate) async fn forget_session(&self) {
-        if let Ok(session) = self.sessions.get().await {
-            session.close();
-        }
-    }
-
     /// Tries to get a map of `epoch` at least, asked for after `since`. Without success the old one stays: the caller tries again anyway.
     pub(crate) async fn learn(&self, epoch: Epoch, since: Instant, deadline: Instant) {
         match tokio::time::timeout_at(deadline, self.map.refresh(epoch, since)).await {

@@ -53,7 +53,7 @@ impl Inner {
             perhaps |= matches!(failure, Failure::Unanswered(_));
             if let Failure::Refused(Refusal::Fenced(session)) = &failure {
                 let session = *session;
-                self.forget_session().await;
+                self.sessions.forget(session).await;
                 if perhaps {
                     attempts.failed(format!("session {session} was closed meanwhile"));
                     return Err(attempts.unknown());

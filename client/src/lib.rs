@@ -7,6 +7,8 @@
 mod catalogue;
 mod control;
 mod error;
+#[cfg(test)]
+mod fake;
 mod index;
 mod inner;
 mod kv;
@@ -19,6 +21,8 @@ mod retry;
 mod sample;
 mod session;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -60,6 +60,13 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Somebody says that this session is over: the next work takes another one.
+    pub(crate) async fn forget(&self, id: SessionId) {
+        if let Some(session) = self.current.lock().await.as_ref().filter(|session| session.id == id) {
+            session.close();
+        }
+    }
+
     /// Ends the session, so that HA need not wait for its lease.
     pub(crate) async fn close(&self) {
         if let Some(session) = self.current.lock().await.take()
@@ -98,8 +105,7 @@ impl Session {
         self.id
     }
 
-    /// Somebody said that it is over: the next work takes a new one.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.lock().closed = true;
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct OpenPart {
     pub(crate) sent: u64,
     /// Bytes from the first on that are durable.
     pub(crate) durable: u64,
+    /// A stripe failed: nothing more goes into it.
+    pub(crate) is_closed: bool,
     /// Resolves once the pending row is STABLE.
     pub(crate) pending: Announced,
 }
@@ -72,12 +74,12 @@ impl OpenPart {
             .map(|joined| joined.unwrap_or_else(|e| Err(Error::Refused(format!("the announcement of a fid ended: {e}")))))
             .boxed()
             .shared();
-        Ok(Self { lane, offset, sent: 0, durable: 0, pending })
+        Ok(Self { lane, offset, sent: 0, durable: 0, is_closed: false, pending })
     }
 
-    /// Whether another stripe does not fit.
+    /// Whether it takes no other stripe.
     pub(crate) fn is_full(&self) -> bool {
-        self.sent >= self.lane.shape.fid_bytes()
+        self.is_closed || self.sent >= self.lane.shape.fid_bytes()
     }
 
     /// The part as the record names it: what is durable of it.

@@ -243,10 +243,11 @@ impl Put {
             return Err(self.gave_up(&failure));
         }
         *ended = false;
-        self.failed_pool = Some(self.parts[flight.part].lane.fid.group.pool);
+        let fid = self.parts[flight.part].lane.fid;
+        self.failed_pool = Some(fid.group.pool);
         self.give_up_from(flight, source);
         if failure.fenced {
-            self.inner.forget_session().await;
+            self.inner.sessions.forget(fid.session).await;
         }
         let deadline = Instant::now() + self.inner.options.timeout;
         self.inner.learn(failure.epoch, began, deadline).await;
@@ -274,6 +275,7 @@ impl Put {
         self.unused.extend(self.parts.drain(keep..).map(|part| (part.lane.fid, part.pending)));
         if let Some(part) = self.parts.last_mut() {
             part.sent = part.durable;
+            part.is_closed = true;
         }
     }
 
