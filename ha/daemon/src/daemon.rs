@@ -1,0 +1,135 @@
+//! A whole daemon, from its store to its port, and its end.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_api::MESSAGE_BYTES_MAX;
+use ha_api::config::HaConfig;
+use ha_api::pb::ha_server::HaServer;
+use ha_api::pb::peer_server::PeerServer;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::core::Core;
+use crate::duties;
+use crate::error::DaemonError;
+use crate::lead::Lead;
+use crate::machine::Machine;
+use crate::peer::Peers;
+use crate::raft::{Consensus, Group};
+use crate::serve::client::HaService;
+use crate::serve::peer::PeerService;
+use crate::store::{Lock, Store};
+use crate::topology::{addresses_of, topology_of};
+
+/// Largest request of a client: a report on very many groups.
+const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a client's connection may be silent before it is asked for a sign of life, before scaling.
+const KEEP_ALIVE: Duration = Duration::from_millis(2000);
+
+/// A running daemon. Its tasks end when it is dropped; [`Daemon::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Daemon {
+    core: Arc<Core>,
+    tasks: JoinSet<()>,
+    ended: watch::Receiver<Option<String>>,
+    /// Given up last.
+    lock: Lock,
+}
+
+/// Takes the address that a configuration says.
+pub fn listen(address: &str) -> Result<TcpListener, DaemonError> {
+    let failed = |source| DaemonError::Listen { address: address.into(), source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Daemon {
+    /// Starts a daemon that serves on `listener`.
+    pub async fn start(config: &HaConfig, listener: TcpListener) -> Result<Self, DaemonError> {
+        config.check().map_err(DaemonError::Topology)?;
+        let topology = topology_of(config)?;
+        let node = config.node_id().ok_or_else(|| DaemonError::Topology(format!("no node `{}`", config.node)))?;
+        let (dir, cluster, factor) = (config.dir.clone(), config.cluster, config.factor.get());
+        let opened = tokio::task::spawn_blocking(move || Store::open(&dir, cluster, node)).await;
+        let store = opened.map_err(|e| DaemonError::Raft(e.to_string()))??;
+        let fresh = store.log.is_fresh() && store.snapshots.last().is_none();
+        let addresses = addresses_of(config);
+        let peers = Arc::new(Peers::new(store.identity, store.pins, &addresses, factor)?);
+        let machine = Machine::open(store.snapshots)?;
+        let group = Group::start(store.identity, store.log, machine.clone(), peers.clone(), factor).await?;
+        let (lead, asks) = Lead::new(machine.clone(), Arc::new(group.clone()), factor);
+        let core = Core::new(machine, group.clone(), lead.clone(), peers, addresses, factor);
+        tracing::info!(%node, %cluster, incarnation = store.identity.incarnation, fresh, "the HA daemon starts");
+
+        let (tell, ended) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        let serving = serve(core.clone(), fresh, listener)?;
+        let tell_serving = tell.clone();
+        tasks.spawn(async move {
+            let why = serving.await;
+            tell_serving.send_replace(Some(format!("the port: {why}")));
+        });
+        tasks.spawn(async move {
+            let why = group.ended().await;
+            tell.send_replace(Some(format!("raft: {why}")));
+        });
+        tasks.spawn(lead.clone().grant_leases(asks));
+        tasks.spawn(lead.direct());
+        tasks.spawn(duties::probe(core.clone(), config.topology.voters(), fresh));
+        tasks.spawn(duties::complete(core.clone(), topology));
+        Ok(Self { core, tasks, ended, lock: store.lock })
+    }
+
+    /// Waits until the daemon cannot go on, with the reason.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "its tasks have ended".into(),
+        }
+    }
+
+    /// Whether this daemon leads, with a quorum behind it.
+    pub fn leads(&self) -> bool {
+        self.core.group.standing().confirmed
+    }
+
+    /// Stops in order: no more requests, then Raft.
+    pub async fn stop(mut self) {
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        self.core.group.stop().await;
+        drop(self.core);
+        drop(self.lock);
+    }
+}
+
+/// The services on a port; ends only where the port fails.
+fn serve(core: Arc<Core>, fresh: bool, listener: TcpListener) -> Result<impl Future<Output = String> + Send, DaemonError> {
+    let failed = |source| DaemonError::Listen { address: "the port".into(), source };
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let keep_alive = Some(KEEP_ALIVE.mul_f64(core.factor));
+    let ha = HaServer::new(HaService::new(core.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let peer = PeerServer::new(PeerService::new(core, fresh))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let server = Server::builder()
+        .http2_keepalive_interval(keep_alive)
+        .http2_keepalive_timeout(keep_alive)
+        .add_service(ha)
+        .add_service(peer)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    Ok(async move {
+        match server.await {
+            Ok(()) => "it was closed".into(),
+            Err(e) => e.to_string(),
+        }
+    })
+}

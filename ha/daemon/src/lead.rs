@@ -1,0 +1,357 @@
+//! What only the leader does: leases, and deciding what to propose.
+//!
+//! Everything here is of one term: a new term begins with nothing granted and waits one lease before it takes anybody for lost. A lease is
+//! granted after a quorum has confirmed the leader, and never to a process that this leader has begun to declare lost, so that between a
+//! look at the leases and the commit of what follows from it no new lease comes into being.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ha_state::director::{self, Observations, PlaceRequest};
+use ha_state::lease::{Leases, Timing};
+use ha_state::{Change, Command, LossReason, Outcome};
+use layout::place::{Wish, place};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use types::map::ClusterMap;
+use types::{Boot, DeviceId, Epoch, HaTime, NodeId, SessionId};
+
+use crate::machine::Machine;
+use crate::raft::{AgreeError, Consensus};
+
+/// How often the director looks, before scaling.
+const LOOK: Duration = Duration::from_millis(50);
+/// Least time between two looks: a burst of entries is looked at once.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// How long a proposal of the director may take, before scaling.
+const PROPOSAL: Duration = Duration::from_millis(1000);
+/// How long a quorum may take to confirm the leader, before scaling.
+const CONFIRM: Duration = Duration::from_millis(150);
+/// Renewals that wait for one confirmation.
+const ASKS_MAX: usize = 4096;
+/// What a process has for its first renewal after its registration, in leases, beyond the one that every lease has.
+const FIRST_RENEWAL_LEASES: u32 = 2;
+
+/// What daemons ask the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Renew the lease of a process, which has taken in the log up to `confirmed`.
+    Renew {
+        /// Its node.
+        node: NodeId,
+        /// Which start of it.
+        boot: Boot,
+        /// Index.
+        confirmed: u64,
+    },
+    /// A process has taken in the log up to there.
+    Confirm {
+        /// Which start of it.
+        boot: Boot,
+        /// Index.
+        index: u64,
+    },
+    /// Renew a client's session.
+    Session(SessionId),
+    /// Up to which index must be applied for a read?
+    ReadIndex,
+}
+
+/// What the leader answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The epoch of the leader's state.
+    pub epoch: Epoch,
+    /// The leader's HA time.
+    pub ha_time: HaTime,
+    /// The last entry that the leader has applied.
+    pub index: u64,
+}
+
+/// Why the leader does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Denied {
+    /// It does not lead, or no quorum has confirmed it: ask again.
+    NotLeader(Option<NodeId>),
+    /// The boot is over.
+    OldBoot(Boot),
+    /// The session is closed.
+    NoSession(SessionId),
+}
+
+/// What only a leader knows, for operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderView {
+    /// Index confirmed by each process.
+    pub confirmed: BTreeMap<Boot, u64>,
+    /// How long ago each lease was renewed, in milliseconds.
+    pub lease_age_ms: BTreeMap<Boot, u64>,
+    /// What the director says.
+    pub warnings: Vec<String>,
+}
+
+type Waiting = (Ask, oneshot::Sender<Result<Told, Denied>>);
+
+/// The leader's part of a daemon; idle where another one leads.
+pub struct Lead {
+    machine: Machine,
+    group: Arc<dyn Consensus>,
+    timing: Timing,
+    factor: f64,
+    /// All monotonic times count from here.
+    origin: Instant,
+    term: Mutex<Option<Term>>,
+    asks: mpsc::Sender<Waiting>,
+}
+
+/// What one term of leadership has seen.
+struct Term {
+    number: u64,
+    leases: Leases,
+    renewed: BTreeMap<Boot, Duration>,
+    sessions: BTreeMap<SessionId, Duration>,
+    elected: Duration,
+    ended: BTreeSet<Boot>,
+    /// Boots for which a loss by lease was proposed: they get no lease in this term.
+    condemned: BTreeSet<Boot>,
+    confirmed: BTreeMap<Boot, u64>,
+    /// HA time at the election.
+    base: HaTime,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Lead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lead").field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Lead {
+    /// The leader's part; its two loops are [`Lead::grant_leases`] and [`Lead::direct`].
+    pub fn new(machine: Machine, group: Arc<dyn Consensus>, factor: f64) -> (Arc<Self>, mpsc::Receiver<Waiting>) {
+        let (asks, waiting) = mpsc::channel(ASKS_MAX);
+        let (timing, origin) = (Timing::scaled(factor), Instant::now());
+        (Arc::new(Self { machine, group, timing, factor, origin, term: Mutex::new(None), asks }), waiting)
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn term(&self) -> MutexGuard<'_, Option<Term>> {
+        self.term.lock().expect("nobody panics with the lock")
+    }
+
+    /// Takes note of where this daemon stands; whether it leads.
+    fn follow_standing(&self, term: &mut Option<Term>) -> bool {
+        let standing = self.group.standing();
+        if !standing.leads {
+            *term = None;
+        } else if term.as_ref().is_none_or(|t| t.number != standing.term) {
+            let elected = self.now();
+            tracing::info!(term = standing.term, "this daemon leads");
+            *term = Some(Term {
+                number: standing.term,
+                leases: Leases::elected(self.timing, elected),
+                renewed: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                elected,
+                ended: BTreeSet::new(),
+                condemned: BTreeSet::new(),
+                confirmed: BTreeMap::new(),
+                base: self.machine.read(|state| state.ha_time()),
+                warnings: Vec::new(),
+            });
+        }
+        term.is_some()
+    }
+
+    fn ha_time(&self, term: &Term) -> HaTime {
+        let passed = u64::try_from(self.now().saturating_sub(term.elected).as_millis()).unwrap_or(u64::MAX);
+        HaTime(term.base.0.saturating_add(passed)).max(self.machine.read(|state| state.ha_time()))
+    }
+
+    /// Has a change agreed on, stamped with this leader's epoch and time.
+    pub async fn agree(&self, change: Change, within: Duration) -> Result<(u64, Outcome), AgreeError> {
+        let command = {
+            let mut guard = self.term();
+            if !self.follow_standing(&mut guard) {
+                return Err(AgreeError::NotLeader(self.group.standing().leader));
+            }
+            let term = guard.as_mut().expect("it leads");
+            if let Change::ProcessLost { boot, reason: LossReason::Ended | LossReason::Stopped, .. } = &change {
+                term.ended.insert(*boot);
+            }
+            let (at, epoch) = (self.ha_time(term), self.machine.read(|state| state.epoch()));
+            Command { epoch, at, wall_ms: wall_ms(), change }
+        };
+        self.group.agree(&command, within).await
+    }
+
+    /// Answers another daemon, or this one.
+    pub async fn ask(&self, ask: Ask) -> Result<Told, Denied> {
+        let standing = self.group.standing();
+        if !standing.leads {
+            return Err(Denied::NotLeader(standing.leader));
+        }
+        if let Ask::Confirm { boot, index } = ask {
+            let mut guard = self.term();
+            self.follow_standing(&mut guard);
+            return self.answer(guard.as_mut(), &Ask::Confirm { boot, index });
+        }
+        let (tell, told) = oneshot::channel();
+        self.asks.send((ask, tell)).await.map_err(|_| Denied::NotLeader(None))?;
+        told.await.unwrap_or(Err(Denied::NotLeader(None)))
+    }
+
+    /// The loop that answers what needs a quorum's word: whatever waits is answered after one confirmation that began after it had come.
+    pub async fn grant_leases(self: Arc<Self>, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut round = Vec::new();
+        while waiting.recv_many(&mut round, ASKS_MAX).await > 0 {
+            let confirmed = self.group.confirm(CONFIRM.mul_f64(self.factor)).await;
+            let mut guard = self.term();
+            let leads = confirmed.is_ok() && self.follow_standing(&mut guard);
+            for (ask, tell) in round.drain(..) {
+                let answer = if leads { self.answer(guard.as_mut(), &ask) } else { Err(Denied::NotLeader(self.group.standing().leader)) };
+                // Who does not wait any more has asked elsewhere.
+                drop(tell.send(answer));
+            }
+        }
+    }
+
+    fn answer(&self, term: Option<&mut Term>, ask: &Ask) -> Result<Told, Denied> {
+        let Some(term) = term else { return Err(Denied::NotLeader(None)) };
+        let now = self.now();
+        let (epoch, index) = self.machine.read(|state| (state.epoch(), state.index()));
+        match *ask {
+            Ask::Renew { node, boot, confirmed } => {
+                if self.machine.read(|state| state.live(boot)) != Some(node) {
+                    return Err(Denied::OldBoot(boot));
+                }
+                if term.condemned.contains(&boot) {
+                    return Err(Denied::NotLeader(None));
+                }
+                term.leases.grant(boot, epoch, now);
+                term.renewed.insert(boot, now);
+                note_confirmed(term, boot, confirmed);
+            }
+            Ask::Confirm { boot, index } => note_confirmed(term, boot, index),
+            Ask::Session(session) => {
+                if !self.machine.read(|state| state.session_is_open(session)) {
+                    return Err(Denied::NoSession(session));
+                }
+                term.sessions.insert(session, now);
+            }
+            Ask::ReadIndex => {}
+        }
+        Ok(Told { epoch, ha_time: self.ha_time(term), index })
+    }
+
+    /// The loop that decides what to propose: with every entry applied, and often enough to see leases end.
+    pub async fn direct(self: Arc<Self>) {
+        let mut applied = self.machine.index();
+        let mut warned = Vec::new();
+        loop {
+            for command in self.look(&mut warned) {
+                let change = format!("{:?}", command.change);
+                let change = change.get(..200).unwrap_or(&change);
+                match self.group.agree(&command, PROPOSAL.mul_f64(self.factor)).await {
+                    Ok((index, Ok(done))) => tracing::info!(index, change, ?done, "decided"),
+                    Ok((index, Err(why))) => tracing::info!(index, change, %why, "decided too late"),
+                    Err(error) => {
+                        tracing::warn!(change, %error, "not agreed on");
+                        break;
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+            // Whichever comes first; a closed channel means that the daemon ends, and this loop with it.
+            let _ = tokio::time::timeout(LOOK.mul_f64(self.factor), applied.changed()).await;
+        }
+    }
+
+    /// One look at state and observations.
+    fn look(&self, warned: &mut Vec<String>) -> Vec<Command> {
+        let mut guard = self.term();
+        if !self.follow_standing(&mut guard) || !self.group.standing().confirmed {
+            return Vec::new();
+        }
+        let term = guard.as_mut().expect("it leads");
+        let (now, ha_time, wall_ms) = (self.now(), self.ha_time(term), wall_ms());
+        let proposals = self.machine.read(|state| {
+            let live: BTreeSet<Boot> = state.map().nodes.values().map(|n| n.boot).filter(|b| state.live(*b).is_some()).collect();
+            for boot in &live {
+                // A process that has just registered is given time for its first renewal.
+                term.renewed.entry(*boot).or_insert_with(|| {
+                    term.leases.grant(*boot, state.epoch(), now + self.timing.lease * FIRST_RENEWAL_LEASES);
+                    now
+                });
+            }
+            term.leases.keep_only(|boot| live.contains(&boot));
+            term.renewed.retain(|boot, _| live.contains(boot));
+            term.confirmed.retain(|boot, _| live.contains(boot));
+            term.ended.retain(|boot| live.contains(boot));
+            term.condemned.retain(|boot| live.contains(boot));
+            term.sessions.retain(|session, _| state.session_is_open(*session));
+            // A session opened in this term counts from its first sight.
+            for session in state.sessions().iter().filter(|(_, s)| s.node.is_none()).map(|(id, _)| *id) {
+                term.sessions.entry(session).or_insert(now);
+            }
+            let is_over = |session: &SessionId| {
+                let seen = term.sessions.get(session).copied().unwrap_or_default().max(term.elected);
+                now >= seen + self.timing.session
+            };
+            let over: BTreeSet<SessionId> =
+                state.sessions().iter().filter(|(id, s)| s.node.is_none() && is_over(id)).map(|(id, _)| *id).collect();
+            let seen = Observations {
+                now,
+                ha_time,
+                wall_ms,
+                leases: &term.leases,
+                ended: &term.ended,
+                confirmed: &term.confirmed,
+                sessions_over: &over,
+            };
+            director::propose(state, &seen, &place_groups)
+        });
+        for command in &proposals.commands {
+            if let Change::ProcessLost { boot, reason: LossReason::LeaseExpired, .. } = &command.change {
+                term.condemned.insert(*boot);
+            }
+        }
+        for warning in proposals.warnings.iter().filter(|w| !warned.contains(w)) {
+            tracing::warn!("{warning}");
+        }
+        warned.clone_from(&proposals.warnings);
+        term.warnings = proposals.warnings;
+        proposals.commands
+    }
+
+    /// For operators.
+    pub fn view(&self) -> Option<LeaderView> {
+        let guard = self.term();
+        let term = guard.as_ref()?;
+        let now = self.now();
+        let age = |at: &Duration| u64::try_from(now.saturating_sub(*at).as_millis()).unwrap_or(u64::MAX);
+        Some(LeaderView {
+            confirmed: term.confirmed.clone(),
+            lease_age_ms: term.renewed.iter().map(|(boot, at)| (*boot, age(at))).collect(),
+            warnings: term.warnings.clone(),
+        })
+    }
+}
+
+fn note_confirmed(term: &mut Term, boot: Boot, index: u64) {
+    let known = term.confirmed.entry(boot).or_default();
+    *known = (*known).max(index);
+}
+
+/// The groups of a pool, by `layout`.
+fn place_groups(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String> {
+    place(map, request.pool, Wish { groups: request.groups, avoid_node: request.avoid_node }).map_err(|e| e.to_string())
+}

@@ -1,0 +1,229 @@
+//! Requests of processes, clients and operators.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_api::pb::ha_server::Ha;
+use ha_api::{Found, HaError, LEADER_KEY, pb};
+use ha_state::{Change, Done};
+use serde::de::DeserializeOwned;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use types::codec::{decode, encode};
+use types::map::CatalogueKind;
+use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, PoolId, SessionId, ViewNumber};
+
+use super::{check_cluster, convert, follow, show};
+use crate::core::{Changed, Core};
+use crate::lead::Ask;
+use crate::raft::Consensus;
+use crate::watch::{Watch, take_hold};
+
+/// How long a read waits for the state that it asks for, before scaling.
+const READ: Duration = Duration::from_millis(1500);
+
+/// The service for everybody but daemons.
+#[derive(Debug)]
+pub struct HaService {
+    core: Arc<Core>,
+    watch: Watch,
+}
+
+impl HaService {
+    /// For that daemon.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, watch: Watch::default() }
+    }
+
+    fn open<T>(&self, request: Request<T>) -> Result<T, Status> {
+        check_cluster(self.core.peers.identity.cluster, request.metadata())?;
+        Ok(request.into_inner())
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, Status> {
+        self.core.change(change).await.map_err(|e| self.with_leader(e))
+    }
+
+    async fn done(&self, change: Change) -> Result<Response<pb::DoneReply>, Status> {
+        Ok(Response::new(pb::DoneReply { index: self.change(change).await?.index }))
+    }
+
+    /// Who could not be served here may ask the leader itself.
+    fn with_leader(&self, error: HaError) -> Status {
+        let retryable = error.is_retryable();
+        let mut status = Status::from(error);
+        if retryable
+            && let Some(address) = self.core.group.standing().leader.and_then(|id| self.core.addresses.get(&id))
+            && let Ok(value) = address.parse()
+        {
+            status.metadata_mut().insert(LEADER_KEY, value);
+        }
+        status
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Response<pb::SessionReply>, Status> {
+        let told = self.core.ask(Ask::Session(session)).await.map_err(|e| self.with_leader(e))?;
+        Ok(Response::new(pb::SessionReply { session: session.0, ha_time: told.ha_time.0 }))
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
+    decode(body).map_err(|e| HaError::Refused(e.to_string()).into())
+}
+
+fn node_id(number: u32) -> Result<NodeId, Status> {
+    u16::try_from(number).map(NodeId).map_err(|_| HaError::Refused(format!("node {number}: nodes have numbers up to 65535")).into())
+}
+
+/// The state answered with something else than its command asks for.
+fn unexpected(done: &Done) -> Status {
+    HaError::Garbled(format!("the state answered {done:?}")).into()
+}
+
+#[tonic::async_trait]
+impl Ha for HaService {
+    async fn get_map(&self, request: Request<pb::MapRequest>) -> Result<Response<pb::MapReply>, Status> {
+        let pb::MapRequest { min_epoch, min_index } = self.open(request)?;
+        // Where no leader answers, the state as it is here must do.
+        self.core.catch_up().await;
+        let mut applied = self.core.machine.index();
+        let enough = || self.core.machine.read(|s| s.topology().is_some() && s.epoch() >= Epoch(min_epoch) && s.index() >= min_index);
+        let reached = tokio::time::timeout(READ.mul_f64(self.core.factor), applied.wait_for(|_| enough())).await;
+        match reached {
+            Ok(Ok(_)) => {}
+            _ if self.core.machine.read(|s| s.topology().is_none()) => {
+                return Err(self.with_leader(HaError::Unavailable("the cluster has not been created yet".into())));
+            }
+            _ => {
+                let why = format!("{} has not reached epoch {min_epoch} and index {min_index} yet", self.core.node());
+                return Err(self.with_leader(HaError::Unavailable(why)));
+            }
+        }
+        Ok(Response::new(pb::MapReply { map: self.core.machine.map().to_vec() }))
+    }
+
+    async fn open_session(&self, request: Request<pb::OpenSessionRequest>) -> Result<Response<pb::SessionReply>, Status> {
+        let pb::OpenSessionRequest { nonce, name } = self.open(request)?;
+        let changed = self.change(Change::OpenSession { nonce, name }).await?;
+        match changed.done {
+            Done::Session(session) => self.session(session).await,
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn renew_session(&self, request: Request<pb::SessionRequest>) -> Result<Response<pb::SessionReply>, Status> {
+        self.session(SessionId(self.open(request)?.session)).await
+    }
+
+    async fn close_session(&self, request: Request<pb::SessionRequest>) -> Result<Response<pb::DoneReply>, Status> {
+        let session = SessionId(self.open(request)?.session);
+        self.done(Change::CloseSession { session }).await
+    }
+
+    async fn create_catalogue(&self, request: Request<pb::CreateCatalogueRequest>) -> Result<Response<pb::CatalogueReply>, Status> {
+        let request = self.open(request)?;
+        let kind = match request.kind() {
+            pb::CatalogueKind::Bucket => CatalogueKind::Bucket,
+            pb::CatalogueKind::Index => CatalogueKind::Index,
+            pb::CatalogueKind::Unspecified => return Err(HaError::Refused("a catalogue of no kind".into()).into()),
+        };
+        let pool = u16::try_from(request.pool).map_err(|_| HaError::Refused(format!("no pool {}", request.pool)))?;
+        let pool = (pool != 0).then_some(PoolId(pool));
+        let changed = self.change(Change::CreateCatalogue { name: request.name, kind, pool, width: request.width }).await?;
+        match changed.done {
+            Done::Catalogue { id, created } => {
+                let created = created || changed.repeated;
+                Ok(Response::new(pb::CatalogueReply { id: id.0, created, index: changed.index }))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn drop_catalogue(&self, request: Request<pb::DropCatalogueRequest>) -> Result<Response<pb::DoneReply>, Status> {
+        let id = CatalogueId(self.open(request)?.id);
+        self.done(Change::DropCatalogue { id }).await
+    }
+
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
+        let request = self.open(request)?;
+        let node = node_id(request.node)?;
+        let devices: Vec<(DeviceId, Found)> = read(&request.devices)?;
+        let devices = devices.into_iter().map(|(id, found)| (id, convert::found(found))).collect();
+        // Held before the process is anything, so that its end cannot be missed.
+        let alive = if node == self.core.node() { take_hold(request.pid) } else { None };
+        let change = Change::RegisterProcess { node, pid: request.pid, nonce: request.nonce, devices };
+        let changed = self.change(change).await?;
+        match changed.done {
+            Done::Registered(registered) => {
+                if let Some(alive) = alive {
+                    self.watch.begin(&self.core, registered.boot, alive);
+                }
+                Ok(Response::new(pb::RegisterReply {
+                    boot: registered.boot.0,
+                    epoch: registered.epoch.0,
+                    ha_time: registered.ha_time.0,
+                    devices: encode(&convert::verdicts(registered.devices)),
+                    index: changed.index,
+                }))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
+        let pb::RenewRequest { node, boot, pid, confirmed } = self.open(request)?;
+        let (node, boot) = (node_id(node)?, Boot(boot));
+        let told = self.core.ask(Ask::Renew { node, boot, confirmed }).await.map_err(|e| self.with_leader(e))?;
+        if node == self.core.node() {
+            self.watch.ensure(&self.core, boot, pid);
+        }
+        Ok(Response::new(pb::RenewReply { epoch: told.epoch.0, ha_time: told.ha_time.0 }))
+    }
+
+    async fn report_active(&self, request: Request<pb::ActiveReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::ActiveReport { boot, groups } = self.open(request)?;
+        let groups: Vec<(GroupId, ViewNumber)> = read(&groups)?;
+        self.done(Change::Active { boot: Boot(boot), groups }).await
+    }
+
+    async fn report_recovered(&self, request: Request<pb::RecoveredReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::RecoveredReport { boot, epoch } = self.open(request)?;
+        self.done(Change::Recovered { boot: Boot(boot), epoch: Epoch(epoch) }).await
+    }
+
+    async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let report = self.open(request)?.report;
+        self.done(convert::device_change(read(&report)?)).await
+    }
+
+    type FollowStream = ReceiverStream<Result<pb::NoticeMessage, Status>>;
+
+    async fn follow(&self, request: Request<pb::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let pb::FollowRequest { from_index, name } = self.open(request)?;
+        Ok(Response::new(follow::follow(self.core.clone(), from_index, name)))
+    }
+
+    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::ConfirmRequest { boot, index } = self.open(request)?;
+        if boot != 0 {
+            self.core.ask(Ask::Confirm { boot: Boot(boot), index }).await.map_err(|e| self.with_leader(e))?;
+        }
+        Ok(Response::new(pb::DoneReply { index }))
+    }
+
+    async fn get_status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(pb::BytesReply { body: encode(&show::status(&self.core).await) }))
+    }
+
+    async fn get_events(&self, request: Request<pb::EventsRequest>) -> Result<Response<pb::BytesReply>, Status> {
+        let pb::EventsRequest { after_index, limit } = self.open(request)?;
+        self.core.catch_up().await;
+        Ok(Response::new(pb::BytesReply { body: encode(&show::events(&self.core, after_index, limit)) }))
+    }
+
+    async fn get_raft_status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(pb::BytesReply { body: encode(&self.core.group.status()) }))
+    }
+}

@@ -1,0 +1,48 @@
+//! Between the words of `ha-api` and those of `ha-state`, which do not know each other.
+
+use std::collections::BTreeMap;
+
+use ha_api::{DeviceReport, DeviceTrouble, EventLine};
+use ha_state::{Change, Event};
+use types::DeviceId;
+
+/// What a process found.
+pub fn found(found: ha_api::Found) -> ha_state::Found {
+    match found {
+        ha_api::Found::Blank => ha_state::Found::Blank,
+        ha_api::Found::Formatted { uuid, incarnation } => ha_state::Found::Formatted { uuid, incarnation },
+        ha_api::Found::Unusable => ha_state::Found::Unusable,
+    }
+}
+
+/// What it is to do.
+pub fn verdicts(verdicts: BTreeMap<DeviceId, ha_state::Verdict>) -> BTreeMap<DeviceId, ha_api::Verdict> {
+    let convert = |verdict| match verdict {
+        ha_state::Verdict::Use(incarnation) => ha_api::Verdict::Use(incarnation),
+        ha_state::Verdict::Format(incarnation) => ha_api::Verdict::Format(incarnation),
+        ha_state::Verdict::Refuse(why) => ha_api::Verdict::Refuse(why),
+    };
+    verdicts.into_iter().map(|(id, verdict)| (id, convert(verdict))).collect()
+}
+
+/// The change that a report on a device asks for.
+pub fn device_change(report: DeviceReport) -> Change {
+    let DeviceReport { device, incarnation, trouble, error } = report;
+    match trouble {
+        DeviceTrouble::Errors { count, report } => Change::DeviceError { device, incarnation, count, error, report },
+        DeviceTrouble::Ended => Change::DeviceFailed { device, incarnation, ended: true, reason: error },
+    }
+}
+
+/// A line of the history.
+pub fn event_line(event: &Event) -> EventLine {
+    EventLine {
+        index: event.index,
+        epoch: event.epoch,
+        at: event.at,
+        wall_ms: event.wall_ms,
+        subject: event.subject.to_string(),
+        what: event.what.clone(),
+        cause: event.cause.clone(),
+    }
+}
