@@ -140,6 +140,10 @@ impl Replica {
     /// Ends whatever this replica was doing in its view. Whoever waits is sent to the new primary, with the same name.
     pub(crate) fn demote(&mut self, effects: &mut Vec<Effect>) {
         if let Role::Primary(primary) = std::mem::take(&mut self.role) {
+            // Only what is STABLE is sure to be there for ever: a later view may replace the rest.
+            for heard in self.heard.values_mut() {
+                heard.upto = heard.upto.min(self.stable);
+            }
             let refusal = self.wrong_view();
             for client in primary.callers.into_values().flatten() {
                 refuse(client, refusal.clone(), effects);

@@ -123,7 +123,7 @@ impl Replica {
             return lacks_pruned(progress, end, from, effects);
         }
         let agreed = if progress.gaps >= GAPS_MAX { stable } else { last };
-        let agreed = agreed.max(floor).min(end);
+        let agreed = agreed.max(floor).max(progress.counted).min(end);
         (progress.next, progress.resume) = (agreed.next(), agreed);
         if progress.gaps > GAPS_MAX {
             // Something is wrong with it: tried again by the timer, not at the speed of the network.
@@ -194,6 +194,8 @@ impl Replica {
     }
 
     fn pump_one(&self, to: DeviceId, base: Seq, progress: &mut Progress, now: Instant, effects: &mut Vec<Effect>) {
+        // What it has acknowledged it has, whatever a late message made of its place since.
+        progress.next = progress.next.max(progress.counted.next().min(self.log.first()));
         if progress.next < self.log.first() {
             let me = self.placement.as_ref().and_then(|p| p.peers.get(&to)).map(|p| p.incarnation).unwrap_or_default();
             let from = From { device: to, boot: Boot(0), incarnation: me };

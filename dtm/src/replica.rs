@@ -70,6 +70,8 @@ pub struct Replica {
     /// What the rows on the device show.
     pub(crate) committed_applied: Seq,
     pub(crate) turn: Turn,
+    /// The device holds a state of this replica, or will with the next change: a log without one would be nobody's.
+    pub(crate) saved: bool,
 
     pub(crate) placement: Option<Placement>,
     pub(crate) epoch: Epoch,
@@ -176,6 +178,10 @@ impl Replica {
         if !self.turn.open {
             self.turn.open = true;
             self.issued = Ticket(self.issued.0 + 1);
+        }
+        if !std::mem::replace(&mut self.saved, true) {
+            (self.turn.save, self.turn.save_sync) = (true, true);
+            self.issued_sync = self.issued;
         }
         if sync {
             self.issued_sync = self.issued;

@@ -52,7 +52,9 @@ impl Replica {
 impl Restore {
     /// Begins with the state that was saved.
     pub fn new(me: Identity, config: Arc<Config>, saved: ReplicaState) -> Self {
-        Self { replica: build(me, config, &saved), saved }
+        let mut replica = build(me, config, &saved);
+        replica.saved = true;
+        Self { replica, saved }
     }
 
     /// The next results row: its seq and its value. All of them, in order of seq.
@@ -125,6 +127,7 @@ fn build(me: Identity, config: Arc<Config>, saved: &ReplicaState) -> Replica {
         durable,
         committed_applied: saved.applied,
         turn: Turn::default(),
+        saved: false,
         placement: None,
         epoch: Epoch(0),
         lease: None,
