@@ -44,10 +44,8 @@ fn node() -> (Arc<Endpoint>, String) {
 }
 
 fn client() -> Arc<Endpoint> {
-    let config = EndpointConfig {
-        pool_bytes: POOL_BYTES,
-        ..EndpointConfig::client(Identity::client(CLUSTER), tokio::runtime::Handle::current())
-    };
+    let config =
+        EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::client(Identity::client(CLUSTER), tokio::runtime::Handle::current()) };
     Endpoint::start(config).unwrap()
 }
 
@@ -179,8 +177,7 @@ async fn a_late_call_with_lent_memory_over_a_cut_link_gets_it_back_after_the_gra
     drop(tokio::time::timeout(Duration::from_secs(5), pool.take(POOL_BYTES)).await.unwrap().unwrap());
     wire.stopped.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    let result =
-        client.call(&peer, Request::lending(Operation::Read, Bytes::new(), lend()), began + Duration::from_millis(200)).await;
+    let result = client.call(&peer, Request::lending(Operation::Read, Bytes::new(), lend()), began + Duration::from_millis(200)).await;
     assert!(matches!(result, Err(NetError::TimedOut { .. })), "{result:?}");
     // Nobody confirms: the grace, and then the end of the link, give it back.
     drop(tokio::time::timeout(Duration::from_secs(5), pool.take(POOL_BYTES)).await.unwrap().unwrap());

@@ -110,7 +110,7 @@ pub async fn server(address: &str, provider: &str) -> Result<(), NetError> {
     let runtime = tokio::runtime::Handle::current();
     let config = EndpointConfig { provider: provider.to_owned(), ..EndpointConfig::node(identity, own.to_string(), service, runtime) };
     let endpoint = Endpoint::start(config)?;
-    transport::serve_with(&pool, &*endpoint);
+    transport::serve_with(&pool, &endpoint);
     let _raw = raw_server::start(raw, provider)?;
     tcp::serve(tcp).await
 }

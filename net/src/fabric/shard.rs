@@ -27,6 +27,8 @@ pub(super) use outgoing::{Call, PeerLinks};
 
 /// How often the clock is looked at while there are links, and while there are none.
 const TICK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// After so many turns without sleep, events are looked for.
+const TURNS_WITHOUT_EVENTS: u32 = 32;
 /// Most links that others may have to an endpoint.
 pub(super) const INBOUND_LINKS_MAX: usize = 1024;
 
@@ -115,14 +117,22 @@ impl Shard {
     fn turn_until_closed(&mut self) -> Result<(), NetError> {
         let mut completions = Vec::new();
         let mut commands = VecDeque::new();
+        // Events are rare and looking for them is a system call: they are read when their descriptor says so, and now and then.
+        let mut events = true;
+        let mut turn = 0u32;
         loop {
+            turn = turn.wrapping_add(1);
             let mut busy = self.domain.read_completions(&mut completions)?;
             for completion in completions.drain(..) {
                 self.on_completion(completion);
             }
-            while let Some(event) = self.domain.read_event()? {
+            events |= turn.is_multiple_of(TURNS_WITHOUT_EVENTS);
+            while events {
+                match self.domain.read_event()? {
+                    Some(event) => self.on_event(event),
+                    None => events = false,
+                }
                 busy = true;
-                self.on_event(event);
             }
             self.commands.take(&mut commands);
             busy |= !commands.is_empty();
@@ -141,12 +151,13 @@ impl Shard {
             if self.commands.is_closed() {
                 return Ok(());
             }
-            self.sleep(now)?;
+            events = self.sleep(now)?;
         }
     }
 
-    /// Sleeps until there is something to do, at most until the next tick.
-    fn sleep(&self, now: Instant) -> Result<(), NetError> {
+    /// Sleeps until there is something to do, at most until the next tick. Whether there may be events.
+    fn sleep(&self, now: Instant) -> Result<bool, NetError> {
+        let mut may_be_events = true;
         if self.commands.fall_asleep() && self.domain.may_wait() {
             let [completions, events] = self.domain.wait_fds();
             let wake = self.commands.wake_fd();
@@ -158,12 +169,13 @@ impl Shard {
             let left = self.next_tick.saturating_duration_since(now);
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut fds, Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => may_be_events = !fds[1].revents().is_empty(),
+                Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(NetError::Fabric { call: "poll", reason: e.to_string() }),
             }
         }
         self.commands.awake();
-        Ok(())
+        Ok(may_be_events)
     }
 
     fn on_completion(&mut self, completion: Completion) {

@@ -70,7 +70,11 @@ impl Bed for Fabric {
     }
 
     fn client_of(&self, identity: Identity) -> Arc<dyn Transport> {
-        let config = EndpointConfig { pool_bytes: POOL_BYTES, shards: self.shards, ..EndpointConfig::client(identity, tokio::runtime::Handle::current()) };
+        let config = EndpointConfig {
+            pool_bytes: POOL_BYTES,
+            shards: self.shards,
+            ..EndpointConfig::client(identity, tokio::runtime::Handle::current())
+        };
         Endpoint::start(config).unwrap()
     }
 }

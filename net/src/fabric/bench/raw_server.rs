@@ -69,7 +69,10 @@ fn serve(domain: &Domain, stopped: &AtomicBool) {
             }
             Ok(_) => match &connection {
                 Some(raw) => completions.drain(..).try_for_each(|completion| on_completion(raw, completion)),
-                None => Ok(completions.clear()),
+                None => {
+                    completions.clear();
+                    Ok(())
+                }
             },
             // Nothing happened for a while.
             Err(_) => Ok(()),
