@@ -1,1 +1,24 @@
-//! node
+//! The storage process: serves units and catalogues, and runs the DTM0 machines over its devices.
+//!
+//! [`run`] is one life of it, from its registration with HA to its end; [`boot`] is the list of what happens first. What it knows of the
+//! cluster is [`view`], whether it may serve is [`lease`], what it does for others is [`serve`], and what holds it all together, one thread
+//! for each device, is [`driver`]. Placement, states and views are HA's to decide; the protocol is `dtm`'s.
+
+pub mod boot;
+pub mod driver;
+pub mod error;
+pub mod fences;
+pub mod follow;
+pub mod hearing;
+pub mod lease;
+pub mod peers;
+pub mod permits;
+pub mod report;
+pub mod serve;
+pub mod sweep;
+pub mod view;
+
+mod devices;
+
+pub use boot::{Ended, Options, run};
+pub use error::NodeError;

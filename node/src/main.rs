@@ -1,1 +1,88 @@
-fn main() {}
+//! `redoubt-node`: the storage process of a node.
+//!
+//! Exit codes: 0 stopped as asked; 1 it cannot start or go on, the last line says why; 2 the command line is wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use ha_api::config::NodeConfig;
+use node::sweep::SweepOptions;
+use node::{Ended, Options};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// Threads for control and for requests that wait; data moves on the fabric's and the devices' own threads.
+const WORKERS: usize = 2;
+/// How long the tasks of a life may take to let go of what they hold.
+const LET_GO: Duration = Duration::from_secs(2);
+/// Pause before a new life, so that one that ends at once does not spin.
+const AGAIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The storage process of a Redoubt node.
+#[derive(Debug, Parser)]
+#[command(name = "redoubt-node", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Milliseconds for which the units of a deleted object stay, for readers that began before.
+    #[arg(long, value_name = "MS", env = "REDOUBT_DEAD_AGE_MS", default_value_t = SweepOptions::default().dead_age_ms)]
+    dead_age_ms: u64,
+}
+
+fn main() -> ExitCode {
+    net::fabric::reset_signal_handlers();
+    let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    match live(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lives until it is asked to stop: as often as HA gives a life up, another begins.
+fn live(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = NodeConfig::load(&arguments.config)?;
+    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms } };
+    let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
+    let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
+    loop {
+        let mut life = tokio::runtime::Builder::new_multi_thread();
+        let life = life.worker_threads(WORKERS).thread_name("work").enable_all().build().context("starting a runtime")?;
+        let mut stop = stop.as_ref().clone();
+        let ended = life.block_on(node::run(&config, options, async move {
+            // The sender lives as long as the process.
+            let _asked = stop.wait_for(|asked| *asked).await;
+        }));
+        life.shutdown_timeout(LET_GO);
+        match ended? {
+            Ended::Stopped => return Ok(()),
+            Ended::Superseded(why) => tracing::warn!(why, "HA gave this start of the process up: it begins anew"),
+        }
+        std::thread::sleep(AGAIN_PAUSE);
+    }
+}
+
+/// Becomes true when the process is asked to stop.
+fn stopped() -> std::io::Result<Arc<watch::Receiver<bool>>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tx, rx) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tx.send_replace(true);
+        std::future::pending::<()>().await;
+    });
+    Ok(Arc::new(rx))
+}

@@ -1,0 +1,205 @@
+//! One driver for each device: a thread that runs the machines of all replicas on it and does their I/O.
+//!
+//! A turn of its loop: take what is ready, hand it all to the machines, send what need not wait, change the device in one batch with at
+//! most one sync, tell the machines, send and answer the rest. Reads of clients never come here. An error of a metadata write is the end of
+//! the device in this incarnation: everybody who waits is told, nothing is acknowledged any more, the thread ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::dtm::{ClientId, Effect, Event, Replica};
+use types::wire::dtm::Envelope;
+use types::wire::request::{Execute, ExecuteReply, Refusal};
+use types::{Boot, DeviceId, GroupId, Incarnation, NodeId};
+
+pub mod inbox;
+pub mod store;
+
+mod clock;
+mod hosted;
+mod intake;
+mod restore;
+mod turn;
+
+use crate::fences::Fences;
+use crate::lease::Lease;
+use crate::peers::Peers;
+use crate::permits::Permits;
+use crate::report::{DeviceEnd, Reports};
+use crate::view::{ClusterView, Views};
+pub use clock::Clock;
+use hosted::Hosted;
+use inbox::Inbox;
+pub use restore::replicas;
+use store::Store;
+
+/// Calls that may wait for their answers at one driver.
+const CALLS_MAX: usize = 16 * 1024;
+
+/// What waits for a driver.
+pub type DriverInbox = Inbox<ClientRequest, Envelope>;
+
+/// A transaction, and who waits for its outcome.
+pub struct ClientRequest {
+    /// The transaction.
+    pub execute: Execute,
+    /// Who waits.
+    pub caller: Box<dyn Caller>,
+}
+
+/// Somebody who waits for the outcome of a transaction. Dropped without an answer, it finds out by its own deadline.
+pub trait Caller: Send {
+    /// Gives the answer; called on the driver's thread, must not block.
+    fn answer(self: Box<Self>, reply: ExecuteReply);
+}
+
+impl std::fmt::Debug for ClientRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientRequest").field("execute", &self.execute).finish_non_exhaustive()
+    }
+}
+
+/// Where a driver's messages go.
+pub trait Post: Send + 'static {
+    /// Sends each envelope to the process that has its device; never blocks, may lose.
+    fn send(&self, envelopes: Vec<Envelope>);
+}
+
+impl Post for Arc<Peers> {
+    fn send(&self, envelopes: Vec<Envelope>) {
+        Peers::send(self, envelopes);
+    }
+}
+
+/// Which device a driver works for, in which start of which process.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The node.
+    pub node: NodeId,
+    /// The start of its process.
+    pub boot: Boot,
+    /// The device.
+    pub device: DeviceId,
+    /// Its format.
+    pub incarnation: Incarnation,
+}
+
+/// What a driver shares with the rest of the process.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// What is known of the cluster.
+    pub views: Arc<Views>,
+    /// How far each device has taken that in.
+    pub fences: Arc<Fences>,
+    /// Which groups may be read.
+    pub permits: Arc<Permits>,
+    /// The lease of the process.
+    pub lease: Arc<Lease>,
+    /// What HA is to be told.
+    pub reports: Reports,
+}
+
+/// The driver of one device.
+pub struct Driver<S: Store, P: Post> {
+    place: Place,
+    store: S,
+    post: P,
+    around: Surroundings,
+    inbox: Arc<DriverInbox>,
+    clock: Clock,
+    config: Arc<::dtm::Config>,
+    replicas: BTreeMap<GroupId, Hosted>,
+    calls: HashMap<ClientId, Box<dyn Caller>>,
+    next_call: u64,
+    taken_in: Arc<ClusterView>,
+    leases_seen: u64,
+}
+
+/// Why a driver ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError<E: std::error::Error + 'static> {
+    /// The device failed.
+    #[error("device: {0}")]
+    Store(#[from] E),
+    /// What lies on the device cannot be.
+    #[error("group {group}: {error}")]
+    Replica {
+        /// Of which group.
+        group: GroupId,
+        /// What is wrong.
+        error: ::dtm::DtmError,
+    },
+}
+
+impl<S: Store, P: Post> Driver<S, P> {
+    /// A driver of these replicas.
+    pub fn new(place: Place, store: S, post: P, around: Surroundings, inbox: Arc<DriverInbox>, replicas: Vec<(GroupId, Replica)>) -> Self {
+        let hosted = replicas.into_iter().map(|(group, replica)| (group, Hosted::new(replica)));
+        Self {
+            place,
+            store,
+            post,
+            around,
+            inbox,
+            clock: Clock::start(),
+            config: Arc::default(),
+            replicas: hosted.collect(),
+            calls: HashMap::new(),
+            next_call: 0,
+            taken_in: Arc::default(),
+            leases_seen: 0,
+        }
+    }
+
+    /// Runs until the inbox is stopped or the device fails. To be called on a thread of its own.
+    pub fn run(mut self) {
+        let ended = self.work();
+        let reason = match &ended {
+            Ok(()) => "the process is stopping".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.inbox.stop();
+        self.around.permits.withdraw(self.place.device);
+        self.around.fences.retire(self.place.device);
+        for request in self.inbox.drain(None).clients {
+            request.caller.answer(Err(Refusal::Busy(reason.clone())));
+        }
+        for (_, caller) in self.calls.drain() {
+            // What was begun may still happen: its outcome is unknown to this caller, and `Busy` has it ask again with the same id.
+            caller.answer(Err(Refusal::Busy(reason.clone())));
+        }
+        if ended.is_err() {
+            self.around.reports.failed(self.place.device, DeviceEnd { incarnation: Some(self.place.incarnation), ended: true, reason });
+        }
+    }
+
+    fn work(&mut self) -> Result<(), DriverError<S::Error>> {
+        loop {
+            let deadline = self.replicas.values().filter_map(Hosted::next_deadline).min();
+            let batch = self.inbox.drain(deadline.map(|at| self.clock.to_std(at)));
+            if batch.stopped {
+                return Ok(());
+            }
+            self.turn(batch.clients, batch.peers)?;
+        }
+    }
+
+    fn now(&self) -> ::dtm::Instant {
+        self.clock.now(Instant::now())
+    }
+
+    /// Hands one event to the replica of a group, if there is one here.
+    fn hand(&mut self, group: GroupId, event: Event, effects: &mut Vec<(GroupId, Effect)>) {
+        let now = self.now();
+        if let Some(hosted) = self.replicas.get_mut(&group) {
+            hosted.hand(group, event, now, effects);
+        }
+    }
+
+    /// The replica that a group has here.
+    #[cfg(test)]
+    fn replica(&self, group: GroupId) -> Option<&Replica> {
+        self.replicas.get(&group).map(|hosted| &hosted.replica)
+    }
+}

@@ -1,0 +1,145 @@
+//! What a turn takes in: HA's news, leases, messages, transactions, time.
+
+use std::sync::Arc;
+
+use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
+use types::map::Group;
+use types::wire::request::{Execute, Refusal};
+use types::{Epoch, GroupId, NodeId, ViewNumber};
+
+use super::hosted::Hosted;
+use super::store::{Change, Store};
+use super::{CALLS_MAX, ClientRequest, Driver, Post};
+use crate::view::ClusterView;
+
+/// What HA's news mean for the device beside its machines.
+#[derive(Default)]
+pub struct News {
+    /// Changes for the turn's batch; they need a sync.
+    pub changes: Vec<(GroupId, Change<'static>)>,
+    /// Views of erasure-coded groups that are durable after it.
+    pub fences: Vec<(GroupId, ViewNumber)>,
+    /// How far HA's log is taken in after it.
+    pub index: Option<u64>,
+}
+
+impl<S: Store, P: Post> Driver<S, P> {
+    /// Takes in the newest view of the cluster.
+    pub(super) fn take_view(&mut self, effects: &mut Vec<(GroupId, Effect)>) -> News {
+        let view = self.around.views.now();
+        if view.index == self.taken_in.index {
+            return News::default();
+        }
+        let mut news = News { index: Some(view.index), ..News::default() };
+        if !Arc::ptr_eq(&view.map, &self.taken_in.map) {
+            self.take_replicas(&view, &mut news, effects);
+            self.take_fences(&view, &mut news);
+        }
+        self.taken_in = view;
+        news
+    }
+
+    fn take_replicas(&mut self, view: &ClusterView, news: &mut News, effects: &mut Vec<(GroupId, Effect)>) {
+        let registered = view.map.devices.get(&self.place.device).map_or(Epoch(0), |device| device.registered);
+        let announced = |node: NodeId| view.recovering.iter().find(|a| a.node == node).map_or(Epoch(0), |a| a.epoch);
+        for (group, group_view) in view.replicas_on(self.place.device) {
+            let Some(placement) = Placement::of(&view.map, group, announced) else { continue };
+            if !self.replicas.contains_key(&group) {
+                let me =
+                    Identity { group, device: self.place.device, boot: self.place.boot, incarnation: self.place.incarnation, registered };
+                let replica = Replica::new(me, self.config.clone(), &placement, group_view.created);
+                news.changes.push((group, Change::State(replica.state().encode())));
+                self.replicas.insert(group, Hosted::new(replica));
+                // It has not heard of the lease in hand.
+                self.leases_seen = 0;
+            }
+        }
+        let epoch_moved = view.map.epoch != self.taken_in.map.epoch;
+        let now = self.now();
+        for (group, hosted) in &mut self.replicas {
+            let Some(placement) = Placement::of(&view.map, *group, announced) else { continue };
+            if is_news(hosted.placement.as_ref(), &placement) {
+                hosted.placement = Some(placement.clone());
+                hosted.hand(*group, Event::Placement(Box::new(placement)), now, effects);
+            } else if epoch_moved {
+                hosted.hand(*group, Event::Epoch(view.map.epoch), now, effects);
+            }
+        }
+    }
+
+    fn take_fences(&self, view: &ClusterView, news: &mut News) {
+        for (group, of) in &view.map.groups {
+            let Group::Erasure(slots) = of else { continue };
+            let known = self.around.fences.view(self.place.device, *group);
+            // A slot that went to another device is fenced too: its last writers do not know that yet.
+            let concerns = known.0 != 0 || slots.slots.contains(&Some(self.place.device));
+            if concerns && known < slots.number {
+                news.changes.push((*group, Change::Fence(slots.number)));
+                news.fences.push((*group, slots.number));
+            }
+        }
+    }
+
+    /// Tells every machine of a lease that was renewed since the last turn.
+    pub(super) fn take_lease(&mut self, effects: &mut Vec<(GroupId, Effect)>) {
+        let Some((number, grant)) = self.around.lease.latest(self.leases_seen) else { return };
+        if grant.epoch > self.taken_in.map.epoch {
+            // A lease counts only after the news that it names; until these are here, the one before goes on.
+            return;
+        }
+        self.leases_seen = number;
+        let now = self.now();
+        let ha_time = self.around.lease.ha_time(std::time::Instant::now());
+        let lease = Lease { until: self.clock.now(grant.until), epoch: grant.epoch, ha_time };
+        for (group, hosted) in &mut self.replicas {
+            hosted.hand(*group, Event::Lease(lease), now, effects);
+        }
+    }
+
+    /// Takes a client's transaction, with the rows that decide it.
+    pub(super) fn take_request(&mut self, request: ClientRequest, effects: &mut Vec<(GroupId, Effect)>) {
+        let ClientRequest { execute, caller } = request;
+        if self.calls.len() >= CALLS_MAX {
+            return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
+        }
+        let Execute { group, view, dtx, ops } = execute;
+        if !self.replicas.contains_key(&group) {
+            return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
+        }
+        let mut rows = Vec::new();
+        for key in ops.iter().flat_map(types::ops::Op::rows) {
+            match self.store.row(group, &key) {
+                Ok(Some(row)) => rows.push((key, row)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.around.reports.trouble(self.place.device, error.to_string());
+                    let refusal = Refusal::Device { device: self.place.device, reason: error.to_string() };
+                    return caller.answer(Err(refusal));
+                }
+            }
+        }
+        self.next_call += 1;
+        let client = ClientId(self.next_call);
+        self.calls.insert(client, caller);
+        self.hand(group, Event::Execute(dtm::Execute { client, view, dtx, ops, rows }), effects);
+    }
+
+    /// Tells machines whose time has come.
+    pub(super) fn take_time(&mut self, effects: &mut Vec<(GroupId, Effect)>) {
+        let now = self.now();
+        for (group, hosted) in &mut self.replicas {
+            if hosted.next_deadline().is_some_and(|at| at <= now) {
+                hosted.hand(*group, Event::Tick, now, effects);
+            }
+        }
+    }
+}
+
+/// Whether a placement says more than that time went on.
+fn is_news(known: Option<&Placement>, placement: &Placement) -> bool {
+    known.is_none_or(|known| {
+        let Placement { epoch: _, number, primary, members, old, learners, peers } = placement;
+        (&known.number, &known.primary, &known.members, &known.old, &known.learners, &known.peers)
+            != (number, primary, members, old, learners, peers)
+    })
+}

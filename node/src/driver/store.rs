@@ -1,0 +1,47 @@
+//! The narrow view that a driver has of its device: rows, logs and states of replicas, changed in batches.
+
+use std::borrow::Cow;
+
+use types::record::{Record, Row, RowKey};
+use types::{GroupId, Seq, Version, ViewNumber};
+
+/// One change of what a device holds of a group.
+#[derive(Clone, Debug)]
+pub enum Change<'a> {
+    /// A record at the end of the log.
+    Append(&'a Record),
+    /// Takes every record above this one out of the log.
+    Cut(Seq),
+    /// Takes every record at or below this one out of the log.
+    Prune(Seq),
+    /// The replica's own state, whole.
+    State(Vec<u8>),
+    /// A row, as it is from now on.
+    Put {
+        /// Which.
+        key: Cow<'a, RowKey>,
+        /// The record that wrote it.
+        version: Version,
+        /// What it holds.
+        value: Cow<'a, [u8]>,
+    },
+    /// A row goes.
+    Delete(Cow<'a, RowKey>),
+    /// Unit writes of views of the (erasure-coded) group below this one are refused from now on.
+    Fence(ViewNumber),
+}
+
+/// Metadata of one device. An error of a write is the end of the device in this incarnation.
+pub trait Store: Send + 'static {
+    /// What can go wrong.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Makes changes, all or none, in order; with `sync` they are on stable media when it returns, with every change before them.
+    fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Self::Error>;
+
+    /// A row as it is now.
+    fn row(&self, group: GroupId, key: &RowKey) -> Result<Option<Row>, Self::Error>;
+
+    /// Records of a log, from the first to the last wanted, stopping at so many bytes but giving one at least.
+    fn log(&self, group: GroupId, from: Seq, upto: Seq, bytes_max: usize) -> Result<Vec<Record>, Self::Error>;
+}

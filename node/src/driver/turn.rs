@@ -1,0 +1,215 @@
+//! The second half of a turn: carrying out what the machines want, with at most one sync for a round.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use dtm::{Effect, Event, Reader, Report};
+use types::record::Write;
+use types::wire::dtm::Envelope;
+use types::wire::request::{ExecuteReply, Refusal};
+use types::{GroupId, Seq, ViewNumber};
+
+use super::hosted::HeldAnswer;
+use super::store::{Change, Store};
+use super::{ClientRequest, Driver, DriverError, Post};
+use crate::report::DeviceEnd;
+
+/// A page of a log that a machine asked for.
+struct LogWanted {
+    group: GroupId,
+    reader: Reader,
+    from: Seq,
+    upto: Seq,
+    bytes_max: usize,
+}
+
+impl<S: Store, P: Post> Driver<S, P> {
+    /// One turn of the loop.
+    pub(super) fn turn(&mut self, clients: Vec<ClientRequest>, peers: Vec<Envelope>) -> Result<(), DriverError<S::Error>> {
+        let mut effects = Vec::new();
+        let mut news = self.take_view(&mut effects);
+        self.take_lease(&mut effects);
+        for envelope in peers {
+            self.hand(envelope.group, Event::Message(envelope), &mut effects);
+        }
+        for request in clients {
+            self.take_request(request, &mut effects);
+        }
+        self.take_time(&mut effects);
+        self.flush(&mut effects);
+        let mut changes = std::mem::take(&mut news.changes);
+        loop {
+            effects = self.round(effects, std::mem::take(&mut changes))?;
+            self.flush(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+        }
+        // Permits first: whoever sees that the news are taken in must not find an older permit.
+        self.publish_permits();
+        if let Some(index) = news.index {
+            self.around.fences.raise(self.place.device, &news.fences);
+            self.around.fences.advance(self.place.device, index);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, effects: &mut Vec<(GroupId, Effect)>) {
+        let now = self.now();
+        for (group, hosted) in &mut self.replicas {
+            if hosted.touched {
+                hosted.hand(*group, Event::Flush, now, effects);
+            }
+        }
+    }
+
+    /// Carries out effects and gives those that follow from them.
+    fn round(
+        &mut self,
+        effects: Vec<(GroupId, Effect)>,
+        changes: Vec<(GroupId, Change<'static>)>,
+    ) -> Result<Vec<(GroupId, Effect)>, DriverError<S::Error>> {
+        let (device, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(|(_, effect)| effect.ticket().is_some());
+        let (wanted, reports) = self.before_commit(rest);
+        let mut next = Vec::new();
+        if !device.is_empty() || !changes.is_empty() {
+            let sync = !changes.is_empty() || device.iter().any(|(_, effect)| effect.needs_sync());
+            self.commit(&device, changes, sync)?;
+            self.after_commit(&device, sync, &mut next);
+        }
+        for (group, report) in reports {
+            self.report(group, report);
+        }
+        for LogWanted { group, reader, from, upto, bytes_max } in wanted {
+            let records = self.store.log(group, from, upto, bytes_max)?;
+            let records = records.into_iter().map(Arc::new).collect();
+            self.hand(group, Event::LogRead { reader, from, records }, &mut next);
+        }
+        Ok(next)
+    }
+
+    /// Sends and answers what need not wait, keeps what must, and gives the log pages and the reports that come after the commit.
+    fn before_commit(&mut self, effects: Vec<(GroupId, Effect)>) -> (Vec<LogWanted>, Vec<(GroupId, Report)>) {
+        let (mut out, mut wanted, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, effect) in effects {
+            let Some(hosted) = self.replicas.get_mut(&group) else { continue };
+            match effect {
+                Effect::Send { envelope, after: Some(after) } if after > hosted.synced => hosted.sends.push((after, envelope)),
+                Effect::Send { envelope, .. } => out.push(envelope),
+                Effect::Complete { client, reply, after: Some(after), before } if after > hosted.committed => {
+                    hosted.answers.push(HeldAnswer { after, client, reply, before });
+                }
+                Effect::Complete { client, reply, before, .. } => self.answer(client, reply, before),
+                Effect::ReadLog { reader, from, upto, bytes_max } => wanted.push(LogWanted { group, reader, from, upto, bytes_max }),
+                Effect::Report(report) => reports.push((group, report)),
+                Effect::Append { .. } | Effect::Cut { .. } | Effect::SaveState { .. } | Effect::Apply { .. } | Effect::Prune { .. } => {
+                    unreachable!("changes of the device have tickets and went the other way")
+                }
+            }
+        }
+        self.post.send(out);
+        (wanted, reports)
+    }
+
+    fn commit(
+        &self,
+        effects: &[(GroupId, Effect)],
+        mut changes: Vec<(GroupId, Change<'static>)>,
+        sync: bool,
+    ) -> Result<(), DriverError<S::Error>> {
+        let mut batch: Vec<(GroupId, Change<'_>)> = changes.drain(..).collect();
+        for (group, effect) in effects {
+            put(*group, effect, &mut batch);
+        }
+        self.store.write(&batch, sync)?;
+        Ok(())
+    }
+
+    /// Tells the machines, and sends and answers what waited.
+    fn after_commit(&mut self, effects: &[(GroupId, Effect)], sync: bool, next: &mut Vec<(GroupId, Effect)>) {
+        for (group, effect) in effects {
+            if let (Some(hosted), Some(ticket)) = (self.replicas.get_mut(group), effect.ticket()) {
+                hosted.committed = hosted.committed.max(ticket);
+            }
+        }
+        let now = self.now();
+        let (mut out, mut answers) = (Vec::new(), Vec::new());
+        let changed: std::collections::BTreeSet<GroupId> = effects.iter().map(|(group, _)| *group).collect();
+        for (group, hosted) in &mut self.replicas {
+            // One sync is a sync of everything that was committed before it, of whichever group.
+            if sync && hosted.synced < hosted.committed {
+                hosted.synced = hosted.committed;
+                out.append(&mut hosted.released_sends());
+                hosted.hand(*group, Event::Persisted(hosted.synced), now, next);
+            } else if changed.contains(group) {
+                hosted.hand(*group, Event::Committed(hosted.committed), now, next);
+            }
+            answers.append(&mut hosted.released_answers());
+        }
+        self.post.send(out);
+        for HeldAnswer { client, reply, before, .. } in answers {
+            self.answer(client, reply, before);
+        }
+    }
+
+    fn answer(&mut self, client: dtm::ClientId, reply: ExecuteReply, before: Option<dtm::Instant>) {
+        let Some(caller) = self.calls.remove(&client) else { return };
+        let over = before.is_some_and(|end| self.now() >= end);
+        caller.answer(if over { Err(Refusal::Busy("the process has no lease".into())) } else { reply });
+    }
+
+    fn report(&mut self, group: GroupId, report: Report) {
+        let reports = &self.around.reports;
+        match report {
+            Report::Active { view } => reports.active(group, view),
+            Report::Recovered { epoch, boot } if boot == self.place.boot => reports.ended(group, epoch),
+            Report::Recovered { .. } => {}
+            Report::Amnesia { device, incarnation, had, has } => {
+                let reason = format!("amnesia: it had group {group} up to {had}, it has it up to {has}");
+                reports.failed(device, DeviceEnd { incarnation: Some(incarnation), ended: false, reason });
+            }
+            Report::NeedsCopy { device, incarnation } => {
+                tracing::warn!(%group, %device, %incarnation, "a replica needs a full copy of the group");
+            }
+            Report::Diverged { device, view, seq } => {
+                tracing::error!(%group, %device, %view, %seq, "a peer's log contradicts what is STABLE here");
+            }
+        }
+    }
+
+    fn publish_permits(&mut self) {
+        let now = self.now();
+        for (group, hosted) in &self.replicas {
+            // The lease in it may be over by the time of a read: who reads asks for that again.
+            let view = hosted.replica.promised();
+            let view: Option<ViewNumber> = hosted.replica.read(view, now).is_ok().then_some(view);
+            self.around.permits.set(self.place.device, *group, view);
+        }
+    }
+}
+
+/// The changes of one effect.
+fn put<'a>(group: GroupId, effect: &'a Effect, batch: &mut Vec<(GroupId, Change<'a>)>) {
+    match effect {
+        Effect::Append { records, .. } => batch.extend(records.iter().map(|record| (group, Change::Append(record)))),
+        Effect::Cut { after, .. } => batch.push((group, Change::Cut(*after))),
+        Effect::SaveState { state, .. } => batch.push((group, Change::State(state.encode()))),
+        Effect::Prune { upto, .. } => batch.push((group, Change::Prune(*upto))),
+        Effect::Apply { records, dropped: (first, last), .. } => {
+            for record in records {
+                batch.extend(record.writes.iter().map(|write| match write {
+                    Write::Put { row, value } => {
+                        (group, Change::Put { key: Cow::Borrowed(row), version: record.seq, value: Cow::Borrowed(value.as_slice()) })
+                    }
+                    Write::Delete { row } => (group, Change::Delete(Cow::Borrowed(row))),
+                }));
+                let (key, row) = dtm::result_row(record);
+                batch.push((group, Change::Put { key: Cow::Owned(key), version: row.version, value: Cow::Owned(row.value) }));
+            }
+            for seq in first.0..=last.0 {
+                batch.push((group, Change::Delete(Cow::Owned(dtm::result_key(Seq(seq))))));
+            }
+        }
+        Effect::ReadLog { .. } | Effect::Send { .. } | Effect::Complete { .. } | Effect::Report(_) => {}
+    }
+}

@@ -1,0 +1,171 @@
+//! Telling HA what the process has to report, until HA's log shows that it was heard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_api::{DeviceReport, DeviceTrouble, HaClient, HaError};
+use types::{Boot, DeviceId, GroupId, Incarnation, NodeId, ViewNumber};
+
+use crate::report::{DeviceEnd, Pending, Reports};
+use crate::view::{ClusterView, Views};
+
+/// How often what was not heard is said again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Who reports, and what.
+pub struct Hearing {
+    /// HA.
+    pub ha: HaClient,
+    /// This node.
+    pub me: NodeId,
+    /// This start of its process.
+    pub boot: Boot,
+    /// What is to be reported.
+    pub reports: Reports,
+    /// What HA's log says.
+    pub views: Arc<Views>,
+    /// Formats of this process's devices.
+    pub incarnations: BTreeMap<DeviceId, Incarnation>,
+}
+
+impl Hearing {
+    /// Reports for ever.
+    pub async fn run(self) {
+        let mut views = self.views.subscribe();
+        let mut counts: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        loop {
+            let view = self.views.now();
+            if let Err(error) = self.say(&view, &mut counts).await {
+                tracing::debug!(%error, "a report was not heard");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            tokio::select! {
+                () = self.reports.changed() => {}
+                _ = views.changed() => {}
+                () = tokio::time::sleep(AGAIN), if self.reports.with(|pending| !pending.active.is_empty()) => {}
+            }
+        }
+    }
+
+    async fn say(&self, view: &ClusterView, counts: &mut BTreeMap<DeviceId, u64>) -> Result<(), HaError> {
+        let active = self.reports.with(|pending| active(pending, view));
+        if !active.is_empty() {
+            self.ha.report_active(self.boot, &active).await?;
+        }
+        if let Some(announced) = view.recovering.iter().find(|a| a.node == self.me && a.boot == self.boot)
+            && self.reports.with(|pending| has_all(pending, view, announced.epoch))
+        {
+            tracing::info!(epoch = %announced.epoch, "recovered");
+            self.ha.report_recovered(self.boot, announced.epoch).await?;
+        }
+        self.say_errors(counts).await?;
+        self.say_failures().await
+    }
+
+    async fn say_errors(&self, counts: &mut BTreeMap<DeviceId, u64>) -> Result<(), HaError> {
+        while let Some((device, trouble)) = self.reports.with(|pending| pending.errors.first_key_value().map(|(d, t)| (*d, t.clone()))) {
+            let number = counts.entry(device).or_insert(1);
+            if let Some(incarnation) = self.incarnations.get(&device) {
+                let errors = DeviceTrouble::Errors { count: trouble.count, report: *number };
+                let report = DeviceReport { device, incarnation: *incarnation, trouble: errors, error: trouble.last };
+                heard(self.ha.report_device(&report).await)?;
+            }
+            *number += 1;
+            self.reports.with(|pending| {
+                let all_told = pending.errors.get_mut(&device).is_none_or(|left| {
+                    left.count -= trouble.count;
+                    left.count == 0
+                });
+                if all_told {
+                    pending.errors.remove(&device);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn say_failures(&self) -> Result<(), HaError> {
+        while let Some((device, end)) = self.reports.with(|pending| pending.failed.first_key_value().map(|(d, e)| (*d, e.clone()))) {
+            let DeviceEnd { incarnation, ended, reason } = end;
+            if let Some(incarnation) = incarnation.or_else(|| self.incarnations.get(&device).copied()) {
+                // Another process's device cannot be said to have ended by us: HA is told of an error, and weighs it.
+                let trouble = if ended { DeviceTrouble::Ended } else { DeviceTrouble::Errors { count: 1, report: 1 } };
+                heard(self.ha.report_device(&DeviceReport { device, incarnation, trouble, error: reason }).await)?;
+            }
+            self.reports.with(|pending| pending.failed.remove(&device));
+        }
+        Ok(())
+    }
+}
+
+/// A refusal is an answer too: saying it again does not help.
+fn heard(answer: Result<(), HaError>) -> Result<(), HaError> {
+    match answer {
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "a report is refused");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The groups to report as active; forgets those that HA has recorded, or that have another view by now.
+fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber)> {
+    pending.active.retain(|group, number| {
+        let Some(current) = view.map.view(*group) else { return *number > ViewNumber(view.index) };
+        current.number < *number || (current.number == *number && current.active < *number)
+    });
+    pending.active.iter().map(|(group, number)| (*group, *number)).collect()
+}
+
+/// Whether every group that has to has its `End`, for that announcement.
+fn has_all(pending: &Pending, view: &ClusterView, epoch: types::Epoch) -> bool {
+    view.to_recover.iter().all(|group| pending.ended.get(group).is_some_and(|ended| *ended == epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::map::{ClusterMap, Group, GroupView};
+    use types::{Epoch, PoolId};
+
+    const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
+
+    fn view(number: u64, active: u64) -> ClusterView {
+        let group = GroupView {
+            number: ViewNumber(number),
+            created: Epoch(1),
+            primary: None,
+            members: Vec::new(),
+            old: Vec::new(),
+            learners: Vec::new(),
+            active: ViewNumber(active),
+        };
+        let map = ClusterMap { index: number, groups: [(GROUP, Group::Replicated(group))].into(), ..ClusterMap::default() };
+        ClusterView { index: number, map: Arc::new(map), to_recover: Arc::new(vec![GROUP]), ..ClusterView::default() }
+    }
+
+    #[test]
+    fn an_active_group_is_reported_until_it_is_recorded_or_superseded() {
+        let mut pending = Pending::default();
+        pending.active.insert(GROUP, ViewNumber(5));
+        assert_eq!(active(&mut pending, &view(4, 3)), [(GROUP, ViewNumber(5))]);
+        assert_eq!(active(&mut pending, &view(5, 3)), [(GROUP, ViewNumber(5))]);
+        assert!(active(&mut pending.clone(), &view(5, 5)).is_empty());
+        assert!(active(&mut pending, &view(6, 3)).is_empty());
+        assert!(pending.active.is_empty());
+    }
+
+    #[test]
+    fn a_process_has_recovered_when_every_group_has_its_end_for_this_announcement() {
+        let mut pending = Pending::default();
+        assert!(!has_all(&pending, &view(5, 5), Epoch(4)));
+        pending.ended.insert(GROUP, Epoch(3));
+        assert!(!has_all(&pending, &view(5, 5), Epoch(4)));
+        pending.ended.insert(GROUP, Epoch(4));
+        assert!(has_all(&pending, &view(5, 5), Epoch(4)));
+    }
+}

@@ -1,0 +1,107 @@
+//! What this process has to tell HA: kept until HA's log shows that it was heard, and bounded because there is one entry for each thing.
+//!
+//! Drivers and those who serve put in; [`crate::hearing`] sends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use storage::StorageError;
+use tokio::sync::Notify;
+use types::wire::request::Refusal;
+use types::{DeviceId, Epoch, GroupId, Incarnation, ViewNumber};
+
+/// Reports to be made. Cheap to clone: the clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Reports {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pending: Mutex<Pending>,
+    bell: Notify,
+}
+
+/// What has not been told yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Groups that are active here, with the view.
+    pub active: BTreeMap<GroupId, ViewNumber>,
+    /// Groups that have their `End`, with the epoch that it is for.
+    pub ended: BTreeMap<GroupId, Epoch>,
+    /// Errors of devices that go on: how many, and the last of them in words.
+    pub errors: BTreeMap<DeviceId, DeviceTrouble>,
+    /// Devices that are over, in that incarnation (`None`: the one in use here).
+    pub failed: BTreeMap<DeviceId, DeviceEnd>,
+}
+
+/// Errors of one device since the last report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceTrouble {
+    /// How many.
+    pub count: u32,
+    /// The last one, in words.
+    pub last: String,
+}
+
+/// The end of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceEnd {
+    /// In which format of it; `None` is the one in use here.
+    pub incarnation: Option<Incarnation>,
+    /// Whether this process has stopped using it.
+    pub ended: bool,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Reports {
+    /// A group is active here.
+    pub fn active(&self, group: GroupId, view: ViewNumber) {
+        self.change(|pending| drop(pending.active.insert(group, view)));
+    }
+
+    /// A group has its `End`.
+    pub fn ended(&self, group: GroupId, epoch: Epoch) {
+        self.change(|pending| drop(pending.ended.insert(group, epoch)));
+    }
+
+    /// A device made an error and goes on.
+    pub fn trouble(&self, device: DeviceId, error: String) {
+        tracing::warn!(%device, error, "device error");
+        self.change(|pending| {
+            let trouble = pending.errors.entry(device).or_default();
+            trouble.count = trouble.count.saturating_add(1);
+            trouble.last = error;
+        });
+    }
+
+    /// A device is over.
+    pub fn failed(&self, device: DeviceId, end: DeviceEnd) {
+        tracing::error!(%device, reason = end.reason, "device is given up");
+        self.change(|pending| drop(pending.failed.entry(device).or_insert(end)));
+    }
+
+    /// What a client is told of an error of a device; HA hears of it too where it is the device's fault.
+    pub fn storage(&self, device: DeviceId, error: &StorageError) -> Refusal {
+        if error.is_device_fault() && !matches!(error, StorageError::Failed(_)) {
+            self.trouble(device, error.to_string());
+        }
+        error.refusal(device)
+    }
+
+    /// Looks at what is pending, and may take some of it out.
+    pub fn with<R>(&self, look: impl FnOnce(&mut Pending) -> R) -> R {
+        look(&mut self.inner.pending.lock().expect("nobody panics with the lock"))
+    }
+
+    /// Waits until something was put in.
+    pub async fn changed(&self) {
+        self.inner.bell.notified().await;
+    }
+
+    fn change(&self, put: impl FnOnce(&mut Pending)) {
+        self.with(put);
+        self.inner.bell.notify_one();
+    }
+}

@@ -1,0 +1,210 @@
+//! What the process does for others: one file per verb. Called by the transport for every message; nothing here blocks its thread longer
+//! than a read from memory or a cached block takes.
+//!
+//! Whatever cannot be answered at once becomes a task, and their number is bounded ([`TASKS_MAX`]): beyond it the answer is `Busy`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use net::{Incoming, Operation, Service, Transport};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use types::map::GroupView;
+use types::wire::request::Refusal;
+use types::{Boot, DeviceId, Epoch, GroupId, NodeId, ViewNumber, codec};
+
+use crate::driver::DriverInbox;
+use crate::fences::Fences;
+use crate::lease::Lease;
+use crate::permits::Permits;
+use crate::report::Reports;
+use crate::view::Views;
+
+mod bench;
+mod delete_units;
+mod dtm;
+mod execute;
+mod read;
+mod read_unit;
+mod scan;
+mod usage;
+mod write_unit;
+
+/// Requests that may be under way as tasks: waiting for a view, a buffer, a device or the network.
+const TASKS_MAX: usize = 1024;
+/// How long a request waits for this process to take in HA's log up to what the sender knows.
+const CATCH_UP_WAIT: Duration = Duration::from_millis(1000);
+
+/// A device of this process, as those who serve see it.
+#[derive(Clone)]
+pub struct LocalDevice {
+    /// What lies on it.
+    pub store: storage::Device,
+    /// What waits for its driver.
+    pub inbox: Arc<DriverInbox>,
+}
+
+/// What every verb needs.
+pub struct Node {
+    /// Which node this is.
+    pub me: NodeId,
+    /// Which start of its process.
+    pub boot: Boot,
+    /// What is known of the cluster.
+    pub views: Arc<Views>,
+    /// How far each device has taken that in.
+    pub fences: Arc<Fences>,
+    /// Which groups may be read here.
+    pub permits: Arc<Permits>,
+    /// Whether the process may serve at all.
+    pub lease: Arc<Lease>,
+    /// Its devices that are in use.
+    pub devices: HashMap<DeviceId, LocalDevice>,
+    /// What HA is to be told.
+    pub reports: Reports,
+    /// The fabric, once it is up.
+    pub transport: OnceLock<Arc<dyn Transport>>,
+}
+
+/// Serves a [`Node`] to the fabric.
+pub struct NodeService {
+    node: Arc<Node>,
+    tasks: Arc<Semaphore>,
+    scans: Arc<Semaphore>,
+}
+
+impl NodeService {
+    /// Serves this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, tasks: Arc::new(Semaphore::new(TASKS_MAX)), scans: Arc::new(Semaphore::new(scan::SCANS_MAX)) }
+    }
+
+    /// Runs a task for a request, or refuses it where too many run.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, incoming: Incoming, task: impl FnOnce(Arc<Node>, Incoming) -> F) {
+        match self.tasks.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let task = task(self.node.clone(), incoming);
+                tokio::spawn(async move {
+                    task.await;
+                    drop(permit);
+                });
+            }
+            Err(_) => refuse(incoming, Refusal::Busy(format!("{TASKS_MAX} requests are under way"))),
+        }
+    }
+}
+
+impl Service for NodeService {
+    fn serve(&self, incoming: Incoming) {
+        match incoming.operation {
+            Operation::Dtm => dtm::serve(&self.node, incoming),
+            Operation::Execute => match execute::try_now(&self.node, incoming) {
+                Ok(()) => {}
+                Err(later) => self.spawn(later, execute::after_catching_up),
+            },
+            Operation::Read => match read::try_now(&self.node, incoming) {
+                Ok(()) => {}
+                Err(later) => self.spawn(later, read::after_catching_up),
+            },
+            Operation::Scan => {
+                let scans = self.scans.clone();
+                self.spawn(incoming, |node, incoming| scan::run(node, incoming, scans));
+            }
+            Operation::WriteUnit => self.spawn(incoming, write_unit::run),
+            Operation::ReadUnit => self.spawn(incoming, read_unit::run),
+            Operation::DeleteUnits => self.spawn(incoming, delete_units::run),
+            Operation::Usage => usage::serve(&self.node, incoming),
+            Operation::Echo => bench::echo(incoming),
+            Operation::Sink => self.spawn(incoming, bench::sink),
+            Operation::Source => self.spawn(incoming, bench::source),
+        }
+    }
+}
+
+/// Whether a request for a replicated group may go on here.
+enum Gate {
+    /// Yes: this device is primary of the sender's view.
+    Pass(DeviceId),
+    /// The sender knows more than we do.
+    Behind,
+    /// No.
+    Refuse(Refusal),
+}
+
+impl Node {
+    fn gate(&self, group: GroupId, sender: ViewNumber) -> Gate {
+        let view = self.views.now();
+        if view.index < sender.0 {
+            return Gate::Behind;
+        }
+        let Some(current) = view.map.view(group) else {
+            return Gate::Refuse(Refusal::Invalid(format!("group {group} is not a replicated group of this cluster")));
+        };
+        match self.primary_here(current) {
+            Some(device) if current.number == sender => Gate::Pass(device),
+            _ => Gate::Refuse(Refusal::WrongView { current: current.number, epoch: view.map.epoch }),
+        }
+    }
+
+    /// The device of this process that the view names as primary.
+    pub fn primary_here(&self, view: &GroupView) -> Option<DeviceId> {
+        let primary = view.primary?;
+        (primary.boot == self.boot && self.devices.contains_key(&primary.device)).then_some(primary.device)
+    }
+
+    /// Whether what was just read of a group at its primary may be shown: the replica is active in that view, and at this moment the lease
+    /// holds for what the device has taken in.
+    fn may_show(&self, device: DeviceId, group: GroupId, view: ViewNumber) -> bool {
+        self.permits.holds(device, group, view) && self.lease.holds(Instant::now(), self.fences.taken_in(device))
+    }
+
+    async fn catch_up(&self, index: u64) -> bool {
+        let mut newest = self.views.subscribe();
+        let reached = newest.wait_for(|view| view.index >= index);
+        matches!(tokio::time::timeout(CATCH_UP_WAIT, reached).await, Ok(Ok(_)))
+    }
+
+    fn device(&self, device: DeviceId) -> Result<&LocalDevice, Refusal> {
+        self.devices.get(&device).ok_or_else(|| Refusal::Invalid(format!("{device} is not in use in {}", self.me)))
+    }
+
+    fn transport(&self) -> Result<&Arc<dyn Transport>, Refusal> {
+        self.transport.get().ok_or_else(|| Refusal::Busy("the process is starting".into()))
+    }
+}
+
+/// The refusal of a request that knows a later view than this process can get in time.
+fn behind(sender: u64) -> Refusal {
+    Refusal::Busy(format!("this process has not taken in HA's log up to {sender} yet"))
+}
+
+fn not_active() -> Refusal {
+    Refusal::Busy("the group is not active here yet, or the process has no lease".into())
+}
+
+/// Decodes a request, or answers that it makes no sense.
+fn decoded<T: DeserializeOwned>(incoming: Incoming) -> Option<(T, Incoming)> {
+    match codec::decode(&incoming.head) {
+        Ok(request) => Some((request, incoming)),
+        Err(error) => {
+            refuse(incoming, Refusal::Invalid(error.to_string()));
+            None
+        }
+    }
+}
+
+fn answer<T: Serialize>(incoming: Incoming, reply: &Result<T, Refusal>) {
+    incoming.reply(codec::encode(reply));
+}
+
+fn refuse(incoming: Incoming, refusal: Refusal) {
+    answer::<()>(incoming, &Err(refusal));
+}
+
+/// How far HA's log has to be taken in before a view of that number can be known.
+fn epoch_of(view: ViewNumber) -> Epoch {
+    Epoch(view.0)
+}

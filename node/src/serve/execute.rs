@@ -1,0 +1,44 @@
+//! `Execute`: a transaction for the primary of its group. The driver answers it, once it is STABLE.
+
+use std::sync::Arc;
+
+use net::Incoming;
+use types::ops;
+use types::wire::request::{Execute, ExecuteReply, Refusal};
+
+use super::{Gate, Node, behind, decoded, refuse};
+use crate::driver::{Caller, ClientRequest};
+
+/// Queues the transaction, refuses it, or gives it back where this process is behind its sender.
+pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
+    let Some((execute, incoming)) = decoded::<Execute>(incoming) else { return Ok(()) };
+    match node.gate(execute.group, execute.view) {
+        Gate::Behind => return Err(incoming),
+        Gate::Refuse(refusal) => refuse(incoming, refusal),
+        Gate::Pass(device) => match ops::validate(&execute.ops) {
+            Err(error) => refuse(incoming, error.into()),
+            Ok(()) => {
+                let inbox = &node.devices[&device].inbox;
+                if let Err(request) = inbox.offer_client(ClientRequest { execute, caller: Box::new(incoming) }) {
+                    request.caller.answer(Err(Refusal::Busy("too many transactions wait for this device".into())));
+                }
+            }
+        },
+    }
+    Ok(())
+}
+
+/// The same after HA's log has been taken in up to the sender's view.
+pub async fn after_catching_up(node: Arc<Node>, incoming: Incoming) {
+    let Some((execute, incoming)) = decoded::<Execute>(incoming) else { return };
+    node.catch_up(execute.view.0).await;
+    if let Err(incoming) = try_now(&node, incoming) {
+        refuse(incoming, behind(execute.view.0));
+    }
+}
+
+impl Caller for Incoming {
+    fn answer(self: Box<Self>, reply: ExecuteReply) {
+        super::answer(*self, &reply);
+    }
+}

@@ -1,0 +1,62 @@
+//! `Read`: rows of one group, at its primary, linearizable.
+//!
+//! The rows are read from the applied state of the device, without the driver and without waiting for a sync. Whether they may be shown is
+//! asked *after* they were read: as long as this replica is active in the sender's view and the lease holds at that moment, nobody else has
+//! answered anything later than what was read.
+
+use std::sync::Arc;
+
+use net::Incoming;
+use types::limits::{DTX_OPS_MAX, MESSAGE_HEAD_BYTES_MAX};
+use types::record::{Row, RowKey};
+use types::wire::request::{Read, Refusal};
+use types::{DeviceId, GroupId};
+
+use super::{Gate, Node, answer, behind, decoded, not_active, refuse};
+
+/// Room in the answer's head for what is not values and keys.
+const HEAD_ROOM_BYTES: usize = 64 * 1024;
+
+/// Answers, or gives the request back where this process is behind its sender.
+pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
+    let Some((read, incoming)) = decoded::<Read>(incoming) else { return Ok(()) };
+    match node.gate(read.group, read.view) {
+        Gate::Behind => return Err(incoming),
+        Gate::Refuse(refusal) => refuse(incoming, refusal),
+        Gate::Pass(_) if read.rows.len() > DTX_OPS_MAX => {
+            refuse(incoming, Refusal::Invalid(format!("a read has at most {DTX_OPS_MAX} rows, this one has {}", read.rows.len())));
+        }
+        Gate::Pass(device) => {
+            let rows = rows(node, device, read.group, &read.rows);
+            let reply = if node.may_show(device, read.group, read.view) { rows } else { Err(not_active()) };
+            answer(incoming, &reply);
+        }
+    }
+    Ok(())
+}
+
+/// The same after HA's log has been taken in up to the sender's view.
+pub async fn after_catching_up(node: Arc<Node>, incoming: Incoming) {
+    let Some((read, incoming)) = decoded::<Read>(incoming) else { return };
+    node.catch_up(read.view.0).await;
+    if let Err(incoming) = try_now(&node, incoming) {
+        refuse(incoming, behind(read.view.0));
+    }
+}
+
+fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, Refusal> {
+    let store = &node.device(device)?.store;
+    let mut rows = Vec::with_capacity(keys.len());
+    let mut bytes = 0;
+    for key in keys {
+        let row = store.meta().row(group, key).map_err(|error| node.reports.storage(device, &error))?;
+        bytes += row.as_ref().map_or(0, |row| row.value.len());
+        if bytes > MESSAGE_HEAD_BYTES_MAX - HEAD_ROOM_BYTES {
+            return Err(Refusal::Invalid(format!(
+                "the rows take more than one answer can carry ({MESSAGE_HEAD_BYTES_MAX} bytes): read fewer"
+            )));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,37 @@
+//! `ReadUnit`: a range of a unit, verified on the device and pushed to its reader.
+
+use std::sync::Arc;
+
+use net::Incoming;
+use types::limits::{CHUNK_BYTES, UNIT_BYTES_MAX};
+use types::wire::request::{ReadUnit, Refusal};
+
+use super::{Node, answer, decoded};
+
+/// Serves one request.
+pub async fn run(node: Arc<Node>, incoming: Incoming) {
+    let Some((read, mut incoming)) = decoded::<ReadUnit>(incoming) else { return };
+    let reply = serve(&node, &read, &mut incoming).await;
+    answer(incoming, &reply);
+}
+
+async fn serve(node: &Node, read: &ReadUnit, incoming: &mut Incoming) -> Result<Vec<u32>, Refusal> {
+    let device = node.device(read.device)?;
+    let (offset, length) = (read.offset as usize, read.length as usize);
+    if length == 0 || length > UNIT_BYTES_MAX || !offset.is_multiple_of(CHUNK_BYTES) {
+        return Err(Refusal::Invalid(format!("a range of {length} bytes at {offset} cannot be read from a unit")));
+    }
+    match incoming.lend() {
+        Some((room, true)) if room >= length => {}
+        _ => return Err(Refusal::Invalid(format!("no room for {length} bytes was lent"))),
+    }
+    let lost = |error: net::NetError| Refusal::Busy(error.to_string());
+    let buf = node.transport()?.pool().take(length).await.map_err(lost)?;
+    let (buf, checksums) = device
+        .store
+        .read_unit(read.fid, read.unit, read.offset, read.length, buf)
+        .await
+        .map_err(|error| node.reports.storage(read.device, &error))?;
+    incoming.push(buf, length).await.map_err(lost)?;
+    Ok(checksums)
+}

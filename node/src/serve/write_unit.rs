@@ -1,0 +1,104 @@
+//! `WriteUnit`: a unit of an object, pulled from its writer and durable on the device before the answer.
+//!
+//! Refused are: a view that the device knows to be over, a slot that is another device's, a closed session, a dead fid (the device knows
+//! those), bytes that do not have the checksums that the writer made of them.
+
+use std::sync::Arc;
+
+use net::{Buf, Incoming};
+use types::buf::IoBuf;
+use types::checksum;
+use types::limits::{BLOCK_BYTES, CHUNK_BYTES, UNIT_BYTES_MAX};
+use types::wire::request::{Refusal, WriteUnit};
+
+use super::{CATCH_UP_WAIT, LocalDevice, Node, answer, behind, decoded, epoch_of};
+use crate::view::SessionState;
+
+/// Serves one request.
+pub async fn run(node: Arc<Node>, incoming: Incoming) {
+    let Some((write, mut incoming)) = decoded::<WriteUnit>(incoming) else { return };
+    let reply = serve(&node, write, &mut incoming).await;
+    answer(incoming, &reply);
+}
+
+async fn serve(node: &Node, write: WriteUnit, incoming: &mut Incoming) -> Result<(), Refusal> {
+    let device = node.device(write.device)?;
+    check_form(&write, incoming)?;
+    catch_up(node, &write).await?;
+    check_fences(node, &write)?;
+    let buf = pull(node, &write, incoming).await?;
+    // The pull took its time: what was over by then is refused now.
+    check_fences(node, &write)?;
+    store(node, device, write, buf).await
+}
+
+fn check_form(write: &WriteUnit, incoming: &Incoming) -> Result<(), Refusal> {
+    let length = write.unit.length as usize;
+    let invalid = |why: &str| Err(Refusal::Invalid(format!("unit {} of {}: {why}", write.unit.unit, write.unit.fid)));
+    if length == 0 || length > UNIT_BYTES_MAX || !length.is_multiple_of(BLOCK_BYTES) {
+        return invalid(&format!("{length} bytes are not 1 to {} whole blocks", UNIT_BYTES_MAX / BLOCK_BYTES));
+    }
+    if write.checksums.len() != length.div_ceil(CHUNK_BYTES) {
+        return invalid(&format!("{} checksums for {length} bytes", write.checksums.len()));
+    }
+    match incoming.lend() {
+        Some((lent, false)) if lent >= length => Ok(()),
+        _ => invalid("its data was not lent"),
+    }
+}
+
+async fn catch_up(node: &Node, write: &WriteUnit) -> Result<(), Refusal> {
+    if !node.fences.reach(write.device, epoch_of(write.view), CATCH_UP_WAIT).await {
+        return Err(behind(write.view.0));
+    }
+    let session = write.unit.fid.session;
+    if node.views.now().session(session) == SessionState::Ahead && !node.catch_up(session.0).await {
+        return Err(behind(session.0));
+    }
+    Ok(())
+}
+
+fn check_fences(node: &Node, write: &WriteUnit) -> Result<(), Refusal> {
+    let (group, session) = (write.unit.fid.group, write.unit.fid.session);
+    let view = node.views.now();
+    let Some(slots) = view.map.slots(group) else {
+        return Err(Refusal::Invalid(format!("group {group} is not an erasure-coded group of this cluster")));
+    };
+    let current = node.fences.view(write.device, group).max(slots.number);
+    if write.view != current {
+        return Err(Refusal::WrongView { current, epoch: view.map.epoch });
+    }
+    let width = usize::from(write.unit.data) + usize::from(write.unit.parity);
+    if width != slots.slots.len() {
+        return Err(Refusal::Invalid(format!("group {group} has {} slots, not {width}", slots.slots.len())));
+    }
+    if slots.slots.get(write.unit.slot()).copied().flatten() != Some(write.device) {
+        return Err(Refusal::Invalid(format!("slot {} of group {group} is not on {}", write.unit.slot(), write.device)));
+    }
+    match view.session(session) {
+        SessionState::Open => Ok(()),
+        SessionState::Closed => Err(Refusal::Fenced(session)),
+        SessionState::Ahead => Err(behind(session.0)),
+    }
+}
+
+async fn pull(node: &Node, write: &WriteUnit, incoming: &mut Incoming) -> Result<Buf, Refusal> {
+    let lost = |error: net::NetError| Refusal::Busy(error.to_string());
+    let buf = node.transport()?.pool().take(write.unit.length as usize).await.map_err(lost)?;
+    let buf = incoming.pull(buf).await.map_err(lost)?;
+    match checksum::first_bad_chunk(write.unit.fid, write.unit.unit, 0, buf.bytes(), &write.checksums) {
+        None => Ok(buf),
+        Some(chunk) => {
+            tracing::warn!(fid = %write.unit.fid, unit = write.unit.unit, chunk, from = %incoming.from.node, "a unit was damaged on its way");
+            Err(Refusal::Busy(format!("chunk {chunk} of unit {} of {} was damaged on its way", write.unit.unit, write.unit.fid)))
+        }
+    }
+}
+
+async fn store(node: &Node, device: &LocalDevice, write: WriteUnit, buf: Buf) -> Result<(), Refusal> {
+    let WriteUnit { device: id, unit, checksums, .. } = write;
+    match device.store.write_unit(unit, checksums, buf).await {
+        Ok(_buf) => Ok(()),
+        Err(error) => Err(node.reports.storage(id, &error)),
+    }
+}

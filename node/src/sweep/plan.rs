@@ -1,0 +1,129 @@
+//! What a sweep has to do, decided from rows and the cluster map alone: no I/O.
+
+use types::keys::Key;
+use types::map::Slots;
+use types::object::{DeadRow, PendingRow};
+use types::ops::{Condition, Op};
+use types::record::RowKey;
+use types::wire::request::ScanRow;
+use types::{CatalogueId, DeviceId, Fid, HaTime, SessionId, Version};
+
+/// A dead fid that may be deleted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadFid {
+    /// Its row.
+    pub row: RowKey,
+    /// The row's version: whoever changes the row first wins.
+    pub version: Version,
+    /// The fid.
+    pub fid: Fid,
+    /// What the row says.
+    pub state: DeadRow,
+}
+
+/// The transactions that make pending fids of closed sessions dead. A row that cannot be read is left alone.
+pub fn abandons(catalogue: CatalogueId, rows: &[ScanRow], is_closed: impl Fn(SessionId) -> bool) -> Vec<Op> {
+    let dead = rows.iter().filter_map(|scanned| {
+        let Some(Key::Pending(name, fid)) = Key::parse(&scanned.key) else { return None };
+        let row = PendingRow::from_value(&scanned.row.value).ok()?;
+        is_closed(row.session).then(|| Op::Abandon { catalogue, name: name.to_vec(), fid })
+    });
+    dead.collect()
+}
+
+/// The dead fids that are old enough. A row that cannot be read is left alone.
+pub fn ripe(catalogue: CatalogueId, rows: &[ScanRow], now: HaTime, age_ms: u64) -> Vec<DeadFid> {
+    let ripe = rows.iter().filter_map(|scanned| {
+        let Some(Key::Dead(_, fid)) = Key::parse(&scanned.key) else { return None };
+        let state = DeadRow::from_value(&scanned.row.value).ok()?;
+        if now.0 < state.since.0.saturating_add(age_ms) {
+            return None;
+        }
+        let row = RowKey { catalogue, key: scanned.key.clone() };
+        Some(DeadFid { row, version: scanned.row.version, fid, state })
+    });
+    ripe.collect()
+}
+
+/// The slots of a dead fid that have not confirmed, with the device of each; a slot without a device has nothing to confirm.
+pub fn slots_left(state: &DeadRow, slots: &Slots) -> Vec<(u8, DeviceId)> {
+    let with_device = (0u8..).zip(&slots.slots).filter_map(|(slot, device)| device.map(|device| (slot, device)));
+    with_device.filter(|(slot, _)| state.slots_left.is_empty() || state.slots_left.contains(slot)).collect()
+}
+
+/// What becomes of the row once some slots have confirmed; `None` where nothing changed.
+pub fn settle(dead: &DeadFid, asked: &[(u8, DeviceId)], confirmed: impl Fn(DeviceId) -> bool) -> Option<Op> {
+    let left: Vec<u8> = asked.iter().filter(|(_, device)| !confirmed(*device)).map(|(slot, _)| *slot).collect();
+    let condition = Condition::Version(dead.version);
+    if left.is_empty() {
+        return Some(Op::Delete { row: dead.row.clone(), condition });
+    }
+    if left.len() == asked.len() {
+        return None;
+    }
+    let value = DeadRow { since: dead.state.since, slots_left: left }.to_value();
+    Some(Op::Put { row: dead.row.clone(), value, condition })
+}
+
+/// The key after `key` in the order of keys.
+pub fn key_after(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::keys;
+    use types::record::Row;
+    use types::{GroupId, PoolId, Seq, ViewNumber};
+
+    const CAT: CatalogueId = CatalogueId(3);
+
+    fn fid(session: u64) -> Fid {
+        Fid { group: GroupId { pool: PoolId(2), index: 1 }, session: SessionId(session), counter: 1 }
+    }
+
+    fn scanned(key: Vec<u8>, value: Vec<u8>) -> ScanRow {
+        ScanRow { key, row: Row { version: Seq(8), value } }
+    }
+
+    fn dead_row(slots_left: Vec<u8>) -> ScanRow {
+        scanned(keys::dead(b"n", fid(1)), DeadRow { since: HaTime(1000), slots_left }.to_value())
+    }
+
+    #[test]
+    fn only_pending_fids_of_closed_sessions_are_abandoned() {
+        let pending = |session| {
+            let row = PendingRow { session: SessionId(session), slots: 6 };
+            scanned(keys::pending(b"n", fid(session)), row.to_value())
+        };
+        let rows = [pending(1), pending(2), scanned(keys::pending(b"n", fid(1)), vec![99])];
+        let ops = abandons(CAT, &rows, |session| session == SessionId(1));
+        assert_eq!(ops, [Op::Abandon { catalogue: CAT, name: b"n".to_vec(), fid: fid(1) }]);
+    }
+
+    #[test]
+    fn a_dead_fid_waits_for_its_age() {
+        let rows = [dead_row(Vec::new())];
+        assert!(ripe(CAT, &rows, HaTime(1999), 1000).is_empty());
+        assert_eq!(ripe(CAT, &rows, HaTime(2000), 1000).len(), 1);
+    }
+
+    #[test]
+    fn a_row_keeps_the_slots_that_have_not_confirmed_and_goes_with_the_last() {
+        let slots = Slots { number: ViewNumber(4), slots: vec![Some(DeviceId(1)), None, Some(DeviceId(3))] };
+        let dead = ripe(CAT, &[dead_row(Vec::new())], HaTime(9000), 0).remove(0);
+        let asked = slots_left(&dead.state, &slots);
+        assert_eq!(asked, [(0, DeviceId(1)), (2, DeviceId(3))]);
+        assert_eq!(settle(&dead, &asked, |_| false), None);
+        let Some(Op::Put { value, condition, .. }) = settle(&dead, &asked, |d| d == DeviceId(1)) else { panic!("one is left") };
+        assert_eq!(condition, Condition::Version(Seq(8)));
+        let state = DeadRow::from_value(&value).expect("our own row");
+        assert_eq!(slots_left(&state, &slots), [(2, DeviceId(3))]);
+        let dead = DeadFid { state, ..dead };
+        let asked = slots_left(&dead.state, &slots);
+        assert!(matches!(settle(&dead, &asked, |_| true), Some(Op::Delete { .. })));
+    }
+}

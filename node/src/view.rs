@@ -1,0 +1,227 @@
+//! What this process knows of the cluster: HA's state as of one entry of its log, made by applying every entry in order.
+//!
+//! [`Folder`] applies; [`ClusterView`] is what everybody else reads: an immutable value, published whole. What it does not say is left to
+//! HA itself. Who follows the log over the wire is [`crate::follow`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ha_state::{Change, Command, State};
+use tokio::sync::watch;
+use types::map::{ClusterMap, Group, GroupView, Slots};
+use types::state::ProcessState;
+use types::{Boot, DeviceId, Epoch, GroupId, NodeId, SessionId};
+
+/// The cluster as of entry `index` of HA's log.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// The last entry taken in. The map's own index may be older: it is made anew only when it changes.
+    pub index: u64,
+    /// The cluster map.
+    pub map: Arc<ClusterMap>,
+    /// Open sessions of writers.
+    pub sessions: Arc<BTreeSet<SessionId>>,
+    /// Processes that are RECOVERING: boot, and the epoch that announced it.
+    pub recovering: Arc<Vec<Announced>>,
+    /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
+    pub to_recover: Arc<Vec<GroupId>>,
+}
+
+/// A process that was announced RECOVERING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Of which node.
+    pub node: NodeId,
+    /// Which start.
+    pub boot: Boot,
+    /// In which epoch.
+    pub epoch: Epoch,
+}
+
+/// Whether a writer's session may still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// It may.
+    Open,
+    /// Never again.
+    Closed,
+    /// It is younger than what we know: take in the log up to there first.
+    Ahead,
+}
+
+impl ClusterView {
+    /// Of a session, as far as we know.
+    pub fn session(&self, session: SessionId) -> SessionState {
+        if self.sessions.contains(&session) {
+            SessionState::Open
+        } else if session.0 > self.index {
+            SessionState::Ahead
+        } else {
+            SessionState::Closed
+        }
+    }
+
+    /// Views of the replicated groups that have a replica on the device.
+    pub fn replicas_on(&self, device: DeviceId) -> impl Iterator<Item = (GroupId, &GroupView)> {
+        self.map.groups.iter().filter_map(move |(id, group)| match group {
+            Group::Replicated(view) if view.members.iter().chain(&view.learners).any(|d| *d == device) => Some((*id, view)),
+            _ => None,
+        })
+    }
+
+    /// Erasure-coded groups that have a slot on the device.
+    pub fn slots_on(&self, device: DeviceId) -> impl Iterator<Item = (GroupId, &Slots)> {
+        self.map.groups.iter().filter_map(move |(id, group)| match group {
+            Group::Erasure(slots) if slots.slots.contains(&Some(device)) => Some((*id, slots)),
+            _ => None,
+        })
+    }
+
+    /// The announcement of a device's process, while it is RECOVERING.
+    pub fn announced(&self, device: DeviceId) -> Option<Announced> {
+        let node = self.map.devices.get(&device)?.node;
+        self.recovering.iter().copied().find(|a| a.node == node)
+    }
+}
+
+/// Where the newest view lies for everybody to read.
+#[derive(Debug)]
+pub struct Views {
+    cell: watch::Sender<Arc<ClusterView>>,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self { cell: watch::Sender::new(Arc::default()) }
+    }
+}
+
+impl Views {
+    /// The newest view.
+    pub fn now(&self) -> Arc<ClusterView> {
+        self.cell.borrow().clone()
+    }
+
+    /// Puts a newer view in the place of the old one.
+    pub fn publish(&self, view: ClusterView) {
+        self.cell.send_replace(Arc::new(view));
+    }
+
+    /// Told of every newer view; may miss those between.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ClusterView>> {
+        self.cell.subscribe()
+    }
+}
+
+/// Applies HA's log for one process.
+#[derive(Debug)]
+pub struct Folder {
+    me: NodeId,
+    state: State,
+    view: ClusterView,
+}
+
+impl Folder {
+    /// Begins with a snapshot.
+    pub fn new(me: NodeId, state: State) -> Self {
+        let mut folder = Self { me, state, view: ClusterView::default() };
+        folder.refresh_map();
+        folder.refresh_sessions();
+        folder
+    }
+
+    /// Takes one entry in; `None` is an entry without a command. Entries that are not after the last one change nothing.
+    pub fn apply(&mut self, index: u64, command: Option<&Command>) {
+        let Some(command) = command else {
+            self.state.pass(index);
+            self.view.index = self.state.index();
+            return;
+        };
+        let epoch = self.state.epoch();
+        // The verdict is the same everywhere; whoever proposed the command is told of it by HA.
+        let _verdict = self.state.apply(index, command);
+        self.view.index = self.state.index();
+        let catalogues = matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. });
+        if self.state.epoch() != epoch || catalogues {
+            self.refresh_map();
+        }
+        let sessions = matches!(command.change, Change::OpenSession { .. } | Change::CloseSession { .. });
+        if self.state.epoch() != epoch || sessions {
+            self.refresh_sessions();
+        }
+    }
+
+    /// The view as of the last entry.
+    pub fn view(&self) -> ClusterView {
+        self.view.clone()
+    }
+
+    fn refresh_map(&mut self) {
+        let map = self.state.map();
+        self.view.index = map.index;
+        self.view.map = Arc::new(map.clone());
+        let recovering = map.nodes.values().filter(|node| node.state == ProcessState::Recovering).filter_map(|node| {
+            let process = self.state.process(node.id)?;
+            Some(Announced { node: node.id, boot: node.boot, epoch: process.announced })
+        });
+        self.view.recovering = Arc::new(recovering.collect());
+        self.view.to_recover = Arc::new(self.state.groups_to_recover(self.me));
+    }
+
+    fn refresh_sessions(&mut self) {
+        self.view.sessions = Arc::new(self.state.sessions().keys().copied().collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_state::{NodeSpec, Topology};
+    use types::{ClusterId, HaTime};
+
+    fn command(change: Change) -> Command {
+        Command { epoch: Epoch(0), at: HaTime(1), wall_ms: 0, change }
+    }
+
+    fn topology() -> Topology {
+        let node = NodeSpec {
+            id: NodeId(1),
+            name: "node-1".into(),
+            storage_set: 1,
+            rack: 1,
+            ha_address: "127.0.0.1:1".into(),
+            fabric_address: "127.0.0.1:2".into(),
+            voter: true,
+        };
+        Topology { cluster: ClusterId(5), nodes: vec![node], devices: Vec::new(), pools: Vec::new() }
+    }
+
+    #[test]
+    fn a_view_follows_the_log_and_keeps_what_did_not_change() {
+        let mut folder = Folder::new(NodeId(1), State::new());
+        folder.apply(1, Some(&command(Change::Bootstrap(topology()))));
+        let first = folder.view();
+        assert_eq!((first.index, first.map.cluster), (1, ClusterId(5)));
+        folder.apply(2, None);
+        folder.apply(3, Some(&command(Change::OpenSession { nonce: 1, name: "c".into() })));
+        let second = folder.view();
+        assert!(Arc::ptr_eq(&first.map, &second.map), "nothing in the map changed");
+        assert_eq!(second.session(SessionId(3)), SessionState::Open);
+        assert_eq!(second.session(SessionId(2)), SessionState::Closed);
+        assert_eq!(second.session(SessionId(4)), SessionState::Ahead);
+        folder.apply(4, Some(&command(Change::CloseSession { session: SessionId(3) })));
+        assert_eq!(folder.view().session(SessionId(3)), SessionState::Closed);
+    }
+
+    #[test]
+    fn a_process_is_recovering_from_its_registration_to_its_report() {
+        let mut folder = Folder::new(NodeId(1), State::new());
+        folder.apply(1, Some(&command(Change::Bootstrap(topology()))));
+        folder.apply(2, Some(&command(Change::RegisterProcess { node: NodeId(1), pid: 1, nonce: 1, devices: Vec::new() })));
+        let announced = Announced { node: NodeId(1), boot: Boot(2), epoch: Epoch(2) };
+        assert_eq!(*folder.view().recovering, [announced]);
+        assert_eq!(folder.view().session(SessionId(2)), SessionState::Open);
+        folder.apply(3, Some(&command(Change::Recovered { boot: Boot(2), epoch: Epoch(2) })));
+        assert!(folder.view().recovering.is_empty());
+    }
+}
