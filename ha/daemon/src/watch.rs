@@ -34,10 +34,11 @@ pub struct Alive {
 }
 
 /// Takes hold of a process; `None`, with a word in the log, where it cannot be seen from here.
+#[allow(deprecated, reason = "what follows `new` is unsafe for the sake of types that lend a foreign descriptor; `OwnedFd` owns its own")]
 pub fn take_hold(pid: u32) -> Option<Alive> {
     let opened = i32::try_from(pid).ok().and_then(Pid::from_raw).map(|p| pidfd_open(p, PidfdFlags::NONBLOCK));
     match opened {
-        Some(Ok(fd)) => AsyncFd::register(fd).map(|fd| Alive { pid, fd }).inspect_err(|e| tracing::warn!(pid, error = %e, "no watch")).ok(),
+        Some(Ok(fd)) => AsyncFd::new(fd).map(|fd| Alive { pid, fd }).inspect_err(|e| tracing::warn!(pid, error = %e, "no watch")).ok(),
         Some(Err(e)) => {
             tracing::warn!(pid, error = %e, "the process cannot be watched: its end will be seen by its lease");
             None
