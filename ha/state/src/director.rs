@@ -85,8 +85,9 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placer<'_>) -> Pro
     if state.topology().is_some() {
         lost_processes(state, seen, &mut changes);
         worn_devices(state, &mut changes);
-        if let Some(appointments) = primaries::appoint(state, seen) {
-            changes.push(appointments);
+        // A loss names primaries itself: what is left without one is seen in the next round.
+        if changes.is_empty() {
+            changes.extend(primaries::appoint(state, seen));
         }
         // What follows is no hurry: it waits until nothing of the above is left to decide.
         if changes.is_empty() {

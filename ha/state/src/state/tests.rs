@@ -279,6 +279,20 @@ fn a_failed_device_that_may_still_be_in_use_steps_down_first() {
 }
 
 #[test]
+fn a_return_elsewhere_does_not_cut_short_the_wait_for_a_failed_devices_process() {
+    // Found by tests/leases.rs: two processes served one group after FailDevice, Start.
+    let mut log = Log::running();
+    let view = log.state.map().view(group(0)).expect("a view").clone();
+    let primary = view.primary.expect("a primary");
+    let incarnation = log.state.map().devices[&primary.device].incarnation;
+    log.put(Change::DeviceFailed { device: primary.device, incarnation, ended: false, reason: "operator".into() }).expect("failed");
+    let node = log.state.map().devices[&primary.device].node.0;
+    log.start((1..=3).find(|n| *n != node).expect("another"));
+    assert_eq!(log.state.map().view(group(0)).expect("a view").primary, None);
+    assert_eq!(log.state.group(group(0)).expect("it").stepping_down, Some(primary));
+}
+
+#[test]
 fn a_device_that_is_not_found_or_of_another_format_is_away_and_is_told_so() {
     let mut log = Log::running();
     let [first, second] = devices(1);

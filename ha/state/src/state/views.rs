@@ -148,7 +148,8 @@ impl State {
                 Some(Group::Replicated(view)) => {
                     let primary = view.primary;
                     let stepping_down = self.groups.get(&id).and_then(|g| g.stepping_down);
-                    let waits = stepping_down.is_some_and(|p| p.boot != old_boot && self.primary_is_live(&p));
+                    // Its device may have failed: what counts is that its process may not know yet.
+                    let waits = stepping_down.is_some_and(|p| p.boot != old_boot && self.live(p.boot).is_some());
                     if primary.is_some_and(|p| self.primary_is_live(&p)) {
                         self.issue(id, primary);
                     } else if waits {
