@@ -178,6 +178,12 @@ impl Endpoint {
         self.address.as_deref()
     }
 
+    /// Whether a shard has stopped: told to, or because the fabric itself failed (which is in the log). Nothing works on it any more; a process
+    /// whose endpoint is closed against its will has to end.
+    pub fn is_closed(&self) -> bool {
+        self.shards.iter().any(|shard| shard.is_closed())
+    }
+
     /// Ends all links and stops the threads; every call fails from now on.
     pub fn shutdown(&self) {
         for shard in self.shards.iter() {

@@ -27,6 +27,8 @@ pub(super) use outgoing::{Call, PeerLinks};
 
 /// How often the clock is looked at while there are links, and while there are none.
 const TICK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// How long a shard sleeps at most while the provider is full somewhere.
+const RETRY: Duration = Duration::from_millis(1);
 /// After so many turns without sleep, events are looked for.
 const TURNS_WITHOUT_EVENTS: u32 = 32;
 /// Most links that others may have to an endpoint.
@@ -139,7 +141,7 @@ impl Shard {
             for command in commands.drain(..) {
                 self.on_command(command);
             }
-            busy |= self.pump();
+            self.pump();
             let now = Instant::now();
             if now >= self.next_tick {
                 self.tick(now);
@@ -167,6 +169,7 @@ impl Shard {
                 PollFd::from_borrowed_fd(wake, PollFlags::IN),
             ];
             let left = self.next_tick.saturating_duration_since(now);
+            let left = if self.listed.is_empty() { left } else { left.min(RETRY) };
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut fds, Some(&timeout)) {
                 Ok(_) => may_be_events = !fds[1].revents().is_empty(),
@@ -184,7 +187,7 @@ impl Shard {
         let (Ticket::Receive(id, _) | Ticket::Send(id, _) | Ticket::Transfer(id, _)) = ticket;
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Some(error) = completion.error {
-            self.close_link(id, &error);
+            self.close_link(id, &format!("the connection broke: {error}"));
             return;
         }
         match ticket {
@@ -297,8 +300,8 @@ impl Shard {
         }
     }
 
-    /// Sends what can be sent. Whether the provider was full somewhere, so that it must be tried again.
-    fn pump(&mut self) -> bool {
+    /// Sends what can be sent. Links for which the provider is full stay listed: they are tried again soon.
+    fn pump(&mut self) {
         let now = Instant::now();
         let mut again = Vec::new();
         while let Some(id) = self.listed.pop() {
@@ -310,11 +313,9 @@ impl Shard {
                 Err(error) => self.close_link(id, &error.to_string()),
             }
         }
-        let retry = !again.is_empty();
         for id in again {
             self.list(id);
         }
-        retry
     }
 
     /// Ends a link and everything on it.

@@ -5,24 +5,21 @@
 #![allow(unsafe_code, reason = "reads and sets signal handlers")]
 
 use std::ffi::CStr;
-use std::sync::Once;
 
 /// What the libraries are known to take.
 const SIGNALS: [i32; 7] = [libc::SIGINT, libc::SIGILL, libc::SIGABRT, libc::SIGBUS, libc::SIGSEGV, libc::SIGTERM, libc::SIGFPE];
 /// Whose handlers are not wanted: parts of their file names.
 const LIBRARIES: [&str; 4] = ["libfabric", "libpsm", "libinfinipath", "libefa"];
 
-/// Sets those signals to their default whose handler lies in one of the libraries. Handlers of the program itself stay.
+/// Sets those signals to their default whose handler lies in one of the libraries. Handlers of the program itself stay. A program calls it
+/// first in `main`; an endpoint calls it again once libfabric has loaded its providers.
 pub fn reset_signal_handlers() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for signal in SIGNALS {
-            if is_taken(signal) {
-                // SAFETY: the default disposition is valid for each of these signals.
-                unsafe { libc::signal(signal, libc::SIG_DFL) };
-            }
+    for signal in SIGNALS {
+        if is_taken(signal) {
+            // SAFETY: the default disposition is valid for each of these signals.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
-    });
+    }
 }
 
 /// Whether the handler of a signal is one of the libraries'.
