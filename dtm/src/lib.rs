@@ -81,6 +81,8 @@ pub mod restore;
 pub mod results;
 mod role;
 pub mod state;
+#[cfg(test)]
+mod testing;
 mod view_change;
 
 pub use config::Config;

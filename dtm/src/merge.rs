@@ -82,3 +82,69 @@ fn is_piece(prev: Position, records: &[Arc<Record>], view: ViewNumber) -> bool {
         follows
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::Ticket;
+    use crate::testing::{V, at, follower, record, records};
+
+    fn with_log(stable: u64) -> Replica {
+        let mut replica = follower();
+        let mut effects = Vec::new();
+        replica.append(records(1..=4, 7), &mut effects);
+        replica.stable = Seq(stable);
+        replica
+    }
+
+    fn views(replica: &Replica) -> Vec<u64> {
+        (1..=replica.log.last().0).map(|seq| replica.log.view_at(Seq(seq)).expect("in the log").0).collect()
+    }
+
+    #[test]
+    fn what_is_there_is_skipped_and_a_short_or_late_piece_cuts_nothing() {
+        let mut replica = with_log(0);
+        let mut effects = Vec::new();
+        assert_eq!(replica.merge(V, at(1, 7), &records(2..=3, 7), &mut effects), Merged::Upto(Seq(3)));
+        assert_eq!(replica.merge(V, at(0, 0), &[], &mut effects), Merged::Upto(Seq(0)));
+        assert_eq!((effects, views(&replica)), (vec![], vec![7, 7, 7, 7]));
+    }
+
+    #[test]
+    fn the_log_is_cut_at_the_first_record_that_differs() {
+        let mut replica = with_log(1);
+        let mut effects = Vec::new();
+        let piece = [record(2, 7), record(3, 9), record(4, 9), record(5, 10)];
+        assert_eq!(replica.merge(V, at(1, 7), &piece, &mut effects), Merged::Upto(Seq(5)));
+        assert_eq!(views(&replica), [7, 7, 9, 9, 10]);
+        let ticket = Ticket(1);
+        assert_eq!(effects, [Effect::Cut { ticket, after: Seq(2) }, Effect::Append { ticket, records: piece[1..].to_vec() }]);
+    }
+
+    #[test]
+    fn nothing_stable_is_cut() {
+        let mut replica = with_log(3);
+        let mut effects = Vec::new();
+        assert_eq!(replica.merge(V, at(2, 7), &records(3..=4, 9), &mut effects), Merged::Diverged(Seq(3)));
+        assert_eq!((effects, views(&replica)), (vec![], vec![7, 7, 7, 7]));
+    }
+
+    #[test]
+    fn a_piece_that_does_not_fit_on_is_a_gap() {
+        let mut replica = with_log(1);
+        let mut effects = Vec::new();
+        assert_eq!(replica.merge(V, at(5, 7), &[], &mut effects), Merged::Gap);
+        assert_eq!(replica.merge(V, at(4, 9), &records(5..=5, 9), &mut effects), Merged::Gap);
+        assert_eq!(effects, []);
+    }
+
+    #[test]
+    fn what_is_no_piece_of_a_log_is_nonsense() {
+        let mut replica = with_log(0);
+        let mut effects = Vec::new();
+        for piece in [vec![record(6, 7)], vec![record(5, 11)], vec![record(5, 6)], vec![record(5, 9), record(6, 8)]] {
+            assert_eq!(replica.merge(V, at(4, 7), &piece, &mut effects), Merged::Nonsense);
+        }
+        assert_eq!(effects, []);
+    }
+}

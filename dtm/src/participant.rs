@@ -125,3 +125,93 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::wire::dtm::Reason;
+
+    use super::*;
+    use crate::effect::Ticket;
+    use crate::event::Event;
+    use crate::testing::{B, C, V, at, follower, fresh, persist, persistent, record, records, redo, said, sends, step};
+
+    #[test]
+    fn a_redo_is_appended_and_acknowledged_after_the_sync() {
+        let mut replica = follower();
+        let new = records(1..=2, 10);
+        let effects = step(&mut replica, said(B, redo(10, 0, at(0, 0), new.clone(), 0)));
+        let ticket = Ticket(1);
+        assert_eq!(effects, [Effect::Append { ticket, records: new }, Effect::SaveState { ticket, state: replica.state(), sync: true }]);
+        assert_eq!(step(&mut replica, Event::Flush), [sends(B, Some(1), persistent(10, 2))]);
+        assert_eq!(step(&mut replica, Event::Flush), []);
+    }
+
+    #[test]
+    fn what_is_told_stable_is_applied_with_its_state() {
+        let mut replica = follower();
+        step(&mut replica, said(B, redo(10, 0, at(0, 0), records(1..=2, 10), 0)));
+        persist(&mut replica);
+        let effects = step(&mut replica, said(B, redo(10, 0, at(2, 10), vec![], 1)));
+        let ticket = Ticket(2);
+        let apply = Effect::Apply { ticket, records: records(1..=1, 10), dropped: (Seq(1), Seq(0)) };
+        assert_eq!(effects, [apply, Effect::SaveState { ticket, state: replica.state(), sync: false }]);
+        assert_eq!((replica.stable(), replica.applied()), (Seq(1), Seq(1)));
+    }
+
+    #[test]
+    fn a_view_below_the_promise_is_refused() {
+        let mut replica = follower();
+        let effects = step(&mut replica, said(B, redo(9, 0, at(0, 0), vec![], 0)));
+        assert_eq!(effects, [sends(B, None, Message::Refused { view: ViewNumber(9), reason: Reason::Superseded(V) })]);
+    }
+
+    #[test]
+    fn a_higher_view_raises_the_promise_with_the_append() {
+        let mut replica = follower();
+        let new = records(1..=1, 12);
+        let effects = step(&mut replica, said(C, redo(12, 0, at(0, 0), new.clone(), 0)));
+        assert_eq!((replica.promised(), replica.normal()), (ViewNumber(12), Some(ViewNumber(12))));
+        let ticket = Ticket(1);
+        assert_eq!(effects, [Effect::Append { ticket, records: new }, Effect::SaveState { ticket, state: replica.state(), sync: true }]);
+    }
+
+    #[test]
+    fn normal_is_set_only_at_the_base_and_drops_the_foreign_tail() {
+        let mut replica = follower();
+        step(&mut replica, said(B, redo(10, 0, at(0, 0), records(1..=4, 10), 0)));
+        step(&mut replica, Event::Flush);
+        persist(&mut replica);
+        // The primary of view 12 has three records at its base; the last two of ours are foreign.
+        step(&mut replica, said(C, redo(12, 3, at(1, 10), vec![], 3)));
+        assert_eq!((replica.normal(), replica.stable(), replica.log_range().1), (Some(V), Seq(0), Seq(4)));
+        let flow = Message::Persistent { view: ViewNumber(12), normal: Some(V), upto: Seq(1), stable: Seq(0) };
+        assert_eq!(step(&mut replica, Event::Flush), [sends(C, Some(2), flow)]);
+        persist(&mut replica);
+        let effects = step(&mut replica, said(C, redo(12, 2, at(2, 10), vec![], 2)));
+        assert_eq!((replica.normal(), replica.stable(), replica.log_range().1), (Some(ViewNumber(12)), Seq(2), Seq(2)));
+        assert!(matches!(effects[0], Effect::Cut { after: Seq(2), .. }), "{effects:?}");
+    }
+
+    #[test]
+    fn a_gap_says_where_to_go_on_from() {
+        let mut replica = follower();
+        step(&mut replica, said(B, redo(10, 0, at(0, 0), records(1..=2, 10), 0)));
+        persist(&mut replica);
+        let effects = step(&mut replica, said(B, redo(10, 0, at(7, 10), vec![record(8, 10)], 0)));
+        assert_eq!(effects, [sends(B, None, Message::Gap { view: V, last: Seq(2), stable: Seq(0) })]);
+        let effects = step(&mut replica, said(C, redo(11, 0, at(2, 11), vec![], 0)));
+        assert_eq!(effects[0], sends(C, Some(2), Message::Gap { view: ViewNumber(11), last: Seq(1), stable: Seq(0) }));
+    }
+
+    #[test]
+    fn a_record_that_is_not_in_memory_is_read_back_to_be_applied() {
+        let mut replica = fresh();
+        replica.log.append(record(1, 10));
+        replica.log.evict(Seq(1), 0);
+        replica.stable = Seq(1);
+        let effects = step(&mut replica, Event::Flush);
+        assert_eq!(effects, [Effect::ReadLog { reader: Reader::Apply, from: Seq(1), upto: Seq(1), bytes_max: APPLY_BYTES }]);
+        let read = Event::LogRead { reader: Reader::Apply, from: Seq(1), records: records(1..=1, 10) };
+        assert!(matches!(step(&mut replica, read)[..], [Effect::Apply { .. }, Effect::SaveState { .. }]));
+    }
+}

@@ -308,3 +308,121 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{Boot, Incarnation};
+
+    use super::*;
+    use crate::effect::Ticket;
+    use crate::event::Event;
+    use crate::testing::{B, C, ME, at, fresh, persist, placement, record, records, redo, said, sends, state, step, view};
+
+    fn saves(replica: &Replica, ticket: u64) -> Effect {
+        Effect::SaveState { ticket: Ticket(ticket), state: replica.state(), sync: true }
+    }
+
+    #[test]
+    fn a_named_primary_promises_then_asks_everybody() {
+        let mut replica = fresh();
+        let effects = step(&mut replica, view(12, ME));
+        let ask = |d| sends(d, Some(1), Message::Peer { view: ViewNumber(12) });
+        assert_eq!(effects, [ask(B), ask(C), saves(&replica, 1)]);
+        assert!(matches!(&replica.role, Role::Collecting(c) if c.answers.is_empty()), "its own answer waits for the sync");
+        persist(&mut replica);
+        assert!(matches!(&replica.role, Role::Collecting(c) if c.answers.contains_key(&ME)));
+    }
+
+    #[test]
+    fn another_start_of_the_process_does_not_resume() {
+        let mut replica = fresh();
+        let mut named = placement(12, ME);
+        named.primary = Some((ME, Boot(99)));
+        step(&mut replica, Event::Placement(Box::new(named)));
+        assert_eq!(replica.role, Role::Follower);
+    }
+
+    #[test]
+    fn peer_is_answered_once_the_promise_is_durable() {
+        let mut replica = fresh();
+        let effects = step(&mut replica, said(B, Message::Peer { view: ViewNumber(12) }));
+        let answer = state(12, Some(10), (0, 0), 0);
+        assert_eq!(effects, [sends(B, Some(1), answer.clone()), saves(&replica, 1)]);
+        persist(&mut replica);
+        assert_eq!(step(&mut replica, said(B, Message::Peer { view: ViewNumber(12) })), [sends(B, None, answer)]);
+        let late = step(&mut replica, said(C, Message::Peer { view: ViewNumber(11) }));
+        let reason = Reason::Superseded(ViewNumber(12));
+        assert_eq!(late, [sends(C, None, Message::Refused { view: ViewNumber(11), reason })]);
+    }
+
+    fn candidate() -> Replica {
+        let mut replica = fresh();
+        replica.append(records(1..=3, 10), &mut Vec::new());
+        step(&mut replica, view(12, ME));
+        persist(&mut replica);
+        replica
+    }
+
+    #[test]
+    fn its_own_log_is_taken_where_it_is_as_good() {
+        let mut replica = candidate();
+        let effects = step(&mut replica, said(B, state(12, Some(10), (3, 10), 0)));
+        assert_eq!((replica.normal(), &effects[..]), (Some(ViewNumber(12)), &[saves(&replica, 3)][..]));
+        assert!(!replica.is_primary(), "normal is not durable yet");
+        persist(&mut replica);
+        assert!(replica.is_primary() && !replica.is_active());
+        let sent = step(&mut replica, Event::Flush);
+        assert_eq!(sent, [sends(B, None, redo(12, 3, at(3, 10), vec![], 0)), sends(C, None, redo(12, 3, at(3, 10), vec![], 0))]);
+    }
+
+    #[test]
+    fn a_blank_answer_and_one_of_another_incarnation_do_not_count() {
+        let mut replica = candidate();
+        assert_eq!(step(&mut replica, said(B, state(12, None, (9, 10), 0))), []);
+        let Event::Message(mut stranger) = said(C, state(12, Some(10), (3, 10), 0)) else { unreachable!() };
+        stranger.incarnation = Incarnation(7);
+        assert_eq!(step(&mut replica, Event::Message(stranger)), []);
+        assert!(matches!(replica.role, Role::Collecting(_)));
+    }
+
+    #[test]
+    fn both_the_old_and_the_new_members_have_to_answer() {
+        let mut replica = fresh();
+        let mut replaced = placement(12, ME);
+        replaced.old = vec![ME, B, DeviceId(4)];
+        replaced.members = vec![ME, C, DeviceId(5)];
+        let peer = replaced.peers[&B];
+        replaced.peers.extend([(DeviceId(4), peer), (DeviceId(5), peer)]);
+        step(&mut replica, Event::Placement(Box::new(replaced)));
+        persist(&mut replica);
+        step(&mut replica, said(C, state(12, Some(10), (0, 0), 0)));
+        assert!(matches!(replica.role, Role::Collecting(_)), "no f+1 of the old ones");
+        step(&mut replica, said(B, state(12, Some(10), (0, 0), 0)));
+        assert!(matches!(replica.role, Role::Installing { .. }));
+    }
+
+    #[test]
+    fn a_shorter_log_of_a_later_normal_wins_and_the_own_tail_goes() {
+        let mut replica = candidate();
+        let effects = step(&mut replica, said(B, state(12, Some(11), (2, 11), 0)));
+        assert_eq!(effects, [sends(B, None, Message::Fetch { view: ViewNumber(12), after: Seq(0) })]);
+        let (view, records, last) = (ViewNumber(12), vec![record(1, 10), record(2, 11)], at(2, 11));
+        let effects = step(&mut replica, said(B, Message::Fetched { view, prev: at(0, 0), records, last }));
+        let ticket = Ticket(3);
+        let taken = vec![record(2, 11)];
+        assert_eq!(effects, [Effect::Cut { ticket, after: Seq(1) }, Effect::Append { ticket, records: taken }, saves(&replica, 3)]);
+        assert_eq!((replica.normal(), replica.log.last_position()), (Some(view), at(2, 11)));
+    }
+
+    #[test]
+    fn a_silent_source_is_given_up() {
+        let mut replica = candidate();
+        step(&mut replica, said(B, state(12, Some(11), (2, 11), 0)));
+        let mut effects = Vec::new();
+        for _ in 0..=FETCH_TRIES_MAX {
+            let (at, _) = replica.next_deadline().expect("it tries again");
+            replica.handle(Event::Tick, at, &mut effects);
+        }
+        assert!(matches!(replica.role, Role::Collecting(_)));
+    }
+}
