@@ -242,6 +242,7 @@ fn assert_state(state: &State) {
             assert!(view.active <= view.number && view.number.0 >= view.created.0);
             if let Some(primary) = view.primary {
                 assert!(state.primary_is_live(&primary) && view.members.contains(&primary.device), "group {id}");
+                assert!(!state.device(primary.device).expect("it").blank);
                 assert_eq!(state.group(*id).expect("it").stepping_down, None);
             }
         }

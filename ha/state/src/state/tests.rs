@@ -190,6 +190,8 @@ fn a_live_primary_steps_down_before_another_is_appointed() {
     assert_eq!(log.put(down), Err(Refused::Superseded));
     let vacant = log.state.map().view(group(0)).expect("a view").clone();
     assert_eq!(vacant.primary, None);
+    let again = Change::ChangeViews(vec![ViewChange { group: group(0), from: vacant.number, change: MemberChange::StepDown }]);
+    assert_eq!(log.put(again), Err(Refused::Superseded), "who is waited for is not forgotten");
     assert_eq!(log.state.group(group(0)).expect("it").stepping_down, view.primary);
     assert_eq!(log.put(appoint(vacant.number)), Ok(Done::Changed));
     assert_eq!(log.state.map().view(group(0)).expect("a view").primary.map(|p| p.device), Some(other));
