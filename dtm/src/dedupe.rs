@@ -62,3 +62,67 @@ impl Replica {
 pub(crate) fn refuse(client: ClientId, refusal: Refusal, effects: &mut Vec<Effect>) {
     effects.push(Effect::Complete { client, reply: Err(refusal), after: None, before: None });
 }
+
+#[cfg(test)]
+mod tests {
+    use types::ops::Condition;
+    use types::record::Outcome;
+    use types::{Epoch, Seq};
+
+    use super::*;
+    use crate::event::{Event, Lease};
+    use crate::testing::{B, lease, persist, persistent, primary, put, said, step};
+
+    fn answered(effects: &[Effect]) -> Vec<(u64, ExecuteReply)> {
+        let of = |e: &Effect| match e {
+            Effect::Complete { client, reply, .. } => Some((client.0, reply.clone())),
+            _ => None,
+        };
+        effects.iter().filter_map(of).collect()
+    }
+
+    fn again(event: Event, client: u64) -> Event {
+        let Event::Execute(mut execute) = event else { unreachable!() };
+        execute.client = ClientId(client);
+        Event::Execute(execute)
+    }
+
+    #[test]
+    fn a_copy_of_what_is_in_flight_waits_with_it_and_one_of_what_is_done_is_told_the_same() {
+        let mut replica = primary();
+        let call = put(21, 7, Condition::Absent);
+        step(&mut replica, call.clone());
+        assert_eq!(step(&mut replica, again(call.clone(), 31)), []);
+        step(&mut replica, said(B, persistent(10, 1)));
+        let reply = Ok(Outcome::Done { version: Seq(1), previous: vec![None] });
+        assert_eq!(answered(&persist(&mut replica)), [(21, reply.clone()), (31, reply.clone())]);
+        assert_eq!(answered(&step(&mut replica, again(call, 41))), [(41, reply)]);
+        assert_eq!(replica.log_range().1, Seq(1));
+    }
+
+    #[test]
+    fn what_could_have_been_forgotten_is_refused() {
+        let mut replica = primary();
+        let Event::Execute(mut execute) = put(21, 7, Condition::Absent) else { unreachable!() };
+        let half = replica.config.window_ms / 2;
+        execute.dtx.at = HaTime(5000 + half + 1);
+        let effects = step(&mut replica, Event::Execute(execute.clone()));
+        assert_eq!(answered(&effects), [(21, Err(Refusal::OutcomeUnknown))]);
+        execute.dtx.at = HaTime(5000 + half);
+        assert_eq!(answered(&step(&mut replica, Event::Execute(execute))), []);
+    }
+
+    #[test]
+    fn without_a_lease_nobody_is_answered_until_there_is_one() {
+        let mut replica = primary();
+        step(&mut replica, put(21, 7, Condition::Absent));
+        step(&mut replica, said(B, persistent(10, 1)));
+        let over = Lease { until: Instant(1000), epoch: Epoch(10), ha_time: HaTime(5000) };
+        step(&mut replica, Event::Lease(over));
+        assert_eq!(answered(&persist(&mut replica)), []);
+        assert!(matches!(&answered(&step(&mut replica, put(22, 8, Condition::Always)))[..], [(22, Err(Refusal::Busy(_)))]));
+        let ahead = Lease { until: Instant(2000), epoch: Epoch(11), ha_time: HaTime(5000) };
+        assert_eq!(step(&mut replica, Event::Lease(ahead)), [], "HA's log is not taken in up to there");
+        assert_eq!(answered(&step(&mut replica, lease())).len(), 1);
+    }
+}

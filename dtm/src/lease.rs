@@ -89,3 +89,56 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::Epoch;
+    use types::state::DeviceState;
+
+    use super::*;
+    use crate::event::{Event, Lease};
+    use crate::placement::Peer;
+    use crate::testing::{B, ME, NOW, V, follower, persistent, placement, primary, said, step};
+
+    #[test]
+    fn the_active_primary_with_a_lease_serves_reads() {
+        let mut replica = primary();
+        assert_eq!(replica.read(V, NOW), Ok(ReadPermit { stable: Seq(0), until: Instant(2000) }));
+        assert!(replica.read(V, Instant(2000)).is_err(), "the lease is over");
+        assert!(matches!(replica.read(ViewNumber(9), NOW), Err(Refusal::WrongView { .. })));
+        step(&mut replica, Event::Lease(Lease { until: Instant(3000), epoch: Epoch(11), ha_time: HaTime(0) }));
+        assert!(replica.read(V, NOW).is_err(), "HA has said something that is not taken in");
+        step(&mut replica, Event::Epoch(Epoch(11)));
+        assert!(replica.read(V, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_recovering_primary_serves_none() {
+        let mut replica = primary();
+        let mut announced = placement(10, ME);
+        let me = Peer { state: DeviceState::Recovering, recovering: Some(Epoch(10)), ..announced.peers[&ME] };
+        announced.peers.insert(ME, me);
+        step(&mut replica, Event::Placement(Box::new(announced)));
+        assert!(matches!(replica.read(V, NOW), Err(Refusal::Busy(_))));
+    }
+
+    #[test]
+    fn a_base_that_the_rows_do_not_show_stops_reads() {
+        let mut replica = primary();
+        let Role::Primary(p) = &mut replica.role else { unreachable!() };
+        p.base = Seq(1);
+        assert!(matches!(replica.read(V, NOW), Err(Refusal::Busy(_))));
+        step(&mut replica, said(B, persistent(10, 0)));
+        replica.committed_applied = Seq(1);
+        assert!(replica.read(V, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_member_serves_nearest_reads_of_what_it_shows() {
+        let replica = follower();
+        assert!(replica.read_nearest(Seq(0), NOW).is_ok());
+        assert!(replica.read_nearest(Seq(1), NOW).is_err(), "it is behind");
+        assert!(replica.read_nearest(Seq(0), Instant(2000)).is_err(), "no lease");
+        assert!(matches!(replica.read(V, NOW), Err(Refusal::WrongView { .. })));
+    }
+}

@@ -198,3 +198,53 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, record};
+
+    fn log(views: &[u64]) -> Log {
+        let mut log = Log::new(Position::default());
+        for (seq, view) in (1..).zip(views) {
+            log.append(record(seq, *view));
+        }
+        log
+    }
+
+    #[test]
+    fn the_view_of_every_record_is_known_through_cuts_and_prunings() {
+        let mut log = log(&[3, 3, 4, 7, 7, 7]);
+        log.prune(Seq(2));
+        log.cut(Seq(5));
+        assert_eq!((log.floor(), log.first(), log.last()), (at(2, 3), Seq(3), Seq(5)));
+        let views: Vec<_> = (1..=6).map(|seq| log.view_at(Seq(seq)).map(|v| v.0)).collect();
+        assert_eq!(views, [None, Some(3), Some(4), Some(7), Some(7), None]);
+        assert!(log.holds(at(4, 7)) && !log.holds(at(4, 4)));
+    }
+
+    #[test]
+    fn a_log_pruned_to_its_end_goes_on_from_there() {
+        let mut log = log(&[3, 3]);
+        log.prune(Seq(2));
+        assert_eq!((log.bytes(), log.last_position()), (0, at(2, 3)));
+        log.append(record(3, 9));
+        assert_eq!(log.last_position(), at(3, 9));
+        assert!(log.bytes() > 0);
+    }
+
+    #[test]
+    fn what_is_evicted_is_not_in_a_slice_but_in_the_log() {
+        let mut log = log(&[3; 6]);
+        log.evict(Seq(4), 0);
+        assert_eq!(log.cached_from(), Seq(5));
+        assert!(log.slice(Seq(4), Seq(6), 9, usize::MAX).is_empty());
+        assert_eq!(log.slice(Seq(5), Seq(6), 1, usize::MAX).len(), 1);
+        assert_eq!(log.slice(Seq(5), Seq(6), 9, 1).len(), 1, "one at least");
+        assert!(log.holds(at(1, 3)));
+        log.cut(Seq(2));
+        assert_eq!((log.last_position(), log.cached_from()), (at(2, 3), Seq(3)));
+        log.append(record(3, 8));
+        assert_eq!(log.slice(Seq(3), Seq(3), 9, usize::MAX).len(), 1);
+    }
+}

@@ -154,3 +154,103 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::ops::Condition;
+    use types::wire::dtm::Message;
+    use types::{Epoch, ViewNumber};
+
+    use super::*;
+    use crate::event::{ClientId, Event};
+    use crate::testing::{B, C, ME, V, at, dtx, fresh, persist, persistent, primary, put, redo, row, said, sends, step, view};
+
+    fn told(client: u64, refusal: Refusal) -> Effect {
+        Effect::Complete { client: ClientId(client), reply: Err(refusal), after: None, before: None }
+    }
+
+    fn decided(seq: u64, number: u64, key: u8, outcome: Outcome) -> Arc<Record> {
+        let writes = match outcome {
+            Outcome::Done { .. } => vec![Write::Put { row: row(key), value: vec![key] }],
+            Outcome::Refused { .. } => Vec::new(),
+        };
+        let coordination = Coordination::Local;
+        Arc::new(Record { seq: Seq(seq), view: V, at: HaTime(5000), dtx: dtx(number), writes, outcome, coordination })
+    }
+
+    fn done(seq: u64, previous: Option<u64>) -> Outcome {
+        Outcome::Done { version: Seq(seq), previous: vec![previous.map(Seq)] }
+    }
+
+    #[test]
+    fn a_transaction_is_logged_sent_at_once_and_answered_when_stable_applied_and_committed() {
+        let mut replica = primary();
+        let first = decided(1, 21, 7, done(1, None));
+        let ticket = Ticket(2);
+        let effects = step(&mut replica, put(21, 7, Condition::Absent));
+        assert_eq!(effects, [Effect::Append { ticket, records: vec![first.clone()] }]);
+        let message = redo(10, 0, at(0, 0), vec![first.clone()], 0);
+        assert_eq!(step(&mut replica, Event::Flush), [sends(B, None, message.clone()), sends(C, None, message)]);
+        assert_eq!(step(&mut replica, said(B, persistent(10, 1))), [], "the primary's own copy is not durable");
+        let effects = persist(&mut replica);
+        let answer =
+            Effect::Complete { client: ClientId(21), reply: Ok(done(1, None)), after: Some(Ticket(3)), before: Some(Instant(2000)) };
+        let apply = Effect::Apply { ticket: Ticket(3), records: vec![first], dropped: (Seq(1), Seq(0)) };
+        assert_eq!(effects, [answer, apply, Effect::SaveState { ticket: Ticket(3), state: replica.state(), sync: false }]);
+        assert_eq!(replica.in_flight(), (0, 0));
+    }
+
+    #[test]
+    fn conditions_see_the_records_in_flight_and_a_refusal_is_logged_too() {
+        let mut replica = primary();
+        step(&mut replica, put(21, 7, Condition::Absent));
+        let effects = step(&mut replica, put(22, 7, Condition::Absent));
+        let refused = decided(2, 22, 7, Outcome::Refused { op: 0, current: Some(Seq(1)) });
+        assert_eq!(effects, [Effect::Append { ticket: Ticket(3), records: vec![refused] }]);
+        let effects = step(&mut replica, put(23, 7, Condition::Version(Seq(1))));
+        assert_eq!(effects, [Effect::Append { ticket: Ticket(4), records: vec![decided(3, 23, 7, done(3, Some(1)))] }]);
+    }
+
+    #[test]
+    fn the_overlay_goes_when_the_rows_show_it() {
+        let mut replica = primary();
+        step(&mut replica, put(21, 7, Condition::Always));
+        step(&mut replica, said(B, persistent(10, 1)));
+        persist(&mut replica);
+        let overlay = |r: &Replica| matches!(&r.role, Role::Primary(p) if !p.overlay.is_empty());
+        assert!(overlay(&replica), "applied, not committed");
+        let upto = replica.issued;
+        step(&mut replica, Event::Committed(upto));
+        assert!(!overlay(&replica));
+    }
+
+    #[test]
+    fn only_the_active_primary_of_the_clients_view_takes_a_transaction() {
+        let mut replica = fresh();
+        step(&mut replica, view(10, B));
+        let wrong = Refusal::WrongView { current: V, epoch: Epoch(10) };
+        assert_eq!(step(&mut replica, put(21, 7, Condition::Always)), [told(21, wrong)]);
+        let mut replica = fresh();
+        step(&mut replica, view(10, ME));
+        assert!(matches!(&step(&mut replica, put(21, 7, Condition::Always))[..], [Effect::Complete { reply: Err(Refusal::Busy(_)), .. }]));
+    }
+
+    #[test]
+    fn a_primary_that_is_replaced_sends_its_callers_on() {
+        let mut replica = primary();
+        step(&mut replica, put(21, 7, Condition::Always));
+        let effects = step(&mut replica, said(B, Message::Peer { view: ViewNumber(12) }));
+        assert_eq!(effects[0], told(21, Refusal::WrongView { current: V, epoch: Epoch(10) }));
+        assert!(!replica.is_primary());
+    }
+
+    #[test]
+    fn what_is_in_flight_is_bounded() {
+        let mut replica = primary();
+        let config = crate::Config { in_flight_records_max: 1, ..crate::testing::config() };
+        replica.config = Arc::new(config);
+        step(&mut replica, put(21, 7, Condition::Always));
+        let effects = step(&mut replica, put(22, 8, Condition::Always));
+        assert_eq!(effects, [told(22, Refusal::Busy("too many transactions in flight".into()))]);
+    }
+}

@@ -305,3 +305,106 @@ impl Primary {
         self.peers.values().filter_map(of).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::Incarnation;
+    use types::ops::Condition;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::testing::{B, C, NOW, V, at, persist, persistent, primary, put, redo, said, sends, state, step};
+
+    fn with_records(count: u64) -> Replica {
+        let mut replica = primary();
+        for number in 1..=count {
+            step(&mut replica, put(20 + number, number as u8, Condition::Always));
+        }
+        step(&mut replica, Event::Flush);
+        persist(&mut replica);
+        replica
+    }
+
+    fn sent(effects: &[Effect], to: DeviceId) -> Vec<(Seq, usize)> {
+        let of = |e: &Effect| match e {
+            Effect::Send { envelope, after: None } if envelope.to == to => match &envelope.message {
+                Message::Redo { prev, records, .. } => Some((prev.seq, records.len())),
+                _ => None,
+            },
+            _ => None,
+        };
+        effects.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn stable_needs_a_majority_that_is_normal_in_this_view() {
+        let mut replica = with_records(2);
+        let flow = Message::Persistent { view: V, normal: Some(ViewNumber(9)), upto: Seq(2), stable: Seq(0) };
+        step(&mut replica, said(B, flow));
+        step(&mut replica, said(C, persistent(9, 2)));
+        assert_eq!(replica.stable(), Seq(0));
+        step(&mut replica, said(C, persistent(10, 1)));
+        assert_eq!(replica.stable(), Seq(1));
+    }
+
+    #[test]
+    fn a_silent_peer_is_sent_to_again_more_and_more_slowly_and_holds_up_nobody() {
+        let mut replica = with_records(2);
+        step(&mut replica, said(B, persistent(10, 2)));
+        assert_eq!(replica.stable(), Seq(2));
+        let mut effects = Vec::new();
+        let mut times = Vec::new();
+        for _ in 0..6 {
+            let Role::Primary(p) = &replica.role else { unreachable!() };
+            let at = p.peers[&C].again_at.expect("it waits for an answer");
+            times.push(at.0 - NOW.0);
+            effects.clear();
+            replica.handle(Event::Tick, at, &mut effects);
+            assert_eq!(sent(&effects, C), [(Seq(0), 2)]);
+        }
+        assert_eq!(times, [100, 300, 700, 1500, 2500, 3500]);
+    }
+
+    #[test]
+    fn a_gap_moves_the_place_and_a_second_goes_back_to_what_is_stable() {
+        let mut replica = with_records(3);
+        let gap = |last, stable| said(B, Message::Gap { view: V, last: Seq(last), stable: Seq(stable) });
+        step(&mut replica, gap(2, 1));
+        assert_eq!(sent(&step(&mut replica, Event::Flush), B), [(Seq(2), 1)]);
+        step(&mut replica, gap(1, 1));
+        assert_eq!(sent(&step(&mut replica, Event::Flush), B), [(Seq(1), 2)]);
+        step(&mut replica, gap(1, 1));
+        assert_eq!(sent(&step(&mut replica, Event::Flush), B), [], "not at the speed of the network");
+    }
+
+    #[test]
+    fn a_participant_that_lags_in_stable_alone_is_told_soon() {
+        let mut replica = with_records(1);
+        step(&mut replica, said(B, persistent(10, 1)));
+        step(&mut replica, said(C, persistent(10, 1)));
+        persist(&mut replica);
+        assert_eq!(step(&mut replica, Event::Flush), []);
+        let (at_instant, why) = replica.next_deadline().expect("somebody is to be told");
+        assert_eq!((at_instant, why), (Instant(NOW.0 + replica.config.stable_notice_ms), Why::Stable));
+        let mut effects = Vec::new();
+        replica.handle(Event::Tick, at_instant, &mut effects);
+        let message = match redo(10, 0, at(1, 10), vec![], 1) {
+            Message::Redo { view, base, prev, records, stable, .. } => {
+                Message::Redo { view, base, prev, records, stable, all_persistent: Seq(1) }
+            }
+            _ => unreachable!(),
+        };
+        assert_eq!(effects, [sends(B, None, message.clone()), sends(C, None, message)]);
+    }
+
+    #[test]
+    fn a_device_that_forgot_what_is_stable_is_reported() {
+        let mut replica = with_records(2);
+        step(&mut replica, said(B, persistent(10, 2)));
+        let Event::Message(mut late) = said(B, state(10, Some(10), (1, 10), 1)) else { unreachable!() };
+        assert_eq!(step(&mut replica, Event::Message(late.clone())), [], "an old message of the same start proves nothing");
+        late.boot = Boot(77);
+        let report = Report::Amnesia { device: B, incarnation: Incarnation(1), had: Seq(2), has: Seq(1) };
+        assert_eq!(step(&mut replica, Event::Message(late)), [Effect::Report(report)]);
+    }
+}

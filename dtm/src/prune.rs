@@ -63,3 +63,55 @@ impl Replica {
         self.log.floor().seq
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::Incarnation;
+    use types::ops::Condition;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::testing::{B, C, ME, persist, persistent, placement, primary, put, said, step};
+
+    fn with_records(count: u64) -> Replica {
+        let mut replica = primary();
+        for number in 1..=count {
+            step(&mut replica, put(20 + number, number as u8, Condition::Always));
+        }
+        step(&mut replica, Event::Flush);
+        persist(&mut replica);
+        replica
+    }
+
+    #[test]
+    fn a_record_stays_until_every_participant_has_it_and_its_applying_is_synced() {
+        let mut replica = with_records(3);
+        step(&mut replica, said(B, persistent(10, 3)));
+        step(&mut replica, said(C, persistent(10, 2)));
+        assert_eq!((replica.applied(), replica.all_persistent(), replica.pruned()), (Seq(3), Seq(2), Seq(0)));
+        let upto = replica.issued;
+        step(&mut replica, Event::Committed(upto));
+        assert_eq!(replica.pruned(), Seq(0), "applied, but not synced");
+        let effects = persist(&mut replica);
+        assert_eq!(replica.pruned(), Seq(2));
+        assert!(effects.iter().any(|e| matches!(e, Effect::Prune { upto: Seq(2), .. })), "{effects:?}");
+    }
+
+    #[test]
+    fn a_failed_device_holds_nothing_back_and_one_that_is_away_too_long_is_reported() {
+        let mut replica = with_records(3);
+        let mut away = placement(10, ME);
+        away.peers.get_mut(&C).expect("a member").state = DeviceState::Transient;
+        step(&mut replica, Event::Placement(Box::new(away.clone())));
+        step(&mut replica, said(B, persistent(10, 3)));
+        assert_eq!(replica.all_persistent(), Seq(0));
+        replica.config = std::sync::Arc::new(crate::Config { log_bytes_soft: 1, ..crate::testing::config() });
+        let report = Effect::Report(Report::NeedsCopy { device: C, incarnation: Incarnation(1) });
+        assert!(step(&mut replica, said(B, persistent(10, 3))).contains(&report));
+        assert!(!step(&mut replica, said(B, persistent(10, 3))).contains(&report), "once");
+        away.peers.get_mut(&C).expect("a member").state = DeviceState::Failed;
+        step(&mut replica, Event::Placement(Box::new(away)));
+        step(&mut replica, said(B, persistent(10, 3)));
+        assert_eq!(replica.all_persistent(), Seq(3));
+    }
+}

@@ -83,3 +83,68 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::Seq;
+    use types::ops::Condition;
+    use types::state::DeviceState;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::placement::{Peer, Placement};
+    use crate::testing::{B, ME, V, follower, persist, persistent, placement, primary, put, said, sends, step};
+
+    fn recovering(device: DeviceId, primary: DeviceId, boot: u64) -> Placement {
+        let mut placement = placement(10, primary);
+        let peer = Peer { state: DeviceState::Recovering, recovering: Some(Epoch(10)), boot: Boot(boot), ..placement.peers[&device] };
+        placement.peers.insert(device, peer);
+        placement
+    }
+
+    #[test]
+    fn end_waits_until_the_member_has_in_this_boot_what_was_there_when_it_came_back() {
+        let mut replica = primary();
+        step(&mut replica, put(21, 7, Condition::Always));
+        step(&mut replica, Event::Flush);
+        persist(&mut replica);
+        step(&mut replica, Event::Placement(Box::new(recovering(B, ME, 44))));
+        step(&mut replica, said(B, persistent(10, 1)));
+        let Event::Message(mut ack) = said(B, persistent(10, 0)) else { unreachable!() };
+        ack.boot = Boot(44);
+        let said_end = |effects: &[Effect]| effects.contains(&sends(B, None, Message::End { epoch: Epoch(10), view: V, boot: Boot(44) }));
+        assert!(!said_end(&step(&mut replica, Event::Message(ack.clone()))), "it lacks a record");
+        ack.message = persistent(10, 1);
+        assert!(said_end(&step(&mut replica, Event::Message(ack))));
+        let again_at = Instant(1000 + replica.config.end_again_ms);
+        let mut effects = Vec::new();
+        replica.handle(Event::Tick, again_at, &mut effects);
+        assert!(said_end(&effects), "until HA says ONLINE");
+        step(&mut replica, Event::Placement(Box::new(placement(10, ME))));
+        effects.clear();
+        replica.handle(Event::Tick, again_at.after_ms(1000), &mut effects);
+        assert!(!said_end(&effects));
+    }
+
+    #[test]
+    fn a_member_believes_only_the_end_of_this_boot_and_this_announcement() {
+        let mut replica = follower();
+        step(&mut replica, Event::Placement(Box::new(recovering(ME, B, 1))));
+        for (epoch, view, boot) in [(9, 10, 1), (10, 9, 1), (10, 10, 3)] {
+            let end = Message::End { epoch: Epoch(epoch), view: ViewNumber(view), boot: Boot(boot) };
+            assert_eq!(step(&mut replica, said(B, end)), [], "{epoch} {view} {boot}");
+        }
+        let end = said(B, Message::End { epoch: Epoch(10), view: V, boot: Boot(1) });
+        let report = Effect::Report(Report::Recovered { epoch: Epoch(10), boot: Boot(1) });
+        assert_eq!(step(&mut replica, end.clone()), [report]);
+        assert_eq!((step(&mut replica, end), replica.ended()), (vec![], Some(Epoch(10))));
+    }
+
+    #[test]
+    fn an_active_primary_that_recovers_needs_nobodys_word() {
+        let mut replica = primary();
+        let effects = step(&mut replica, Event::Placement(Box::new(recovering(ME, ME, 1))));
+        assert_eq!(effects, [Effect::Report(Report::Recovered { epoch: Epoch(10), boot: Boot(1) })]);
+        assert_eq!(replica.stable(), Seq(0));
+    }
+}

@@ -140,3 +140,58 @@ fn build(me: Identity, config: Arc<Config>, saved: &ReplicaState) -> Replica {
         heard: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::Effect;
+    use crate::event::Event;
+    use crate::results::result_row;
+    use crate::testing::{config, identity, placement, record, step};
+
+    fn saved(stable: u64, applied: u64) -> ReplicaState {
+        let (promised, normal) = (ViewNumber(10), Some(ViewNumber(10)));
+        ReplicaState { promised, normal, last: Seq(3), stable: Seq(stable), applied: Seq(applied), ..ReplicaState::default() }
+    }
+
+    fn begin(saved: ReplicaState) -> Restore {
+        Restore::new(identity(), Arc::new(config()), saved)
+    }
+
+    #[test]
+    fn what_is_stable_and_not_applied_is_applied_with_the_first_event() {
+        let mut restore = begin(saved(2, 1));
+        restore.result(Seq(1), &result_row(&record(1, 10)).1.value).expect("the first");
+        for seq in 1..=3 {
+            restore.record(record(seq, 10)).expect("dense");
+        }
+        let mut replica = restore.finish().expect("whole");
+        let effects = step(&mut replica, Event::Flush);
+        assert!(matches!(&effects[0], Effect::Apply { records, .. } if **records == [record(2, 10)]), "{effects:?}");
+        assert_eq!(replica.state(), saved(2, 2));
+    }
+
+    #[test]
+    fn a_device_that_contradicts_itself_is_refused() {
+        let (expected, found) = (Seq(1), Seq(2));
+        assert_eq!(begin(saved(0, 0)).record(record(2, 10)), Err(DtmError::Hole { expected, found }));
+        assert_eq!(begin(saved(0, 0)).record(record(1, 11)), Err(DtmError::View(Seq(1))));
+        let short = begin(saved(0, 0)).finish().map(|_| ());
+        assert_eq!(short, Err(DtmError::Short { last: Seq(0), needed: Seq(3) }));
+        let mut without = begin(saved(2, 2));
+        without.result(Seq(1), &result_row(&record(1, 10)).1.value).expect("the first");
+        for seq in 1..=3 {
+            without.record(record(seq, 10)).expect("dense");
+        }
+        assert_eq!(without.finish().map(|_| ()), Err(DtmError::ResultRow(Seq(2))));
+    }
+
+    #[test]
+    fn only_a_device_formatted_before_its_group_begins_non_blank() {
+        let placement = placement(10, identity().device);
+        let new = |created| Replica::new(identity(), Arc::new(config()), &placement, Epoch(created));
+        assert_eq!(new(10).normal(), Some(ViewNumber(10)));
+        let blank = new(1);
+        assert_eq!((blank.normal(), blank.promised()), (None, ViewNumber(2)));
+    }
+}

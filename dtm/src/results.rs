@@ -116,3 +116,30 @@ impl Results {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{dtx, record};
+
+    #[test]
+    fn results_fall_out_by_log_time_alone() {
+        let mut results = Results::starting_at(Seq(1));
+        for (counter, at) in [(1, 100), (2, 150), (3, 150), (4, 260)] {
+            results.push(StoredResult { dtx: dtx(counter), at: HaTime(at), outcome: record(counter, 1).outcome.clone() });
+        }
+        assert_eq!(results.drop_before(HaTime(200), 100), (Seq(1), Seq(0)), "exactly W is kept");
+        assert_eq!(results.drop_before(HaTime(260), 100), (Seq(1), Seq(3)));
+        assert_eq!((results.get(&dtx(3)), results.get(&dtx(4)).map(|r| r.0)), (None, Some(Seq(4))));
+        assert_eq!(results.next(), Seq(5));
+    }
+
+    #[test]
+    fn a_results_row_survives_its_bytes() {
+        let (key, row) = result_row(&record(258, 9));
+        assert_eq!(key.key, [0, 0, 0, 0, 0, 0, 1, 2]);
+        let back = StoredResult::decode(&row.value).expect("its own bytes");
+        assert_eq!((back.dtx, back.outcome), (dtx(258), record(258, 9).outcome.clone()));
+        assert!(StoredResult::decode(&[]).is_err() && StoredResult::decode(&[9, 0]).is_err());
+    }
+}
