@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -63,9 +64,9 @@ pub struct Store {
     pub lock: Lock,
 }
 
-/// The right to use a store.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+/// The right to use a store: given up with the last clone, one of which the log's thread has.
+#[derive(Clone, Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] Arc<File>);
 
 impl Store {
     /// Opens the store in `dir`, or makes one.
@@ -75,6 +76,7 @@ impl Store {
         let lock = File::create(dir.join("lock")).map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::InUse(dir.into()))?;
         let files = FsDisk::open(&dir.join("log")).map_err(io)?;
+        let lock = Lock(Arc::new(lock));
         let found = top.list().map_err(io)?.iter().any(|n| n == IDENTITY);
         let (identity, wal, records) = if found {
             let before = parse(&top.read(IDENTITY).map_err(io)?)?;
@@ -93,10 +95,10 @@ impl Store {
             (Identity { cluster, node, store, incarnation: 1 }, Wal::create(files, store, SEGMENT_BYTES)?, Vec::new())
         };
         let snapshots = Snapshots::open(FsDisk::open(&dir.join("state")).map_err(io)?, identity.store)?;
-        let log = Log::start(wal, records)?;
+        let log = Log::start(wal, records, lock.clone())?;
         top.put(IDENTITY, &bytes_of(&identity)).map_err(io)?;
         let pins = pins::Pins::open(top, identity.store)?;
-        Ok(Self { identity, log, snapshots, pins, lock: Lock(lock) })
+        Ok(Self { identity, log, snapshots, pins, lock })
     }
 }
 

@@ -13,6 +13,7 @@ use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{Entry, ErrorSubject, ErrorVerb, LogId, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Lock;
 use super::disk::Disk;
 use super::record::{Record, entry, vote};
 use super::wal::Wal;
@@ -58,7 +59,7 @@ impl Done {
 }
 
 impl Known {
-    fn take(&mut self, record: Record) -> Result<(), String> {
+    fn take(&mut self, record: Record) {
         match record {
             Record::Vote { term, node, committed } => self.vote = Some(vote(term, node, committed)),
             Record::Entry(place, payload) => {
@@ -67,7 +68,6 @@ impl Known {
             Record::Truncate(from) => drop(self.entries.split_off(&from)),
             Record::Purge(place) => self.purge(place.into()),
         }
-        Ok(())
     }
 
     fn purge(&mut self, upto: LogId<u64>) {
@@ -95,16 +95,19 @@ impl Known {
 
 impl Log {
     /// The log with those records, which `wal` has on disk. Its thread ends when the last clone is dropped.
-    pub fn start<D: Disk + Debug>(wal: Wal<D>, records: Vec<Record>) -> Result<Self, StoreError> {
+    pub fn start<D: Disk + Debug>(wal: Wal<D>, records: Vec<Record>, lock: Lock) -> Result<Self, StoreError> {
         let mut known = Known::default();
         for record in records {
-            known.take(record).map_err(|problem| StoreError::Damaged { file: "the log".into(), problem })?;
+            known.take(record);
         }
         known.check()?;
         let (writer, batches) = mpsc::channel(BATCHES_MAX);
         std::thread::Builder::new()
             .name("ha-log".into())
-            .spawn(move || write_batches(wal, batches))
+            .spawn(move || {
+                write_batches(wal, batches);
+                drop(lock);
+            })
             .map_err(|source| StoreError::Io { what: "the log's thread".into(), source })?;
         Ok(Self { known: Arc::new(Mutex::new(known)), writer })
     }
