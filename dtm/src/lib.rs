@@ -70,6 +70,8 @@ pub mod event;
 mod lease;
 mod log;
 mod merge;
+#[cfg(feature = "model")]
+mod model;
 mod originator;
 mod participant;
 pub mod placement;
@@ -83,6 +85,7 @@ mod role;
 pub mod state;
 #[cfg(test)]
 mod testing;
+mod throttle;
 mod view_change;
 
 pub use config::Config;

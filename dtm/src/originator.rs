@@ -23,7 +23,13 @@ impl Replica {
         if self.is_duplicate(client, &execute.dtx, now, effects) {
             return;
         }
-        let record = match self.admit(&execute, now).and_then(|()| self.decide(execute, now)) {
+        if let Err(refusal) = self.admit(&execute, now) {
+            return refuse(client, refusal, effects);
+        }
+        if self.is_throttled(now) {
+            return refuse(client, Refusal::Busy("a member catches up".into()), effects);
+        }
+        let record = match self.decide(execute, now) {
             Ok(record) => Arc::new(record),
             Err(refusal) => return refuse(client, refusal, effects),
         };

@@ -15,6 +15,7 @@ use types::{Boot, DeviceId, DtxId, Epoch, Incarnation, Seq, ViewNumber};
 
 use crate::effect::Ticket;
 use crate::event::{ClientId, Instant};
+use crate::throttle::Throttle;
 
 /// See the drawing above.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -84,6 +85,8 @@ pub(crate) struct Primary {
     pub(crate) overlay: BTreeMap<RowKey, (Seq, u32)>,
     /// Answers that wait for a lease.
     pub(crate) held: VecDeque<Held>,
+    /// What is admitted while a recovering member lags.
+    pub(crate) throttle: Option<Throttle>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
