@@ -141,8 +141,10 @@ impl Folder {
         // The verdict is the same everywhere; whoever proposed the command is told of it by HA.
         let _verdict = self.state.apply(index, command);
         self.view.index = self.state.index();
-        let catalogues = matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. });
-        if self.state.epoch() != epoch || catalogues {
+        // These change the map without moving the epoch. A report of activity that did not show here would be made for ever.
+        let beside =
+            matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::Active { .. });
+        if self.state.epoch() != epoch || beside {
             self.refresh_map();
         }
         let sessions = matches!(command.change, Change::OpenSession { .. } | Change::CloseSession { .. });
