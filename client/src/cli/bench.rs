@@ -1,13 +1,59 @@
 //! `redoubt bench`: the cluster beside this machine's own limits, in one run.
+//!
+//! Figures are of closed loops: each client begins its next operation when the one before has ended. Everything is durable when it is
+//! acknowledged. The machine may be busy with other things: ratios in one run hold, absolute figures of different days do not compare.
+
+mod io;
+mod kv;
+mod load;
+mod machine;
+mod net;
+mod report;
+mod server_cpu;
 
 use super::Common;
 use super::exit::Failure;
 
+/// Most clients of one run.
+const CLIENTS_MAX: usize = 1024;
+
 /// What is measured.
 #[derive(clap::Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Objects: throughput and latency of puts and gets
+    Io(io::Arguments),
+    /// Keys and values: transactions and reads
+    Kv(kv::Arguments),
+    /// The fabric between two processes of this machine
+    Net(net::Arguments),
+}
 
 /// Runs a verb.
-pub async fn run(_common: &Common, verb: Verb) -> Result<(), Failure> {
-    match verb {}
+pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Io(arguments) => io::run(common, arguments).await,
+        Verb::Kv(arguments) => kv::run(common, arguments).await,
+        Verb::Net(arguments) => net::run(common, arguments).await,
+    }
+}
+
+/// How long a load goes on.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Length {
+    /// How many clients at once
+    #[arg(long, default_value_t = 8, value_parser = clients)]
+    clients: usize,
+    /// How long each load goes on, unless a number of operations is given
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// How many operations of each kind
+    #[arg(long)]
+    operations: Option<u64>,
+}
+
+fn clients(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=CLIENTS_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("say 1 to {CLIENTS_MAX}")),
+    }
 }

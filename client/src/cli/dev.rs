@@ -3,7 +3,7 @@
 pub mod cluster;
 mod down;
 mod kill;
-mod plan;
+pub mod plan;
 mod process;
 mod start;
 mod status;
@@ -64,6 +64,11 @@ impl Nodes {
         };
         Ok(nodes.into_iter().flat_map(|node| services.iter().map(move |service| (node, *service))).collect())
     }
+}
+
+/// The pids of all processes of the cluster that run.
+pub fn pids(file: &ClusterFile) -> Vec<u32> {
+    file.services().filter_map(|(node, service)| process::running(file, node, service)).map(|running| running.pid).collect()
 }
 
 /// Runs a verb.

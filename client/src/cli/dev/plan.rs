@@ -170,6 +170,18 @@ fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
     Ok(ports.into_iter().collect())
 }
 
+/// The first of `count` ports in a row that nobody listens on.
+pub fn free_ports_in_a_row(count: u16) -> Result<u16, Failure> {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..PORT_TRIES {
+        let first = rand::random_range(PORT_FIRST..32_000);
+        if (first..first + count).all(is_free) {
+            return Ok(first);
+        }
+    }
+    Err(Failure::other(format!("no {count} free ports in a row")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
