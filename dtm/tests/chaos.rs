@@ -132,6 +132,9 @@ impl World {
             redo_window_messages: [1, 16][random.below(2)],
             prune_records_min: [1, 5, 64][random.below(3)],
             window_ms: [2000, 600_000][random.below(2)],
+            #[cfg(feature = "model")]
+            rules: std::env::var("CHAOS_WITHOUT")
+                .map_or_else(|_| dtm::Rules::default(), |name| dtm::Rules::without(&name).expect("a rule")),
             ..Config::default()
         };
         let config = Arc::new(config);
