@@ -119,7 +119,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 pub fn report(failure: &Failure, format: Format) {
     let text = match format {
         Format::Text => format!("ha: {}", failure.message),
-        Format::Json => serde_json::json!({ "error": failure.message, "kind": failure.exit.word(), "exit": failure.exit as u8 }).to_string(),
+        Format::Json => {
+            serde_json::json!({ "error": failure.message, "kind": failure.exit.word(), "exit": failure.exit as u8 }).to_string()
+        }
     };
     let _ = writeln!(std::io::stderr(), "{text}");
 }

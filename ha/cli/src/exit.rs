@@ -57,7 +57,8 @@ impl Failure {
     /// No such thing; says what there is.
     pub fn no_such(what: &str, name: &str, known: impl Iterator<Item = String>) -> Self {
         let known: Vec<String> = known.collect();
-        Self::new(Exit::NotFound, format!("there is no {what} `{name}`: there are {}", known.join(", ")))
+        let known = if known.is_empty() { "none yet".into() } else { known.join(", ") };
+        Self::new(Exit::NotFound, format!("there is no {what} `{name}`; there are: {known}"))
     }
 
     /// What HA says, with whom was asked.
@@ -72,6 +73,6 @@ impl Failure {
             return Self::new(exit, error.to_string());
         }
         let next = "see whether `redoubt-ha` runs there (`redoubt dev status` for a local cluster), or name another daemon with --server";
-        Self::new(exit, format!("no HA daemon of {} answers ({error}): {next}", asked.join(", ")))
+        Self::new(exit, format!("{error} (asked: {}): {next}", asked.join(", ")))
     }
 }

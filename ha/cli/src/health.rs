@@ -120,8 +120,12 @@ pub fn of_pool(map: &ClusterMap, pool: &Pool) -> PoolHealth {
     out
 }
 
-/// The cluster in one word: `healthy`, `degraded` (it serves everything, something is away) or `impaired` (something does not serve).
+/// The cluster in one word: `healthy`, `degraded` (it serves everything, something is away), `impaired` (something does not serve), or
+/// `not-created`.
 pub fn of_cluster(map: &ClusterMap) -> (&'static str, Tone) {
+    if map.nodes.is_empty() {
+        return ("not-created", Tone::Warn);
+    }
     let pools: Vec<PoolHealth> = map.pools.values().map(|p| of_pool(map, p)).collect();
     let all_there = map.nodes.values().all(|n| n.state == ProcessState::Online)
         && map.devices.values().all(|d| matches!(d.state, DeviceState::Online | DeviceState::Rebalancing));
@@ -200,6 +204,7 @@ mod tests {
     #[test]
     fn a_cluster_with_everything_there_is_healthy() {
         assert_eq!(of_cluster(&map()).0, "healthy");
+        assert_eq!(of_cluster(&ClusterMap::default()).0, "not-created");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ha_api::Status;
 use serde_json::{Value, json};
-use types::Epoch;
 
 use crate::cli::report;
 use crate::connect::Ha;
@@ -83,7 +82,7 @@ fn text(status: &Status, coloured: bool) -> String {
     let mut out = fields(
         &[
             ("cluster", Cell::from(map.cluster)),
-            ("health", if map.epoch == Epoch(0) { toned("not created yet", Tone::Warn) } else { toned(word, tone) }),
+            ("health", toned(word, tone)),
             ("HA leader", if status.confirmed { toned(leader(status), Tone::Good) } else { toned(unconfirmed(status), Tone::Bad) }),
             ("epoch", Cell::from(format!("{} (log index {})", map.epoch.0, map.index))),
             ("catalogues", Cell::from(map.catalogues.len())),
