@@ -3,5 +3,6 @@
 //! It may know every crate; nothing imports it.
 
 pub mod checkers;
+pub mod model;
 pub mod process;
 pub mod sim;

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use cluster_tests::model::{search, state::World, worlds};
 use cluster_tests::sim::dtm::{self, settings::Settings};
 use serde::Serialize;
 
@@ -41,6 +42,24 @@ enum Command {
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Searches small worlds of the machine: all that CI exhausts, or one of the given bounds.
+    Model {
+        /// The rule to leave out.
+        #[arg(long)]
+        without: Option<String>,
+        /// Bounds of the world: `ops=1,views=1,crashes=1,blanks=0,replacements=0,lease-ends=0` and words `leases recovery prune lazy five`.
+        #[arg(long)]
+        world: Option<String>,
+        /// Most states.
+        #[arg(long, default_value_t = 1_000_000)]
+        states: usize,
+        /// Most seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Walks at random with this first seed, where one is given.
+        #[arg(long)]
+        walk: Option<u64>,
+    },
     /// Plays a recording again.
     Replay {
         /// The recording.
@@ -71,6 +90,18 @@ struct Summary {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Sim { seed, runs, record, output } => simulate(seed, runs, record, output),
+        Command::Model { without, world, states, seconds, walk } => {
+            let rules = match without {
+                Some(name) => ::dtm::Rules::without(&name).with_context(|| format!("no rule is called {name}"))?,
+                None => ::dtm::Rules::default(),
+            };
+            let limits = search::Limits { states, time: Duration::from_secs(seconds) };
+            let chosen = match &world {
+                Some(text) => vec![World::parse(text).map_err(anyhow::Error::msg)?],
+                None => worlds::EXHAUSTED.to_vec(),
+            };
+            Ok(ExitCode::from(u8::from(chosen.iter().map(|world| model(world, &rules, limits, walk)).fold(false, |a, b| a | b))))
+        }
         Command::Replay { file } => {
             let report = dtm::replay(&file)?;
             println!("{} events, trace hash {:016x}", report.outcome.events, report.outcome.trace_hash);
@@ -78,6 +109,22 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(report.outcome.violation.is_some())))
         }
     }
+}
+
+/// Searches one world and says what it found; whether that was a violation.
+fn model(world: &World, rules: &::dtm::Rules, limits: search::Limits, walk: Option<u64>) -> bool {
+    let began = Instant::now();
+    let found = match walk {
+        Some(seed) => search::walk(world, rules.clone(), seed, u64::MAX, search::WALK_STEPS, limits.time),
+        None => search::breadth_first(world, rules.clone(), limits),
+    };
+    let end = if found.complete { "COMPLETE" } else { "cut" };
+    println!("{}: {} states, depth {}, {end}, {:.1} s", world.name, found.states, found.depth, began.elapsed().as_secs_f64());
+    let Some((violation, trace)) = found.violation else { return false };
+    let short = search::shrink(world, rules, &trace);
+    println!("{violation}, after {} steps, {} of them needed:", trace.len(), short.len());
+    short.iter().for_each(|action| println!("  {}", action));
+    true
 }
 
 fn simulate(first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> Result<ExitCode> {

@@ -10,7 +10,7 @@ use types::{CatalogueId, Epoch, Seq};
 use crate::sim::disk::Durable;
 
 /// State, log and rows of one group on one device.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Device {
     /// The replica's state; none before its first write.
     pub state: Option<ReplicaState>,
