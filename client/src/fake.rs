@@ -32,6 +32,9 @@ pub enum Health {
     Mute,
 }
 
+/// Bytes of a unit and the checksums of its chunks.
+type Unit = (Vec<u8>, Vec<u32>);
+
 /// What is in the cluster.
 #[derive(Default)]
 pub struct World {
@@ -42,7 +45,7 @@ pub struct World {
     pub rows: BTreeMap<RowKey, Row>,
     pub done: BTreeMap<DtxId, Outcome>,
     pub seq: u64,
-    pub units: BTreeMap<(DeviceId, Fid, u32), (Vec<u8>, Vec<u32>)>,
+    pub units: BTreeMap<(DeviceId, Fid, u32), Unit>,
     /// Devices that give damaged bytes with the right checksums, as a torn wire would.
     pub damaged: BTreeSet<DeviceId>,
     pub sessions: u64,

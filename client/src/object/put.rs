@@ -31,7 +31,7 @@ use crate::{Client, Error};
 /// Most bytes of one object that are under way at once.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Failures in a row, without a stripe made durable in between, after which a PUT gives up.
-const FAILURES_MAX: u32 = 8;
+const FAILURES_MAX: u32 = 6;
 /// What a writer spends on abandoning its fids; the end of its session does the rest.
 const ABANDON: Duration = Duration::from_secs(2);
 /// Largest user metadata of an object, in bytes.

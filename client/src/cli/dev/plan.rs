@@ -22,8 +22,8 @@ const STORAGE_SET_NODES: usize = 3;
 const PORT_FIRST: u16 = 12_000;
 /// Ports tried before giving up.
 const PORT_TRIES: usize = 10_000;
-/// A device is never planned larger than this share of what is free in its file system.
-const FREE_SHARE: f64 = 0.6;
+/// All devices together are never planned larger than this share of what is free in its file system.
+const FREE_SHARE: f64 = 0.3;
 
 /// What is asked for.
 pub struct Wish {
@@ -38,7 +38,7 @@ pub struct Wish {
 }
 
 /// Size of a device unless told otherwise.
-const DEVICE_BYTES: u64 = 4 << 30;
+const DEVICE_BYTES: u64 = 2 << 30;
 
 /// Makes directories and configurations for a new cluster, and at last `cluster.json`.
 pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {

@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Disk groups of each node, with one device each
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(2..=16))]
     disk_groups: u16,
-    /// Size of each device for objects, as 512MiB or 4GiB [default: 4GiB, or less where less is free]
+    /// Size of each device for objects, as 512MiB or 4GiB [default: 2GiB, or less where less is free]
     #[arg(long, value_name = "SIZE", value_parser = crate::cli::size::parse)]
     device_bytes: Option<u64>,
     /// By what HA's times are scaled: 1, or 2 on a busy machine
