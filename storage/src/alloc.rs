@@ -177,7 +177,8 @@ mod tests {
     fn an_extent_out_of_the_file_or_taken_is_not_claimed() {
         let mut space = whole();
         assert!(space.claim(Extent { at: 3 * BLOCK, bytes: BLOCK }));
-        for (at, bytes) in [(3 * BLOCK, BLOCK), (2 * BLOCK, 2 * BLOCK), (0, BLOCK), (BLOCKS * BLOCK, 2 * BLOCK), (u64::MAX, 2), (BLOCK, 0)] {
+        for (at, bytes) in [(3 * BLOCK, BLOCK), (2 * BLOCK, 2 * BLOCK), (0, BLOCK), (BLOCKS * BLOCK, 2 * BLOCK), (u64::MAX, 2), (BLOCK, 0)]
+        {
             assert!(!space.claim(Extent { at, bytes }), "{at} {bytes}");
         }
         assert_eq!(space.free(), (BLOCKS - 1) * BLOCK);

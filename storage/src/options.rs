@@ -75,14 +75,7 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// The usual way, with no session closed.
     pub fn new(cluster: ClusterId, device: DeviceId) -> Self {
-        Self {
-            cluster,
-            device,
-            io: IoMode::Auto,
-            direct: true,
-            meta_reserve_bytes: META_RESERVE_BYTES,
-            closed: Arc::new(|_| false),
-        }
+        Self { cluster, device, io: IoMode::Auto, direct: true, meta_reserve_bytes: META_RESERVE_BYTES, closed: Arc::new(|_| false) }
     }
 }
 

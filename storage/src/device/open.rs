@@ -160,9 +160,7 @@ pub(crate) fn assemble(
     let meta = Meta::new(store, Arc::clone(&health), options.meta_reserve_bytes)?;
     let core = Arc::new(Core::new(identity, io, meta, health, Arc::clone(&options.closed))?);
     let thread = match committing {
-        Committing::Thread => {
-            Some(commit::start(&core).map_err(|error| StorageError::io("starting the commit thread", &error))?)
-        }
+        Committing::Thread => Some(commit::start(&core).map_err(|error| StorageError::io("starting the commit thread", &error))?),
         Committing::Pumped => None,
     };
     Ok(Device::of(core, thread))

@@ -170,7 +170,8 @@ fn group_of(family: Family, key: &[u8]) -> Result<GroupId, StorageError> {
 
 fn decode_row(key: &[u8], value: &[u8], wanted: bool) -> Result<Row, StorageError> {
     let body = unseal(Family::Catalogues, key, value)?;
-    let (version, value) = body.split_first_chunk::<VERSION_BYTES>().ok_or_else(|| damaged(Family::Catalogues, key, "it has no version"))?;
+    let (version, value) =
+        body.split_first_chunk::<VERSION_BYTES>().ok_or_else(|| damaged(Family::Catalogues, key, "it has no version"))?;
     let value = if wanted { value.to_vec() } else { Vec::new() };
     Ok(Row { version: Seq(u64::from_le_bytes(*version)), value })
 }

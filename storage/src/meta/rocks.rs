@@ -89,8 +89,7 @@ impl RocksStore {
     }
 
     fn start(dir: &Path, create: bool) -> Result<Self, StorageError> {
-        let db = DB::open_cf_descriptors(&options(create), dir, Self::families())
-            .map_err(|e| error("the metadata does not open", &e))?;
+        let db = DB::open_cf_descriptors(&options(create), dir, Self::families()).map_err(|e| error("the metadata does not open", &e))?;
         Ok(Self { db, dir: dir.to_path_buf() })
     }
 
