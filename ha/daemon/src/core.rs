@@ -124,6 +124,7 @@ impl Core {
                 }
                 Ok((_, Err(refused))) => return Err(refusal(refused)),
                 Err(AgreeError::NotLeader(_)) => {}
+                Err(error @ AgreeError::TooLarge(_)) => return Err(HaError::Refused(error.to_string())),
                 Err(error) => unanswered = Some(error.to_string()),
             }
             tokio::time::sleep(PAUSE).await;
@@ -153,7 +154,7 @@ impl Core {
             hint = standing.leader;
             let answer = match standing.leader {
                 _ if standing.leads => tokio::time::timeout(left, self.lead.ask(ask.clone())).await.unwrap_or(Err(Denied::NotLeader(None))),
-                Some(leader) => match self.peers.call(leader, PeerCall::Renew, encode(&ask), left).await {
+                Some(leader) => match self.peers.call(leader, PeerCall::Ask, encode(&ask), left).await {
                     Ok(bytes) => decode(&bytes).unwrap_or(Err(Denied::NotLeader(None))),
                     Err(_) => Err(Denied::NotLeader(None)),
                 },

@@ -35,7 +35,7 @@ const KEEP_ALIVE: Duration = Duration::from_millis(2000);
 pub struct Daemon {
     core: Arc<Core>,
     tasks: JoinSet<()>,
-    ended: watch::Receiver<Option<String>>,
+    end: watch::Receiver<Option<String>>,
     /// Given up last.
     lock: Lock,
 }
@@ -66,7 +66,7 @@ impl Daemon {
         let core = Core::new(machine, group.clone(), lead.clone(), peers, addresses, factor);
         tracing::info!(%node, %cluster, incarnation = store.identity.incarnation, fresh, "the HA daemon starts");
 
-        let (tell, ended) = watch::channel(None);
+        let (tell, end) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let serving = serve(core.clone(), fresh, listener)?;
         let tell_serving = tell.clone();
@@ -82,21 +82,26 @@ impl Daemon {
         tasks.spawn(lead.direct());
         tasks.spawn(duties::probe(core.clone(), config.topology.voters(), fresh));
         tasks.spawn(duties::complete(core.clone(), topology));
-        Ok(Self { core, tasks, ended, lock: store.lock })
+        Ok(Self { core, tasks, end, lock: store.lock })
     }
 
     /// Waits until the daemon cannot go on, with the reason.
     pub async fn ended(&self) -> String {
-        let mut ended = self.ended.clone();
-        match ended.wait_for(Option::is_some).await {
+        let mut told = self.end.clone();
+        match told.wait_for(Option::is_some).await {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => "its tasks have ended".into(),
         }
     }
 
     /// Whether this daemon leads, with a quorum behind it.
-    pub fn leads(&self) -> bool {
+    pub fn is_leader(&self) -> bool {
         self.core.group.standing().confirmed
+    }
+
+    /// Takes a snapshot of the state now, and lets the log before it go.
+    pub async fn compact(&self) {
+        self.core.group.compact().await;
     }
 
     /// Stops in order: no more requests, then Raft.

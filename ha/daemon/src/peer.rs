@@ -116,6 +116,7 @@ impl Peers {
             incarnation: self.identity.incarnation,
             call: call.into(),
             body,
+            to_store: self.pins.known(to).map(|store| store.to_be_bytes().to_vec()).unwrap_or_default(),
         }
     }
 
@@ -137,6 +138,10 @@ impl Peers {
             return Err(HaError::Stranger(format!("{from} is not in the topology of {}", own.node)));
         }
         self.pins.check(own, &peer).map_err(HaError::Stranger)?;
+        if !frame.to_store.is_empty() && number(&frame.to_store) != Some(own.store) {
+            let why = format!("{from} knows {} by another store: a wiped daemon has to rejoin under a new node number", own.node);
+            return Err(HaError::Stranger(why));
+        }
         Ok(from)
     }
 }

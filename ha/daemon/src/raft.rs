@@ -54,8 +54,10 @@ const SNAPSHOT_PIECE: Duration = Duration::from_millis(2000);
 const SNAPSHOT_ENTRIES: u64 = 5000;
 /// Entries kept behind a snapshot, for daemons that lag a little.
 const KEPT_ENTRIES: u64 = 1000;
-/// Entries in one message.
-const MESSAGE_ENTRIES_MAX: u64 = 64;
+/// Entries in one message, and in one frame of the log: so many of the largest commands fit.
+const MESSAGE_ENTRIES_MAX: u64 = 16;
+/// Largest command: the first groups of a very large pool.
+pub const COMMAND_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_PIECE_BYTES: u64 = 3 * 1024 * 1024;
 
@@ -84,6 +86,9 @@ pub enum AgreeError {
     /// Raft has ended.
     #[error("{0}")]
     Ended(String),
+    /// The command is too large.
+    #[error("a command of {0} bytes; at most {COMMAND_BYTES_MAX}")]
+    TooLarge(usize),
 }
 
 /// Agreement on commands.
@@ -184,6 +189,13 @@ impl Group {
         }
     }
 
+    /// Takes a snapshot now; what it replaces in the log goes.
+    pub async fn compact(&self) {
+        if let Err(e) = self.raft.trigger().snapshot().await {
+            tracing::warn!(error = %e, "no snapshot");
+        }
+    }
+
     /// Stops the member.
     pub async fn stop(&self) {
         if let Err(e) = self.raft.shutdown().await {
@@ -199,7 +211,11 @@ fn node_of(id: Option<u64>) -> Option<NodeId> {
 #[async_trait]
 impl Consensus for Group {
     async fn agree(&self, command: &Command, within: Duration) -> Result<(u64, Outcome), AgreeError> {
-        let written = self.raft.client_write(Agreed(command.encode()));
+        let bytes = command.encode();
+        if bytes.len() > COMMAND_BYTES_MAX {
+            return Err(AgreeError::TooLarge(bytes.len()));
+        }
+        let written = self.raft.client_write(Agreed(bytes));
         match tokio::time::timeout(within, written).await {
             Err(_) => Err(AgreeError::Timeout(within)),
             Ok(Err(RaftError::Fatal(e))) => Err(AgreeError::Ended(e.to_string())),

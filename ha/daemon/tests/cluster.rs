@@ -226,3 +226,82 @@ async fn strangers_and_garbage_are_refused_and_nothing_ends() {
     assert!(error.contains("this is the store of node-1 of cluster"), "{error}");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fourth_daemon_follows_without_a_vote_and_serves_all_the_same() {
+    let cluster = Cluster::start(4).await;
+    let raft = cluster.client_of(3);
+    eventually("the fourth follows", async || raft.raft_status().await.is_ok_and(|s| s.learners == [NodeId(4)] && s.voters.len() == 3))
+        .await;
+    let session = raft.open_session().await.expect("a session through the fourth").session;
+    cluster.client_of(0).renew_session(session).await.expect("the others know it");
+    let map = raft.map(Epoch(0)).await.expect("a map");
+    assert_eq!(map.nodes.values().filter(|n| n.voter).count(), 3);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_was_away_for_long_takes_a_snapshot() {
+    let mut cluster = Cluster::start(3).await;
+    let behind = (cluster.leader().await + 1) % 3;
+    let mut follower = cluster.client_of(behind).follow(0);
+    let before = follower.next().await.expect("a first notice").index();
+    cluster.kill(behind).await;
+    let client = cluster.client_without(behind);
+    let writers: Vec<_> = (0..16)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..80 {
+                    client.open_session().await.expect("a session");
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("it does not panic");
+    }
+    let others: Vec<usize> = (0..3).filter(|i| *i != behind).collect();
+    for i in others {
+        cluster.compact(i).await;
+        eventually("the log is let go", async || cluster.client_of(i).raft_status().await.is_ok_and(|s| s.purged_index > before)).await;
+    }
+    cluster.restart(behind).await;
+    let session = client.open_session().await.expect("a session").session;
+    let late = cluster.client_of(behind);
+    eventually("it has caught up", async || late.raft_status().await.is_ok_and(|s| s.applied_index >= session.0)).await;
+    // Its subscriber, who was behind too, gets a snapshot and then entries.
+    let mut snapshots = 0;
+    let mut last = before;
+    while last < session.0 {
+        match follower.next().await.expect("it goes on") {
+            Notice::Snapshot { index, state } => {
+                snapshots += 1;
+                assert_eq!(State::decode(&state).expect("a snapshot of ours").index(), index);
+                last = index;
+            }
+            Notice::Entry { index, .. } => {
+                assert_eq!(index, last + 1);
+                last = index;
+            }
+        }
+    }
+    assert!(snapshots > 0);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_daemon_makes_no_second_group_and_is_refused_by_the_others() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.client().open_session().await.expect("a session");
+    // The first voter is the one that makes groups.
+    cluster.kill(0).await;
+    cluster.wipe(0);
+    cluster.restart(0).await;
+    cluster.client_without(0).open_session().await.expect("the others go on");
+    let error = cluster.client_of(0).open_session().await.expect_err("it takes part in nothing");
+    assert!(error.is_retryable(), "{error}");
+    // It stays out: what it needs is its old store, or a new number.
+    assert!(cluster.client_of(0).raft_status().await.expect("it answers").voters.is_empty());
+    cluster.stop().await;
+}

@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     fn position(&self) -> Option<usize> {
-        self.daemons.iter().position(|d| d.as_ref().is_some_and(|running| running.daemon.leads()))
+        self.daemons.iter().position(|d| d.as_ref().is_some_and(|running| running.daemon.is_leader()))
     }
 
     /// Ends a daemon without a word to anybody.
@@ -172,6 +172,16 @@ impl Cluster {
         })
         .await;
         self.daemons[i] = started;
+    }
+
+    /// Removes all that a daemon knows.
+    pub fn wipe(&self, i: usize) {
+        std::fs::remove_dir_all(&self.configs[i].dir).expect("it is there");
+    }
+
+    /// Has a daemon take a snapshot and let its log go.
+    pub async fn compact(&self, i: usize) {
+        self.daemons[i].as_ref().expect("it runs").daemon.compact().await;
     }
 
     /// What a daemon of another cluster says when it is given the directory of this one.

@@ -51,9 +51,9 @@ impl PeerService {
                 let agreed = self.core.lead.agree(command.change, AGREE.mul_f64(self.core.factor)).await;
                 encode::<Result<_, AgreeError>>(&agreed)
             }
-            PeerCall::Renew => answer(self.core.lead.ask(read::<Ask>(body)?).await),
+            PeerCall::Ask => answer(self.core.lead.ask(read::<Ask>(body)?).await),
             PeerCall::LeaderView => encode(&self.core.lead.view()),
-            PeerCall::Unspecified | PeerCall::ReadIndex => return Err(HaError::Refused("a message of a kind that is not known".into())),
+            PeerCall::Unspecified => return Err(HaError::Refused("a message of a kind that is not known".into())),
         })
     }
 }

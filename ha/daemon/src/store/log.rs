@@ -22,6 +22,8 @@ use crate::raft::Types;
 
 /// Batches that wait for the disk.
 const BATCHES_MAX: usize = 64;
+/// Records in one frame, beyond those of its first batch: with the largest commands it still fits.
+const RECORDS_MAX: usize = 16;
 
 /// The log of this daemon.
 #[derive(Clone, Debug)]
@@ -139,7 +141,7 @@ fn write_batches<D: Disk>(mut wal: Wal<D>, mut batches: mpsc::Receiver<Batch>) {
     while let Some(first) = batches.blocking_recv() {
         let Batch { mut records, done } = first;
         let mut waiting = vec![done];
-        while waiting.len() < BATCHES_MAX
+        while records.len() < RECORDS_MAX
             && let Ok(mut next) = batches.try_recv()
         {
             records.append(&mut next.records);
@@ -150,7 +152,10 @@ fn write_batches<D: Disk>(mut wal: Wal<D>, mut batches: mpsc::Receiver<Batch>) {
             tracing::error!(%error, "the log cannot be written");
         }
         for done in waiting {
-            done.tell(result.as_ref().map(|()| ()).map_err(|e| io::Error::other(e.to_string())));
+            done.tell(match &result {
+                Ok(()) => Ok(()),
+                Err(e) => Err(io::Error::other(e.to_string())),
+            });
         }
     }
 }

@@ -57,6 +57,11 @@ impl Pins {
         disk.put(NAME, &sealed(MAGIC, &encode(&(own, &*met))))
     }
 
+    /// The store that a peer is known by.
+    pub fn known(&self, node: NodeId) -> Option<u128> {
+        self.inner.lock().expect("nobody panics with the lock").0.get(&node).map(|(store, _)| *store)
+    }
+
     /// Whether that peer is the one met before; remembers it where it is new or was started again.
     pub fn check(&self, own: &Identity, peer: &Identity) -> Result<(), String> {
         if peer.cluster != own.cluster {
