@@ -155,10 +155,12 @@ impl Lead {
         } else if term.as_ref().is_none_or(|t| t.number != standing.term) {
             let elected = self.now();
             tracing::info!(term = standing.term, "this daemon leads");
+            // Who lives already has the one lease that every new leader waits, and no more.
+            let live = self.machine.read(|state| state.map().nodes.values().map(|n| n.boot).collect::<Vec<_>>());
             *term = Some(Term {
                 number: standing.term,
                 leases: Leases::elected(self.timing, elected),
-                renewed: BTreeMap::new(),
+                renewed: live.into_iter().map(|boot| (boot, elected)).collect(),
                 sessions: BTreeMap::new(),
                 elected,
                 ended: BTreeSet::new(),

@@ -211,3 +211,13 @@ fn segments_that_are_purged_go_and_the_vote_stays() {
     let (_, records) = Wal::open(disk, STORE, SEGMENT).expect("it opens");
     assert_eq!(held(&records).vote, Some(Record::Vote { term: 2, node: 2, committed: false }));
 }
+
+#[test]
+fn the_bytes_of_version_1_never_change() {
+    let mut wal = created(None).expect("nothing stops it");
+    wal.write(&[Record::Vote { term: 3, node: 2, committed: true }, entry(7, 3)]).expect("nothing stops it");
+    wal.write(&[Record::Truncate(7), Record::Purge(Place { term: 3, leader: 1, index: 6 })]).expect("nothing stops it");
+    let disk = wal.into_disk();
+    let hex: String = disk.files[&name_of(1)].0.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, include_str!("golden-v1.txt").trim_end());
+}
