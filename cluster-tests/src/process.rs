@@ -48,7 +48,10 @@ impl Cluster {
         let dir = std::env::temp_dir().join(format!("redoubt-{}-{:x}", std::process::id(), unique()));
         let cluster = Self { dir, bin: binaries()?, keep: false };
         let count = nodes.to_string();
-        let mut args = vec!["dev", "up", "--nodes", &count];
+        let mut args = vec!["dev", "up", "--nodes", &count, "--device-bytes", "512MiB"];
+        if more.contains(&"--device-bytes") {
+            args.truncate(4);
+        }
         args.extend_from_slice(more);
         cluster.ok(&args)?;
         Ok(cluster)

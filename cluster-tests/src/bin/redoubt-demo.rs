@@ -77,7 +77,7 @@ fn main() -> Result<()> {
         Ok(((), format!("{files} files, {}", mib(bytes))))
     })?;
     let cluster = page.step("Start 3 nodes of 2 disk groups; 4+2, 2+2, 1+2", || {
-        let cluster = Cluster::up(3, &[])?;
+        let cluster = Cluster::up(3, &["--device-bytes", "2GiB"])?;
         Ok((cluster, "all ONLINE, every group has an active primary".into()))
     })?;
     page.step("Store the tree", || {
