@@ -24,6 +24,7 @@ pub(crate) use self::core::{Committing, Core};
 use crate::meta::Meta;
 use crate::options::{FormatOptions, OpenOptions};
 use crate::{Identity, StorageError};
+pub(crate) use open::assemble;
 pub use verify::{BadUnit, VerifyReport};
 
 /// An open device. Clones are the same device; it is closed when the last is dropped.

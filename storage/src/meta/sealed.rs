@@ -86,12 +86,6 @@ pub fn unit(fid: Fid, unit: u32) -> Vec<u8> {
     [&fid.to_bytes()[..], &unit.to_be_bytes()].concat()
 }
 
-/// What [`unit`] made a key of.
-pub fn unit_of(key: &[u8]) -> Option<(Fid, u32)> {
-    let number = u32::from_be_bytes(key.get(FID_BYTES..)?.try_into().ok()?);
-    Some((Fid::from_bytes(&key[..FID_BYTES])?, number))
-}
-
 /// Prefix of the rows of a catalogue in a group.
 pub fn catalogue(of: GroupId, catalogue: CatalogueId) -> Vec<u8> {
     [&group(of)[..], &catalogue.0.to_be_bytes()].concat()
