@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use types::limits::BLOCK_BYTES;
 use types::{ClusterId, DeviceId, Incarnation, SessionId};
@@ -10,6 +11,8 @@ use types::{ClusterId, DeviceId, Incarnation, SessionId};
 pub const DEVICE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Free space of the file system below which units and transactions are refused: what is left is for the log, deletes and recovery.
 pub const META_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// How long to wait for the process that had the device before and is just ending.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What a new device is to be.
 #[derive(Clone, Debug)]
@@ -26,12 +29,14 @@ pub struct FormatOptions {
     pub uuid: Option<u128>,
     /// Whether a device that lies there is given up for the new one.
     pub replace: bool,
+    /// How long to wait where another process has the device.
+    pub lock_wait: Duration,
 }
 
 impl FormatOptions {
     /// A device of this size, with a random uuid, where nothing lies yet.
     pub fn new(cluster: ClusterId, device: DeviceId, incarnation: Incarnation, bytes: u64) -> Self {
-        Self { cluster, device, incarnation, bytes, uuid: None, replace: false }
+        Self { cluster, device, incarnation, bytes, uuid: None, replace: false, lock_wait: LOCK_WAIT }
     }
 
     /// Size of the data file in whole blocks.
@@ -68,6 +73,8 @@ pub struct OpenOptions {
     pub direct: bool,
     /// Free space of the file system that only the log, deletes and recovery may use.
     pub meta_reserve_bytes: u64,
+    /// How long to wait where another process has the device.
+    pub lock_wait: Duration,
     /// Says that a session is closed; the device then refuses its units.
     pub closed: SessionGate,
 }
@@ -75,7 +82,15 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// The usual way, with no session closed.
     pub fn new(cluster: ClusterId, device: DeviceId) -> Self {
-        Self { cluster, device, io: IoMode::Auto, direct: true, meta_reserve_bytes: META_RESERVE_BYTES, closed: Arc::new(|_| false) }
+        Self {
+            cluster,
+            device,
+            io: IoMode::Auto,
+            direct: true,
+            meta_reserve_bytes: META_RESERVE_BYTES,
+            lock_wait: LOCK_WAIT,
+            closed: Arc::new(|_| false),
+        }
     }
 }
 
@@ -87,6 +102,7 @@ impl fmt::Debug for OpenOptions {
             .field("io", &self.io)
             .field("direct", &self.direct)
             .field("meta_reserve_bytes", &self.meta_reserve_bytes)
+            .field("lock_wait", &self.lock_wait)
             .finish_non_exhaustive()
     }
 }

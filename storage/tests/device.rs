@@ -6,6 +6,7 @@ mod common;
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use common::{CLUSTER, DEVICE, fid, options, payload, record, unit_info};
 use storage::{AlignedBuf, Device, Durability, FormatOptions, IoMode, OpenOptions, StorageError};
@@ -250,11 +251,13 @@ fn another_cluster_another_device_and_a_second_process_are_refused_and_nothing_i
     let identity = Device::probe(dir.path()).expect("probes").expect("a device");
     assert_eq!((identity.cluster, identity.device, identity.incarnation), (CLUSTER, DEVICE, Incarnation(1)));
     let device = open(dir.path());
-    assert!(matches!(Device::open(dir.path(), &options()), Err(StorageError::InUse(_))));
-    assert!(matches!(Device::verify(dir.path(), &options()), Err(StorageError::InUse(_))));
+    let at_once = OpenOptions { lock_wait: Duration::ZERO, ..options() };
+    assert!(matches!(Device::open(dir.path(), &at_once), Err(StorageError::InUse(_))));
+    assert!(matches!(Device::verify(dir.path(), &at_once), Err(StorageError::InUse(_))));
     let mut again = FormatOptions::new(CLUSTER, DEVICE, Incarnation(2), BYTES);
     assert!(matches!(Device::format(dir.path(), &again), Err(StorageError::NotEmpty(_))));
     again.replace = true;
+    again.lock_wait = Duration::ZERO;
     assert!(matches!(Device::format(dir.path(), &again), Err(StorageError::InUse(_))));
     drop(device);
     let fresh = Device::format(dir.path(), &again).expect("is replaced");

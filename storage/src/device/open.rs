@@ -47,7 +47,7 @@ pub(super) fn format(dir: &Path, options: &FormatOptions) -> Result<Identity, St
         return Err(StorageError::Invalid(format!("a device has at least {DEVICE_BYTES_MIN} bytes, not {}", options.bytes)));
     }
     fs::create_dir_all(dir).map_err(io_error("creating", dir))?;
-    let _lock = clear(dir, options.replace)?;
+    let _lock = clear(dir, options)?;
     // The marker goes last: until then whatever lies here is not a device.
     File::create(marker(dir)).and_then(|file| file.sync_all()).map_err(io_error("creating", &marker(dir)))?;
     sync_dir(dir)?;
@@ -74,17 +74,17 @@ pub(super) fn format(dir: &Path, options: &FormatOptions) -> Result<Identity, St
 }
 
 /// Makes sure that nothing is lost that is not to be: what lies here is ours to replace, and nobody works on it.
-fn clear(dir: &Path, replace: bool) -> Result<Option<File>, StorageError> {
+fn clear(dir: &Path, options: &FormatOptions) -> Result<Option<File>, StorageError> {
     let unfinished = marker(dir).exists();
     let path = blocks(dir);
-    if (path.exists() || meta(dir).exists()) && !unfinished && !replace {
+    if (path.exists() || meta(dir).exists()) && !unfinished && !options.replace {
         return Err(StorageError::NotEmpty(dir.display().to_string()));
     }
     if !path.exists() {
         return Ok(None);
     }
     let file = File::open(&path).map_err(io_error("opening", &path))?;
-    file::lock(&file, &path)?;
+    file::lock(&file, &path, options.lock_wait)?;
     Ok(Some(file))
 }
 
@@ -125,7 +125,7 @@ pub(super) fn check(dir: &Path, options: &OpenOptions) -> Result<superblock::Fou
 pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Device, StorageError> {
     let found = check(dir, options)?;
     let path = blocks(dir);
-    let file = Arc::new(file::open(&path, options.direct)?);
+    let file = Arc::new(file::open(&path, options.direct, options.lock_wait)?);
     let store = RocksStore::open(&meta(dir))?;
     if !found.damaged.is_empty() {
         tracing::warn!(dir = %dir.display(), "a superblock was damaged and is written anew from its copy");
