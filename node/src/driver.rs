@@ -196,10 +196,4 @@ impl<S: Store, P: Post> Driver<S, P> {
             hosted.hand(group, event, now, effects);
         }
     }
-
-    /// The replica that a group has here.
-    #[cfg(test)]
-    fn replica(&self, group: GroupId) -> Option<&Replica> {
-        self.replicas.get(&group).map(|hosted| &hosted.replica)
-    }
 }

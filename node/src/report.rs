@@ -58,12 +58,16 @@ pub struct DeviceEnd {
 impl Reports {
     /// A group is active here.
     pub fn active(&self, group: GroupId, view: ViewNumber) {
-        self.change(|pending| drop(pending.active.insert(group, view)));
+        self.change(|pending| {
+            pending.active.insert(group, view);
+        });
     }
 
     /// A group has its `End`.
     pub fn ended(&self, group: GroupId, epoch: Epoch) {
-        self.change(|pending| drop(pending.ended.insert(group, epoch)));
+        self.change(|pending| {
+            pending.ended.insert(group, epoch);
+        });
     }
 
     /// A device made an error and goes on.
@@ -79,7 +83,9 @@ impl Reports {
     /// A device is over.
     pub fn failed(&self, device: DeviceId, end: DeviceEnd) {
         tracing::error!(%device, reason = end.reason, "device is given up");
-        self.change(|pending| drop(pending.failed.entry(device).or_insert(end)));
+        self.change(|pending| {
+            pending.failed.entry(device).or_insert(end);
+        });
     }
 
     /// What a client is told of an error of a device; HA hears of it too where it is the device's fault.

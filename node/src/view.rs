@@ -142,8 +142,7 @@ impl Folder {
         let _verdict = self.state.apply(index, command);
         self.view.index = self.state.index();
         // These change the map without moving the epoch. A report of activity that did not show here would be made for ever.
-        let beside =
-            matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::Active { .. });
+        let beside = matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::Active { .. });
         if self.state.epoch() != epoch || beside {
             self.refresh_map();
         }

@@ -114,10 +114,10 @@ impl<S: Store, P: Post> Driver<S, P> {
     fn commit(
         &self,
         effects: &[(GroupId, Effect)],
-        mut changes: Vec<(GroupId, Change<'static>)>,
+        changes: Vec<(GroupId, Change<'static>)>,
         sync: bool,
     ) -> Result<(), DriverError<S::Error>> {
-        let mut batch: Vec<(GroupId, Change<'_>)> = changes.drain(..).collect();
+        let mut batch: Vec<(GroupId, Change<'_>)> = changes;
         for (group, effect) in effects {
             put(*group, effect, &mut batch);
         }
