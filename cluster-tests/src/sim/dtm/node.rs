@@ -238,7 +238,8 @@ impl Process {
 
     fn want_turn(&mut self, out: &mut Outbox) {
         let blocked = !self.pipelined && !self.syncs.is_empty();
-        if !(self.inbox.is_empty() && self.owed.is_empty()) && !self.turn_wanted && !blocked && self.replica.is_some() {
+        let idle = self.inbox.is_empty() && self.owed.is_empty();
+        if !idle && !self.turn_wanted && !blocked && self.replica.is_some() {
             self.turn_wanted = true;
             out.turn = true;
         }
