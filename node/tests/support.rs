@@ -305,7 +305,8 @@ impl Cluster {
         let mut buf = self.endpoint.pool().take(data.len()).await.expect("a buffer");
         buf.bytes_mut().copy_from_slice(data);
         let request = Request::lending(Operation::WriteUnit, codec::encode(write), Lend::Give(buf));
-        Ok(self.ask(map, map.devices[&write.device].node, request).await?.0)
+        let ((), _) = self.ask(map, map.devices[&write.device].node, request).await?;
+        Ok(())
     }
 
     /// Reads all of a unit.

@@ -35,7 +35,7 @@ fn blocks(counter: u64) -> u32 {
 fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let first: u64 = std::env::var(FIRST).expect("a first counter").parse().expect("a number");
-    let io = if first % 2 == 0 { IoMode::Auto } else { IoMode::Plain };
+    let io = if first.is_multiple_of(2) { IoMode::Auto } else { IoMode::Plain };
     let device = Device::open(Path::new(&dir), &OpenOptions { io, ..options() }).expect("opens after a kill");
     let say = |line: String| {
         let mut out = std::io::stdout().lock();

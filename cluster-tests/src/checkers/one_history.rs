@@ -25,9 +25,7 @@ impl OneHistory {
         }
         *applied = record.seq;
         match self.records.get(&record.seq) {
-            Some(before) if before != record => {
-                Err(format!("one history: {device} applied {record:?} where {before:?} had been applied"))
-            }
+            Some(before) if before != record => Err(format!("one history: {device} applied {record:?} where {before:?} had been applied")),
             Some(_) => Ok(()),
             None => {
                 if let Some(first) = self.transactions.insert(record.dtx, record.seq) {

@@ -93,8 +93,7 @@ impl Authority {
             copy: false,
         };
         let named = |n: &usize| self.members.contains(n) || self.old.contains(n) || self.learners.contains(n);
-        let peers: BTreeMap<DeviceId, Peer> =
-            (0..self.devices.len()).filter(named).map(|n| (device(n), peer(&self.devices[n]))).collect();
+        let peers: BTreeMap<DeviceId, Peer> = (0..self.devices.len()).filter(named).map(|n| (device(n), peer(&self.devices[n]))).collect();
         self.said.push(Arc::new(Placement {
             epoch: self.epoch,
             number: self.view,

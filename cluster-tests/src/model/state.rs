@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use dtm::Config;
-use types::record::Record;
 use types::Seq;
+use types::record::Record;
 use types::wire::dtm::{Envelope, Message};
 
 use super::authority::Authority;
@@ -82,7 +82,7 @@ impl World {
                 "crashes" => world.crashes = number,
                 "blanks" => world.blanks = number,
                 "replacements" => (world.replacements, world.devices) = (number, world.members + usize::from(number)),
- "duplicates" => world.duplicates = number,
+                "duplicates" => world.duplicates = number,
                 "lease-ends" => world.lease_ends = number,
                 "leases" => world.leases = true,
                 "recovery" => world.recovery = true,
@@ -137,8 +137,6 @@ pub struct Past {
     pub answered: BTreeMap<u64, u64>,
     /// Views that were reported active.
     pub active: Vec<types::ViewNumber>,
-    /// The greatest seq that any replica called STABLE.
-    pub stable: u64,
 }
 
 /// A state.

@@ -16,6 +16,7 @@ use crate::sim::dtm::client::row_key;
 
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the words on a variant tell its fields")]
 pub enum Action {
     /// The message of that hash is delivered; where `crash`, its receiver dies before the sync that follows; where `again`, it may come once
     /// more.
@@ -255,9 +256,7 @@ impl State {
         let place = record.seq.0 as usize - 1;
         match self.past.applied.get(place) {
             Some(before) if before == record => Ok(()),
-            Some(before) => {
-                Err(format!("one history: {} applied {:?} where {:?} was", device(at), record.position(), before.position()))
-            }
+            Some(before) => Err(format!("one history: {} applied {:?} where {:?} was", device(at), record.position(), before.position())),
             None if place == self.past.applied.len() => {
                 if self.past.applied.iter().any(|before| before.dtx == record.dtx) {
                     return Err(format!("idempotence: {} was executed twice", record.dtx));
@@ -293,7 +292,9 @@ impl State {
             Report::Recovered { epoch, boot } => {
                 let member = &self.authority.devices[at];
                 match member.recovering {
-                    Some((announced, answered)) if announced == *epoch && member.boot == *boot => super::check::recovered(self, at, answered),
+                    Some((announced, answered)) if announced == *epoch && member.boot == *boot => {
+                        super::check::recovered(self, at, answered)
+                    }
                     _ => Ok(()),
                 }
             }

@@ -3,6 +3,4 @@
 use super::state::World;
 
 /// Worlds that are exhausted.
-pub const EXHAUSTED: &[World] = &[
-    World { name: "1 op, 1 view", operations: 1, views: 1, ..World::CALM },
-];
+pub const EXHAUSTED: &[World] = &[World { name: "1 op, 1 view", operations: 1, views: 1, ..World::CALM }];

@@ -33,7 +33,15 @@ pub struct Disk<S: Durable> {
 impl<S: Durable> Disk<S> {
     /// A disk that durably holds this state.
     pub fn new(state: S) -> Self {
-        Self { synced: state.clone(), current: state, unsynced: VecDeque::new(), written: 0, durable: 0, syncs: VecDeque::new(), tickets: 0 }
+        Self {
+            synced: state.clone(),
+            current: state,
+            unsynced: VecDeque::new(),
+            written: 0,
+            durable: 0,
+            syncs: VecDeque::new(),
+            tickets: 0,
+        }
     }
 
     /// What a reader sees: every write, synced or not.

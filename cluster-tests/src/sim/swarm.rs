@@ -29,8 +29,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Kill, Self::PowerCut, Self::Pause, Self::Partition, Self::PairCut, Self::OneWayCut, Self::ViewChange];
+    pub const ALL: [Self; 7] = [Self::Kill, Self::PowerCut, Self::Pause, Self::Partition, Self::PairCut, Self::OneWayCut, Self::ViewChange];
 }
 
 /// The faults of one run.

@@ -140,8 +140,7 @@ impl Client {
                 (Action::Delete(condition), Packet::Execute { call, view: self.view, dtx, ops })
             }
         };
-        let operation =
-            Operation { client: self.number, row: intent.row, call: moment, ret: Moment::MAX, action, answer: Answer::Unknown };
+        let operation = Operation { client: self.number, row: intent.row, call: moment, ret: Moment::MAX, action, answer: Answer::Unknown };
         history.push(Done { operation, version_before: None });
         let give_up = now + intent.patience;
         self.pending = Some(Pending { call, packet, place: history.len() - 1, give_up, again: intent.again, sent: 0 });
@@ -186,9 +185,7 @@ impl Client {
             Packet::Executed { call, reply: Ok(Outcome::Done { version, previous }) } => {
                 (*call, Answer::Done(None), previous.first().copied(), Some(*version))
             }
-            Packet::Executed { call, reply: Ok(Outcome::Refused { current, .. }) } => {
-                (*call, Answer::Refused(None), Some(*current), None)
-            }
+            Packet::Executed { call, reply: Ok(Outcome::Refused { current, .. }) } => (*call, Answer::Refused(None), Some(*current), None),
             Packet::ReadDone { call, reply: Ok(row) } => (*call, Answer::Read(row.as_ref().map(value_of)), None, None),
             Packet::Executed { call, reply: Err(Refusal::OutcomeUnknown) } => (*call, Answer::Unknown, None, None),
             Packet::Executed { call, reply: Err(refusal) } | Packet::ReadDone { call, reply: Err(refusal) } => {

@@ -100,7 +100,10 @@ impl Oracle {
                 let need = self.announced.get(epoch).copied().unwrap_or_default();
                 let has = held_upto(process);
                 if has < need {
-                    return Err(format!("recovery completeness: {} recovered from {epoch} with {has}, {need} was answered", process.device()));
+                    return Err(format!(
+                        "recovery completeness: {} recovered from {epoch} with {has}, {need} was answered",
+                        process.device()
+                    ));
                 }
                 Ok(())
             }

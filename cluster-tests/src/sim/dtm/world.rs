@@ -69,9 +69,8 @@ impl World for GroupWorld {
         self.counts.simulated = clock.now;
         if let Some(node) = concerns(&event) {
             let process = &mut self.processes[node as usize];
-            match process.life.admit(event) {
-                Some(event) => self.process_event(node, event, clock),
-                None => return,
+            if let Some(event) = process.life.admit(event) {
+                self.process_event(node, event, clock);
             }
         } else {
             self.outer_event(event, clock);
@@ -90,9 +89,10 @@ impl World for GroupWorld {
 /// The process that an event is for, where it needs a live one.
 fn concerns(event: &Happening) -> Option<NodeNumber> {
     match event {
-        Happening::Turn { node, .. } | Happening::Synced { node, .. } | Happening::Deadline { node, .. } | Happening::Renewal { node, .. } => {
-            Some(*node)
-        }
+        Happening::Turn { node, .. }
+        | Happening::Synced { node, .. }
+        | Happening::Deadline { node, .. }
+        | Happening::Renewal { node, .. } => Some(*node),
         _ => None,
     }
 }
@@ -277,10 +277,8 @@ impl GroupWorld {
             }
             Happening::Begin { client, intent } => self.begin(client, intent, clock),
             Happening::Impatient { client, call } => self.impatient(client, call, clock),
-            Happening::Kill { node, kept_per_mille, seen } => {
-                if !self.healed && !self.processes[node as usize].life.is_down() {
-                    self.kill(node, kept_per_mille, seen, clock);
-                }
+            Happening::Kill { node, kept_per_mille, seen } if !self.healed && !self.processes[node as usize].life.is_down() => {
+                self.kill(node, kept_per_mille, seen, clock);
             }
             Happening::Start { node } => self.start(node, clock),
             Happening::Pause { node } if !self.healed => self.processes[node as usize].life.pause(),
@@ -318,7 +316,7 @@ impl GroupWorld {
                 self.send(authority, from, reply, clock);
             }
         } else {
-            self.to_client(to - authority - 1, packet, clock);
+            self.deliver_to_client(to - authority - 1, packet, clock);
         }
     }
 
@@ -378,7 +376,7 @@ impl GroupWorld {
         clock.after(pause, Happening::Begin { client: number, intent });
     }
 
-    fn to_client(&mut self, number: u32, packet: Packet, clock: &mut Clock<'_, Happening>) {
+    fn deliver_to_client(&mut self, number: u32, packet: Packet, clock: &mut Clock<'_, Happening>) {
         let client = &mut self.clients[number as usize];
         if let Packet::Placement(placement) = &packet {
             return client.learn(placement);
