@@ -1,3 +1,5 @@
+//! Superblocks under every truncation and every flipped bit, and their golden bytes.
+
 use super::*;
 
 const BYTES: u64 = 16 * BLOCK;

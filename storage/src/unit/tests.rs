@@ -1,3 +1,5 @@
+//! Unit headers and index entries under damage, and their golden bytes.
+
 use super::*;
 use proptest::prelude::*;
 use types::checksum::unit_checksums;
