@@ -191,9 +191,12 @@ impl Plan {
         for fid in fids {
             let Some(records) = units.remove(fid) else { continue };
             self.dead.insert(*fid);
-            let key = sealed::dead(*fid);
-            let marker = seal(Family::Device, &key, &[]);
-            self.changes.push(Change::Put(Family::Device, key, marker));
+            // A closed session is refused for good by itself; most fids die after theirs, and a marker of each would stay for ever.
+            if !(core.closed)(fid.session) {
+                let key = sealed::dead(*fid);
+                let marker = seal(Family::Device, &key, &[]);
+                self.changes.push(Change::Put(Family::Device, key, marker));
+            }
             for record in records {
                 self.changes.push(Change::Delete(Family::Units, record.key()));
                 self.freed.extend(&record.extents);
