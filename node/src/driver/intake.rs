@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
+use types::keys::kind;
 use types::map::Group;
+use types::ops::Op;
 use types::wire::request::{Execute, Refusal};
 use types::{Epoch, GroupId, NodeId, ViewNumber};
 
 use super::hosted::Hosted;
-use super::store::{Change, Store};
+use super::store::{Change, Room, Store};
 use super::{CALLS_MAX, ClientRequest, Driver, Post};
 use crate::view::ClusterView;
 
@@ -97,7 +99,7 @@ impl<S: Store, P: Post> Driver<S, P> {
     }
 
     /// Takes a client's transaction, with the rows that decide it.
-    pub(super) fn take_request(&mut self, request: ClientRequest, effects: &mut Vec<(GroupId, Effect)>) {
+    pub(super) fn take_request(&mut self, request: ClientRequest, room: Room, effects: &mut Vec<(GroupId, Effect)>) {
         let ClientRequest { execute, caller } = request;
         if self.calls.len() >= CALLS_MAX {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
@@ -106,8 +108,11 @@ impl<S: Store, P: Post> Driver<S, P> {
         if !self.replicas.contains_key(&group) {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         }
+        if room == Room::Full && ops.iter().any(grows) {
+            return caller.answer(Err(Refusal::Full(self.place.device)));
+        }
         let mut rows = Vec::new();
-        for key in ops.iter().flat_map(types::ops::Op::rows) {
+        for key in ops.iter().flat_map(Op::rows) {
             match self.store.row(group, &key) {
                 Ok(Some(row)) => rows.push((key, row)),
                 Ok(None) => {}
@@ -132,6 +137,15 @@ impl<S: Store, P: Post> Driver<S, P> {
                 hosted.hand(*group, Event::Tick, now, effects);
             }
         }
+    }
+}
+
+/// Whether an operation takes room for good. What deletes, abandons or sweeps does not: it is done on a full device too.
+fn grows(op: &Op) -> bool {
+    match op {
+        Op::Put { row, .. } => row.key.first() != Some(&kind::DEAD),
+        Op::PutObject { .. } => true,
+        Op::Delete { .. } | Op::DeleteObject { .. } | Op::Abandon { .. } => false,
     }
 }
 

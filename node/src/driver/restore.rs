@@ -7,7 +7,7 @@ use storage::{Device, Durability, StorageError};
 use types::record::{Record, Row, RowKey};
 use types::{Epoch, GroupId, Seq};
 
-use super::store::{Change, Store};
+use super::store::{Change, Room, Store};
 use super::{DriverError, Place};
 
 /// Rows of results that are read at once.
@@ -17,6 +17,14 @@ const LOG_PAGE_BYTES: usize = 1024 * 1024;
 
 impl Store for Device {
     type Error = StorageError;
+
+    fn room(&self) -> Result<Room, StorageError> {
+        match self.meta().admit() {
+            Ok(()) => Ok(Room::Free),
+            Err(StorageError::Full(_)) => Ok(Room::Full),
+            Err(error) => Err(error),
+        }
+    }
 
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), StorageError> {
         let mut batch = self.meta().batch();

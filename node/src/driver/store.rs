@@ -31,10 +31,22 @@ pub enum Change<'a> {
     Fence(ViewNumber),
 }
 
+/// Whether a device takes more than its log, deletes and recovery need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Free,
+    /// It is full.
+    Full,
+}
+
 /// Metadata of one device. An error of a write is the end of the device in this incarnation.
 pub trait Store: Send + 'static {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Whether there is room; an error where the device has failed, of whatever.
+    fn room(&self) -> Result<Room, Self::Error>;
 
     /// Makes changes, all or none, in order; with `sync` they are on stable media when it returns, with every change before them.
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Self::Error>;

@@ -26,6 +26,8 @@ struct LogWanted {
 impl<S: Store, P: Post> Driver<S, P> {
     /// One turn of the loop.
     pub(super) fn turn(&mut self, clients: Vec<ClientRequest>, peers: Vec<Envelope>) -> Result<(), DriverError<S::Error>> {
+        // Whoever else uses the device may have seen it fail.
+        let room = self.store.room()?;
         let mut effects = Vec::new();
         let mut news = self.take_view(&mut effects);
         self.take_lease(&mut effects);
@@ -33,7 +35,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             self.hand(envelope.group, Event::Message(envelope), &mut effects);
         }
         for request in clients {
-            self.take_request(request, &mut effects);
+            self.take_request(request, room, &mut effects);
         }
         self.take_time(&mut effects);
         self.flush(&mut effects);
