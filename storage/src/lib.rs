@@ -17,6 +17,7 @@ pub mod superblock;
 pub mod unit;
 
 mod alloc;
+mod guard;
 
 pub use buf::AlignedBuf;
 pub use device::Device;

@@ -295,6 +295,10 @@ fn a_format_that_did_not_end_is_no_device_and_can_be_done_again() {
     let empty = tempfile::tempdir().expect("a directory");
     assert!(matches!(Device::open(empty.path(), &options()), Err(StorageError::NotFormatted(_))));
     assert_eq!(Device::probe(empty.path()), Ok(None));
+    let huge = FormatOptions::new(CLUSTER, DEVICE, Incarnation(1), 1 << 50);
+    assert!(matches!(Device::format(empty.path(), &huge), Err(StorageError::Io { .. })));
+    assert!(!empty.path().join("blocks").exists(), "no space is taken where there is not enough");
+    assert_eq!(Device::probe(empty.path()), Ok(None));
     let small = FormatOptions::new(CLUSTER, DEVICE, Incarnation(1), 4096);
     assert!(matches!(Device::format(empty.path(), &small), Err(StorageError::Invalid(_))));
 }

@@ -7,6 +7,7 @@ use common::{Started, block_on, fid, identity, options, payload, step, unit_info
 use storage::meta::store::Family;
 use storage::sim::{Faults, SimDisk, pump};
 use storage::{AlignedBuf, Device, Durability, StorageError};
+use types::buf::IoBuf;
 use types::checksum::unit_checksums;
 use types::limits::BLOCK_BYTES;
 use types::record::{Row, RowKey};
@@ -147,4 +148,35 @@ fn no_room_for_metadata_refuses_writes_and_takes_deletes() {
     assert!(step(&mut delete).is_none());
     pump(&device);
     assert_eq!((step(&mut delete), device.usage().free), (Some(Ok(())), device.usage().bytes));
+}
+
+#[test]
+fn a_unit_spread_over_a_fragmented_device_reads_back_also_after_a_power_cut() {
+    let (disk, device) = disk();
+    let small = |counter| fid(GROUP, counter);
+    let mut count = 0;
+    while write(&device, small(count)).is_ok() {
+        count += 1;
+    }
+    assert!(count >= 20, "{count} units of 3 blocks are not all of 62");
+    let odd: Vec<Fid> = (0..count).filter(|counter| counter % 2 == 1).map(small).collect();
+    let handle = device.clone();
+    let mut delete: Started<_> = Box::pin(async move { handle.delete_fids(&odd).await });
+    assert!(step(&mut delete).is_none());
+    pump(&device);
+    // 18 blocks and their header, where no more than 5 lie together.
+    let large = fid(GROUP, 1000);
+    let data = payload(large, 0, 18);
+    let sums = unit_checksums(large, 0, &data);
+    let (handle, copy, these) = (device.clone(), AlignedBuf::copy_of(&data), sums.clone());
+    let mut write: Started<_> = Box::pin(async move { handle.write_unit(unit_info(large, 0, 18), these, copy).await });
+    assert!(step(&mut write).is_none());
+    pump(&device);
+    assert!(matches!(step(&mut write), Some(Ok(_))));
+    disk.cut_power();
+    let device = disk.open(&options()).expect("opens");
+    let whole = block_on(device.read_unit(large, 0, 0, data.len() as u32, AlignedBuf::zeroed(data.len()))).expect("reads");
+    assert!(IoBuf::bytes(&whole.0) == &data[..] && whole.1 == sums);
+    let tail = block_on(device.read_unit(large, 0, 65536, 2 * BLOCK_BYTES as u32, AlignedBuf::zeroed(2 * BLOCK_BYTES))).expect("reads");
+    assert!(IoBuf::bytes(&tail.0) == &data[65536..] && tail.1 == sums[1..]);
 }

@@ -14,6 +14,7 @@ use super::core::{Core, closed};
 use crate::StorageError;
 use crate::alloc::Extent;
 use crate::buf::AnyBuf;
+use crate::guard::EndsProcess;
 use crate::meta::sealed::{self, after, seal};
 use crate::meta::store::{Change, Family};
 use crate::unit::{UnitRecord, fid_prefix};
@@ -109,21 +110,9 @@ fn refuse(commit: Commit, error: &StorageError) {
     }
 }
 
-/// Ends the process when a thread that others wait for panics: the invariant that broke is one of the device's.
-struct EndsProcess;
-
-impl Drop for EndsProcess {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("the commit thread of a device is gone; the process ends");
-            std::process::abort();
-        }
-    }
-}
-
 /// The commit thread.
 pub(crate) fn run(core: &Core) {
-    let _guard = EndsProcess;
+    let _guard = EndsProcess("commit");
     while let Some(batch) = core.commits.wait() {
         commit(core, batch);
     }

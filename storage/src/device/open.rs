@@ -56,9 +56,7 @@ pub(super) fn format(dir: &Path, options: &FormatOptions) -> Result<Identity, St
     }
     RocksStore::create(&meta(dir))?;
     let path = blocks(dir);
-    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(io_error("creating", &path))?;
-    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
-        .map_err(|error| io_error(&format!("allocating {bytes} bytes for"), &path)(error.into()))?;
+    let file = allocate(&path, bytes)?;
     let identity = Identity {
         uuid: options.uuid.unwrap_or_else(rand::random),
         cluster: options.cluster,
@@ -71,6 +69,18 @@ pub(super) fn format(dir: &Path, options: &FormatOptions) -> Result<Identity, St
     remove(&marker(dir))?;
     sync_dir(dir)?;
     Ok(identity)
+}
+
+/// A new data file of `bytes` bytes, none of them to be looked for later; where there is no room, none is taken.
+fn allocate(path: &Path, bytes: u64) -> Result<File, StorageError> {
+    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(io_error("creating", path))?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            remove(path)?;
+            Err(io_error(&format!("allocating {bytes} bytes for"), path)(error.into()))
+        }
+    }
 }
 
 /// Makes sure that nothing is lost that is not to be: what lies here is ours to replace, and nobody works on it.

@@ -11,6 +11,7 @@ use types::buf::IoBuf;
 use types::limits::BLOCK_BYTES;
 
 use super::{BlockIo, Run, Transfer, Way};
+use crate::guard::EndsProcess;
 
 /// Transfers of a device at a time.
 const THREADS: usize = 4;
@@ -60,6 +61,7 @@ impl PlainIo {
         for number in 0..THREADS {
             let (file, queue) = (Arc::clone(&file), Arc::clone(&queue));
             let work = move || {
+                let _guard = EndsProcess("blocks");
                 while let Some(mut transfer) = queue.next() {
                     let result = carry_out(&file, &mut transfer);
                     transfer.finish(result);

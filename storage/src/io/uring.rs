@@ -19,6 +19,7 @@ use types_buf::IoBuf;
 
 use super::plain::{rest_of_run, stopped};
 use super::{BlockIo, Transfer, Way};
+use crate::guard::EndsProcess;
 
 use ::types::buf as types_buf;
 
@@ -134,18 +135,10 @@ struct Engine {
     armed: bool,
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if self.operations > 0 {
-            // Memory that is lent to the kernel cannot be taken back: to go on would be to let it write into what others own by then.
-            tracing::error!("the ring of a device ended with operations under way");
-            std::process::abort();
-        }
-    }
-}
-
 impl Engine {
     fn run(mut self) {
+        // Dropped before the ring: what is lent to the kernel is never freed under it.
+        let _guard = EndsProcess("blocks-ring");
         loop {
             let stopped = self.take_waiting();
             self.start_waiting();
