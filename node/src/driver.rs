@@ -197,3 +197,6 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! A driver over a store in memory: a group of one, so that it is its own majority.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Instant;
+
+use ha_state::lease::Timing;
+use types::map::{ClusterMap, Device, Group, GroupView, Node, Primary};
+use types::ops::{Condition, Op};
+use types::record::{Outcome, Record, Row, RowKey};
+use types::state::{DeviceState, ProcessState};
+use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumber};
+
+use super::store::{Change, Room};
+use super::*;
+
+const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
+const PLACE: Place = Place { node: NodeId(1), boot: Boot(2), device: DeviceId(1), incarnation: Incarnation(2) };
+const VIEW: ViewNumber = ViewNumber(3);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is gone")]
+struct Gone;
+
+#[derive(Default)]
+struct Held {
+    rows: BTreeMap<RowKey, Row>,
+    log: BTreeMap<Seq, Record>,
+    /// Records appended by batches that were synced, and not.
+    appended: Vec<bool>,
+    full: bool,
+    gone: bool,
+}
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Held>>);
+
+impl Memory {
+    fn held<R>(&self, look: impl FnOnce(&mut Held) -> R) -> R {
+        look(&mut self.0.lock().expect("nobody panics with the lock"))
+    }
+}
+
+impl Store for Memory {
+    type Error = Gone;
+
+    fn room(&self) -> Result<Room, Gone> {
+        self.held(|held| match (held.gone, held.full) {
+            (true, _) => Err(Gone),
+            (_, true) => Ok(Room::Full),
+            _ => Ok(Room::Free),
+        })
+    }
+
+    fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Gone> {
+        self.held(|held| {
+            for (_, change) in changes {
+                match change {
+                    Change::Append(record) => {
+                        held.appended.push(sync);
+                        held.log.insert(record.seq, (*record).clone());
+                    }
+                    Change::Put { key, version, value } => {
+                        held.rows.insert(key.clone().into_owned(), Row { version: *version, value: value.to_vec() });
+                    }
+                    Change::Delete(key) => drop(held.rows.remove(key)),
+                    Change::Cut(_) | Change::Prune(_) | Change::State(_) | Change::Fence(_) => {}
+                }
+            }
+            if held.gone { Err(Gone) } else { Ok(()) }
+        })
+    }
+
+    fn row(&self, _group: GroupId, key: &RowKey) -> Result<Option<Row>, Gone> {
+        self.held(|held| Ok(held.rows.get(key).cloned()))
+    }
+
+    fn log(&self, _group: GroupId, from: Seq, upto: Seq, _bytes_max: usize) -> Result<Vec<Record>, Gone> {
+        self.held(|held| Ok(held.log.range(from..=upto).map(|(_, record)| record.clone()).collect()))
+    }
+}
+
+/// A group of one has nobody to write to.
+struct Nobody;
+
+impl Post for Nobody {
+    fn send(&self, envelopes: Vec<Envelope>) {
+        assert_eq!(envelopes, []);
+    }
+}
+
+struct Waiter(mpsc::Sender<ExecuteReply>);
+
+impl Caller for Waiter {
+    fn answer(self: Box<Self>, reply: ExecuteReply) {
+        self.0.send(reply).expect("the test waits");
+    }
+}
+
+fn cluster() -> ClusterView {
+    let node = Node {
+        id: PLACE.node,
+        name: "node-1".into(),
+        storage_set: 0,
+        rack: 0,
+        ha_address: String::new(),
+        fabric_address: String::new(),
+        state: ProcessState::Online,
+        boot: PLACE.boot,
+        voter: true,
+    };
+    let device = Device {
+        id: PLACE.device,
+        node: PLACE.node,
+        disk_group: types::DiskGroupId(1),
+        state: DeviceState::Online,
+        incarnation: PLACE.incarnation,
+        registered: Epoch(2),
+        bytes: 1,
+        reason: String::new(),
+    };
+    let view = GroupView {
+        number: VIEW,
+        created: Epoch(3),
+        primary: Some(Primary { device: PLACE.device, boot: PLACE.boot }),
+        members: vec![PLACE.device],
+        old: vec![PLACE.device],
+        learners: Vec::new(),
+        active: ViewNumber(0),
+    };
+    let map = ClusterMap {
+        index: 3,
+        epoch: Epoch(3),
+        nodes: [(PLACE.node, node)].into(),
+        devices: [(PLACE.device, device)].into(),
+        groups: [(GROUP, Group::Replicated(view))].into(),
+        ..ClusterMap::default()
+    };
+    ClusterView { index: 3, map: Arc::new(map), ..ClusterView::default() }
+}
+
+/// A driver that has taken the cluster in and has a lease.
+fn driver(store: &Memory) -> Driver<Memory, Nobody> {
+    let around = Surroundings {
+        views: Arc::default(),
+        fences: Arc::new(Fences::new([PLACE.device])),
+        permits: Arc::default(),
+        lease: Arc::new(Lease::new(Timing::scaled(100.0))),
+        reports: Reports::default(),
+    };
+    around.views.publish(cluster());
+    around.lease.set_time(HaTime(1000), Instant::now());
+    around.lease.granted(Instant::now(), Epoch(3));
+    Driver::new(PLACE, store.clone(), Nobody, around, Arc::default(), Vec::new())
+}
+
+fn request(counter: u64, ops: Vec<Op>) -> (ClientRequest, mpsc::Receiver<ExecuteReply>) {
+    let (tx, rx) = mpsc::channel();
+    let dtx = DtxId { session: SessionId(1), counter, at: HaTime(1000) };
+    (ClientRequest { execute: Execute { group: GROUP, view: VIEW, dtx, ops }, caller: Box::new(Waiter(tx)) }, rx)
+}
+
+fn row() -> RowKey {
+    RowKey { catalogue: CatalogueId(1), key: types::keys::user(b"k") }
+}
+
+fn put(condition: Condition) -> Vec<Op> {
+    vec![Op::Put { row: row(), value: b"v".to_vec(), condition }]
+}
+
+#[test]
+fn a_turn_takes_the_news_in_and_then_serves_reads() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    let around = driver.around.clone();
+    assert!(!around.permits.holds(PLACE.device, GROUP, VIEW));
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    assert!(around.permits.holds(PLACE.device, GROUP, VIEW));
+    assert_eq!(around.fences.taken_in(PLACE.device), Epoch(3));
+    assert_eq!(around.reports.with(|pending| pending.active.clone()), [(GROUP, VIEW)].into());
+}
+
+#[test]
+fn a_transaction_is_synced_and_applied_before_its_answer() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    let (first, answer) = request(1, put(Condition::Absent));
+    let (second, refused) = request(2, put(Condition::Absent));
+    driver.turn(vec![first, second], Vec::new()).expect("the device works");
+    assert!(matches!(answer.try_recv(), Ok(Ok(Outcome::Done { version: Seq(1), .. }))));
+    assert!(matches!(refused.try_recv(), Ok(Ok(Outcome::Refused { current: Some(Seq(1)), .. }))), "it saw the one before it in its batch");
+    store.held(|held| {
+        assert!(!held.appended.is_empty() && held.appended.iter().all(|synced| *synced));
+        assert_eq!(held.rows.get(&row()).map(|row| row.version), Some(Seq(1)));
+    });
+}
+
+#[test]
+fn a_full_device_refuses_what_grows_and_lets_go_of_rows() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    let (first, _answer) = request(1, put(Condition::Always));
+    driver.turn(vec![first], Vec::new()).expect("the device works");
+    store.held(|held| held.full = true);
+    let (grows, full) = request(2, put(Condition::Always));
+    let (shrinks, done) = request(3, vec![Op::Delete { row: row(), condition: Condition::Always }]);
+    driver.turn(vec![grows, shrinks], Vec::new()).expect("the device works");
+    assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(PLACE.device))));
+    assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))));
+}
+
+#[test]
+fn a_failed_device_answers_nobody_well_and_is_reported() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    store.held(|held| held.gone = true);
+    let (around, inbox) = (driver.around.clone(), driver.inbox.clone());
+    let (waiting, answer) = request(1, put(Condition::Always));
+    inbox.offer_client(waiting).expect("there is room");
+    driver.run();
+    assert!(answer.try_recv().is_err(), "a batch in hand is lost with its device; its caller asks elsewhere");
+    let (late, _) = request(2, put(Condition::Always));
+    assert!(inbox.offer_client(late).is_err());
+    assert!(!around.permits.holds(PLACE.device, GROUP, VIEW));
+    assert!(around.reports.with(|pending| pending.failed.get(&PLACE.device).is_some_and(|end| end.ended)));
+}
