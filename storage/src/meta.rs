@@ -14,6 +14,7 @@ mod batch;
 mod health;
 mod read;
 pub(crate) mod sealed;
+mod wal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -13,6 +13,7 @@ use rocksdb::{
 };
 
 use super::store::{Change, Family, MetaStore, Visit};
+use super::wal;
 use crate::StorageError;
 
 /// Memory of all memtables of a device; reaching it starts a flush.
@@ -78,11 +79,13 @@ impl RocksStore {
 
     /// Opens what lies in `dir`; replays the write-ahead log.
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
+        wal::check(dir)?;
         Self::start(dir, false)
     }
 
     /// Opens what lies in `dir` for reading; nothing is changed there.
     pub fn open_read_only(dir: &Path) -> Result<Self, StorageError> {
+        wal::check(dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(false), dir, Self::families(), false)
             .map_err(|e| error("the metadata does not open", &e))?;
         Ok(Self { db, dir: dir.to_path_buf() })
