@@ -100,7 +100,12 @@ macro_rules! rules {
 
             /// All rules but the one of that name; `None` where there is none.
             pub fn without(name: &str) -> Option<Self> {
-                let mut rules = Self::default();
+                Self::default().and_without(name)
+            }
+
+            /// These rules but the one of that name; `None` where there is none.
+            pub fn and_without(self, name: &str) -> Option<Self> {
+                let mut rules = self;
                 match name {
                     $(stringify!($name) => rules.$name = false,)*
                     _ => return None,

@@ -156,7 +156,8 @@ impl Replica {
 
     /// Counts: STABLE is what any f+1 members hold under this view.
     pub(crate) fn advance_stable(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let durable = if self.durable.normal == Some(self.promised) { self.durable.last } else { Seq(0) };
+        let begun = self.durable.normal == Some(self.promised) || !self.config.normal_durable_first();
+        let durable = if begun { self.durable.last } else { Seq(0) };
         let mine = if self.config.primary_counts_after_sync() { durable } else { self.log.last() };
         let mine = mine.min(self.log.last());
         let me = self.me.device;
