@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use cluster_tests::model::{search, state::World, worlds};
 use cluster_tests::sim::dtm::{self, settings::Settings};
@@ -44,10 +44,14 @@ enum Command {
     },
     /// Searches small worlds of the machine: all that CI exhausts, or one of the given bounds.
     Model {
-        /// The rule to leave out.
-        #[arg(long)]
-        without: Option<String>,
-        /// Bounds of the world: `ops=1,views=1,crashes=1,blanks=0,replacements=0,lease-ends=0` and words `leases recovery prune lazy five`.
+        /// Rules to leave out, by commas.
+        #[arg(long, default_value = "")]
+        without: String,
+        /// Steps to begin with.
+        #[arg(long, default_value = "")]
+        script: String,
+        /// Bounds of the world: `ops=1,views=1,crashes=1,blanks=0,replacements=0,duplicates=0,lease-ends=0`, and words `leases recovery prune
+        /// notices short-redo lazy five`.
         #[arg(long)]
         world: Option<String>,
         /// Most states.
@@ -90,17 +94,15 @@ struct Summary {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Sim { seed, runs, record, output } => simulate(seed, runs, record, output),
-        Command::Model { without, world, states, seconds, walk } => {
-            let rules = match without {
-                Some(name) => ::dtm::Rules::without(&name).with_context(|| format!("no rule is called {name}"))?,
-                None => ::dtm::Rules::default(),
-            };
+        Command::Model { without, script, world, states, seconds, walk } => {
+            let rules = worlds::without(&without).map_err(anyhow::Error::msg)?;
             let limits = search::Limits { states, time: Duration::from_secs(seconds) };
             let chosen = match &world {
                 Some(text) => vec![World::parse(text).map_err(anyhow::Error::msg)?],
-                None => worlds::EXHAUSTED.to_vec(),
+                None => worlds::parse(worlds::EXHAUSTED).map_err(anyhow::Error::msg)?,
             };
-            Ok(ExitCode::from(u8::from(chosen.iter().map(|world| model(world, &rules, limits, walk)).fold(false, |a, b| a | b))))
+            let violations = chosen.iter().filter(|world| model(world, &rules, &script, limits, walk)).count();
+            Ok(ExitCode::from(u8::from(violations > 0)))
         }
         Command::Replay { file } => {
             let report = dtm::replay(&file)?;
@@ -112,11 +114,11 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Searches one world and says what it found; whether that was a violation.
-fn model(world: &World, rules: &::dtm::Rules, limits: search::Limits, walk: Option<u64>) -> bool {
+fn model(world: &World, rules: &::dtm::Rules, script: &str, limits: search::Limits, walk: Option<u64>) -> bool {
     let began = Instant::now();
     let found = match walk {
         Some(seed) => search::walk(world, rules.clone(), seed, u64::MAX, search::WALK_STEPS, limits.time),
-        None => search::breadth_first(world, rules.clone(), limits),
+        None => search::breadth_first_after(world, rules.clone(), script, limits),
     };
     let end = if found.complete { "COMPLETE" } else { "cut" };
     println!("{}: {} states, depth {}, {end}, {:.1} s", world.name, found.states, found.depth, began.elapsed().as_secs_f64());

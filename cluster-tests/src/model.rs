@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod check;
 pub mod node;
+pub mod script;
 pub mod search;
 pub mod state;
 pub mod step;

@@ -37,6 +37,11 @@ pub fn replica(state: &State, at: usize) -> Result<(), String> {
     if stable > last {
         return Err(format!("{} calls {stable} STABLE and has {last}", device(at)));
     }
+    for disk in [&state.nodes[at].current, &state.nodes[at].synced] {
+        if let Some(state) = disk.state.as_ref().filter(|state| state.floor.seq > state.applied) {
+            return Err(format!("{} pruned up to {} and has applied {}", device(at), state.floor.seq, state.applied));
+        }
+    }
     // What is STABLE is in every log the same: what this one calls so has to fit what was applied.
     for (seq, record) in &state.nodes[at].current.log {
         let applied = state.past.applied.get(seq.0 as usize - 1);

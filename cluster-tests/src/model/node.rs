@@ -53,7 +53,7 @@ pub struct Came {
 }
 
 impl Node {
-    /// A replica that has just started from what is on its disk. An error where the machine refuses that.
+    /// A replica that has just started from what is on its disk, and has heard nothing of HA yet. An error where the machine refuses that.
     pub fn start(
         number: usize,
         member: &Member,
@@ -62,7 +62,7 @@ impl Node {
         placement: &Arc<Placement>,
         heard: usize,
         clock: Instant,
-    ) -> Result<(Self, Came), String> {
+    ) -> Result<Self, String> {
         let me = Identity {
             group: GroupId::default(),
             device: device(number),
@@ -87,9 +87,8 @@ impl Node {
             needs_sync: false,
             hash: 0,
         };
-        let mut came = Came::default();
-        node.turn(vec![Event::Placement(Box::new((**placement).clone()))], &mut came);
-        Ok((node, came))
+        node.rehash();
+        Ok(node)
     }
 
     /// A lease as of an epoch.

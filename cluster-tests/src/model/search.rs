@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::check;
+use super::script;
 use super::state::{State, World};
 use super::step::{Action, enabled, step};
 
@@ -42,7 +43,7 @@ fn configure(world: &World, rules: Rules) -> Arc<Config> {
 }
 
 /// The next state, checked as a whole.
-fn advance(state: &State, world: &World, config: &Arc<Config>, action: Action) -> Result<Option<State>, String> {
+pub(super) fn advance(state: &State, world: &World, config: &Arc<Config>, action: Action) -> Result<Option<State>, String> {
     let next = step(state, world, config, action)?;
     if let Some(next) = &next {
         check::state(next, world.leases)?;
@@ -52,12 +53,17 @@ fn advance(state: &State, world: &World, config: &Arc<Config>, action: Action) -
 
 /// Searches a world by breadth.
 pub fn breadth_first(world: &World, rules: Rules, limits: Limits) -> Found {
+    breadth_first_after(world, rules, "", limits)
+}
+
+/// Searches what can follow in a world after a script's steps ([`super::script`]); a violation is given with those in front.
+pub fn breadth_first_after(world: &World, rules: Rules, script: &str, limits: Limits) -> Found {
     let began = Instant::now();
     let config = configure(world, rules);
     let mut found = Found { states: 0, depth: 0, complete: false, violation: None };
-    let first = match State::first(world, &config) {
-        Ok(first) => first,
-        Err(error) => return Found { violation: Some((error, Vec::new())), ..found },
+    let (first, prefix) = match script::play(world, &config, script) {
+        Ok(played) => played,
+        Err(violation) => return Found { violation: Some(violation), ..found },
     };
     let root = first.hash();
     let mut seen: HashMap<u128, (u128, Option<Action>)> = HashMap::from([(root, (root, None))]);
@@ -76,7 +82,7 @@ pub fn breadth_first(world: &World, rules: Rules, limits: Limits) -> Found {
                 }
                 Err(violation) => {
                     found.states = seen.len();
-                    found.violation = Some((violation, way(&seen, hash, action)));
+                    found.violation = Some((violation, prefix.into_iter().chain(way(&seen, hash, action)).collect()));
                     return found;
                 }
             }

@@ -19,7 +19,7 @@ pub const ENDLESS: u8 = u8::MAX;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Devices; those beyond the members are learners, filled to begin with.
     pub devices: usize,
     /// Members.
@@ -46,6 +46,8 @@ pub struct World {
     pub prune: bool,
     /// Whether a primary tells of a new `stable` without having anything else to say.
     pub notices: bool,
+    /// Whether a Redo carries one record at most.
+    pub short_redo: bool,
     /// Whether a sync is a step of its own; without, what needs one has it at once, or crashes before it.
     pub lazy_sync: bool,
 }
@@ -53,7 +55,7 @@ pub struct World {
 impl World {
     /// Three replicas, and nothing happens.
     pub const CALM: Self = Self {
-        name: "calm",
+        name: String::new(),
         devices: 3,
         members: 3,
         operations: 0,
@@ -67,12 +69,13 @@ impl World {
         recovery: false,
         prune: false,
         notices: false,
+        short_redo: false,
         lazy_sync: false,
     };
 
     /// A world of bounds as the command line gives them.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut world = Self { name: "given", ..Self::CALM };
+        let mut world = Self { name: text.to_string(), ..Self::CALM };
         for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
             let (name, number) = word.split_once('=').unwrap_or((word, "1"));
             let number: u8 = number.parse().map_err(|e| format!("{word}: {e}"))?;
@@ -88,6 +91,7 @@ impl World {
                 "recovery" => world.recovery = true,
                 "prune" => world.prune = true,
                 "notices" => world.notices = true,
+                "short-redo" => world.short_redo = true,
                 "lazy" => world.lazy_sync = true,
                 "five" => (world.members, world.devices) = (5, 5),
                 _ => return Err(format!("{word} is no bound")),
@@ -106,6 +110,7 @@ impl World {
             end_again_ms: NEVER_MS,
             stable_notice_ms: if self.notices { 0 } else { NEVER_MS },
             prune_records_min: if self.prune { 1 } else { u64::MAX },
+            redo_records_max: if self.short_redo { 1 } else { Config::default().redo_records_max },
             ..Config::default()
         }
     }
@@ -176,8 +181,9 @@ impl State {
         for number in 0..world.devices {
             let member = &state.authority.devices[number];
             let placement = &state.authority.said[0];
-            let (mut node, mut came) = Node::start(number, member, Default::default(), config, placement, 1, Default::default())?;
-            node.turn(vec![node.lease(state.authority.epoch)], &mut came);
+            let mut node = Node::start(number, member, Default::default(), config, placement, 1, Default::default())?;
+            let mut came = super::node::Came::default();
+            node.turn(vec![dtm::Event::Placement(Box::new((**placement).clone())), node.lease(state.authority.epoch)], &mut came);
             node.sync(&mut came);
             for message in came.sent {
                 state.send(message, world.prune);

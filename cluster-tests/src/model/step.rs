@@ -181,7 +181,9 @@ pub fn step(state: &State, world: &World, config: &Arc<Config>, action: Action) 
         }
         _ => next.authority_acts(action),
     }
-    next.forget_refused(config);
+    if config.rules == dtm::Rules::default() {
+        next.forget_refused();
+    }
     Ok((next.hash() != state.hash()).then_some(next))
 }
 
@@ -196,10 +198,7 @@ fn execute(node: &Node, operation: u8) -> Event {
 
 impl State {
     /// Takes messages away that their receivers refuse whatever happens: of a view below what they have durably promised.
-    fn forget_refused(&mut self, config: &Config) {
-        if !config.rules.refuse_below_promised {
-            return;
-        }
+    fn forget_refused(&mut self) {
         let promised: Vec<ViewNumber> = self.nodes.iter().map(|n| n.synced.state.as_ref().map_or(ViewNumber(0), |s| s.promised)).collect();
         let refused = |envelope: &Envelope| {
             let told = matches!(envelope.message, Message::Refused { .. });
@@ -306,10 +305,11 @@ impl State {
     fn restart(&mut self, world: &World, config: &Arc<Config>, at: usize, disk: crate::sim::dtm::device::Device) -> Result<(), String> {
         let authority = Arc::make_mut(&mut self.authority);
         authority.say();
-        let (heard, placement) = (authority.said.len(), Arc::clone(&authority.said[authority.said.len() - 1]));
+        // It has to hear at least what HA says of its start.
+        let (heard, placement) = (authority.said.len() - 1, Arc::clone(&authority.said[authority.said.len() - 1]));
         let (member, epoch) = (authority.devices[at].clone(), authority.epoch);
         let clock = self.nodes[at].clock;
-        let (mut node, mut came) = Node::start(at, &member, disk, config, &placement, heard, clock)?;
+        let (mut node, mut came) = (Node::start(at, &member, disk, config, &placement, heard, clock)?, Came::default());
         node.turn(vec![node.lease(epoch)], &mut came);
         while !world.lazy_sync && node.wants_sync() {
             node.sync(&mut came);
