@@ -115,7 +115,7 @@ impl Replica {
         let (floor, end) = (self.log.floor().seq, self.log.last());
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(progress) = primary.peers.get_mut(&from.device) else { return };
-        progress.gaps += 1;
+        progress.gaps = (progress.gaps + 1).min(GAPS_MAX + 1);
         progress.on_way.clear();
         (progress.reading, progress.matched, progress.again_at) = (false, false, None);
         // A late `Gap` may say less than what the same member has acknowledged since; then it lacks nothing.
