@@ -7,7 +7,7 @@ use cluster_tests::model::{search, state::World, worlds};
 /// More states than any world of the list has: a world that outgrows it fails, and the list is to be looked at.
 const STATES_MAX: usize = 1_500_000;
 /// The longest that one world may take.
-const TIME_MAX: Duration = Duration::from_secs(120);
+const TIME_MAX: Duration = Duration::from_secs(600);
 /// How long each walked world is walked in.
 const WALK: Duration = Duration::from_secs(4);
 /// Seed of the first walk.

@@ -7,7 +7,7 @@ use cluster_tests::model::state::World;
 use cluster_tests::model::{search, worlds};
 
 /// The longest that one rule may take.
-const LIMITS: search::Limits = search::Limits { states: 2_000_000, time: Duration::from_secs(20) };
+const LIMITS: search::Limits = search::Limits { states: 2_000_000, time: Duration::from_secs(120) };
 
 #[test]
 fn the_removal_of_each_rule_is_found() {
