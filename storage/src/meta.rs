@@ -6,15 +6,16 @@
 //!
 //! Guaranteed: a row, record or state that is returned has the checksum that binds it to its key. Left to others: what they mean.
 
+pub mod journal;
 pub mod memory;
 pub mod rocks;
 pub mod store;
 
 mod batch;
 mod health;
+mod manifest;
 mod read;
 pub(crate) mod sealed;
-mod wal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -342,31 +342,3 @@ fn rows_log_and_states_are_there_after_the_device_was_closed() {
     assert_eq!(meta.row(GROUP, &row(b"\x10b")).expect("reads").map(|row| row.value), Some(b"\x10b".to_vec()));
     assert_eq!(meta.row(GROUP, &row(b"\x10")).expect("reads"), None);
 }
-
-#[test]
-fn damage_in_the_middle_of_the_metadata_log_is_refused_and_a_torn_tail_is_not() {
-    let dir = formatted();
-    let device = open(dir.path());
-    for seq in 1..=50 {
-        let mut batch = device.meta().batch();
-        batch.append_record(GROUP, &record(Seq(seq)));
-        device.meta().commit(batch, Durability::Sync).expect("commits");
-    }
-    drop(device);
-    let wal = fs::read_dir(dir.path().join("meta"))
-        .expect("lists")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .max_by_key(|path| fs::metadata(path).expect("a file").len())
-        .expect("a write-ahead log");
-    let whole = fs::read(&wal).expect("reads");
-    assert!(whole.len() > 1000);
-    let mut damaged = whole.clone();
-    damaged[whole.len() / 2] ^= 1;
-    fs::write(&wal, &damaged).expect("writes");
-    let refused = Device::open(dir.path(), &options());
-    assert!(matches!(refused, Err(StorageError::Damaged(_))), "{refused:?}");
-    fs::write(&wal, &whole[..whole.len() - 5]).expect("writes");
-    let device = open(dir.path());
-    assert_eq!(device.meta().log_bounds(GROUP), Some((Seq(1), Seq(49))));
-}

@@ -51,7 +51,7 @@ pub(super) fn verify(dir: &Path, options: &OpenOptions) -> Result<VerifyReport, 
     let path = open::blocks(dir);
     let blocks = File::open(&path).map_err(|e| StorageError::io(format!("opening {}", path.display()), &e))?;
     file::lock(&blocks, &path, options.lock_wait)?;
-    let store = RocksStore::open_read_only(&open::meta(dir))?;
+    let store = RocksStore::open(&open::meta(dir))?;
     let meta = Meta::new(Arc::new(store), Arc::<Health>::default(), 0)?;
     let mut space = Allocator::new(found.identity.area());
     let mut report = VerifyReport { superblocks_bad: found.damaged.len(), ..VerifyReport::default() };

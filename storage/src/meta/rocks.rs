@@ -1,27 +1,39 @@
-//! Metadata in one RocksDB: all column families share one write-ahead log, and so one sync.
+//! Metadata in one RocksDB, made durable by a [`journal`] of ours: RocksDB writes no log of its own.
 //!
-//! It opens with `TolerateCorruptedTailRecords` and with its log files tracked in the manifest: a torn tail is what a crash leaves, damage
-//! anywhere else means that synced records are gone, and then the device does not open at all. (RocksDB's default would open it and
-//! silently drop what lies behind the damage.)
+//! All column families are flushed together, so its tables are always the state after some record of the journal, and say after which: the
+//! mark, a row of the `default` family that changes with every batch. Opening does the records after it again.
 
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, LogLevel, Options,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, FlushOptions, IteratorMode, LogLevel, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
 
-use super::store::{Change, Family, MetaStore, Visit};
-use super::wal;
+use types::checksum::crc32c;
+
+use super::journal::ring::Shape;
+use super::journal::{Journal, Mark};
+use super::manifest;
+use super::store::{self, Change, Family, MetaStore, Visit};
 use crate::StorageError;
+use crate::guard::EndsProcess;
 
 /// Memory of all memtables of a device; reaching it starts a flush.
 const MEMTABLES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory of cached blocks, indexes and filters of a device.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// Write-ahead log beyond which RocksDB flushes the memtables that hold it: bounds the replay after a crash.
-const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Size of the journal: bounds what is done again after a crash. Half of it fills the memtables.
+const JOURNAL_BYTES: u64 = 32 * 1024 * 1024;
+/// How old a figure of the file system's free bytes may be: what is written in that time is far less than the reserve.
+const FREE_AGE: Duration = Duration::from_millis(20);
+/// The journal's name in RocksDB's directory, and its mark's key in the family `default`.
+const JOURNAL: &str = "journal";
 /// Bits per key of the filters: one false answer in a hundred.
 const FILTER_BITS: f64 = 10.0;
 /// Open files of one RocksDB.
@@ -31,8 +43,16 @@ const INFO_LOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// The store of a real device.
 pub struct RocksStore {
+    inner: Arc<Inner>,
+    flusher: Option<JoinHandle<()>>,
+}
+
+struct Inner {
     db: DB,
     dir: PathBuf,
+    journal: Journal,
+    /// When the file system was last asked for its free bytes, and what it said.
+    free: Mutex<Option<(Instant, u64)>>,
 }
 
 fn error(what: &str, error: &rocksdb::Error) -> StorageError {
@@ -44,11 +64,9 @@ fn options(create: bool) -> Options {
     options.create_if_missing(create);
     options.create_missing_column_families(create);
     options.set_error_if_exists(create);
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES_MAX);
-    options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_background_jobs(2);
     options.set_max_open_files(FILES_MAX);
     options.set_keep_log_file_num(2);
@@ -74,26 +92,39 @@ fn family_options(cache: &Cache) -> Options {
 impl RocksStore {
     /// Makes a new, empty store in `dir`, which must not hold one.
     pub fn create(dir: &Path) -> Result<(), StorageError> {
-        Self::start(dir, true).map(drop)
+        Self::create_with(dir, JOURNAL_BYTES)
     }
 
-    /// Opens what lies in `dir`; replays the write-ahead log.
+    /// The same with a journal of that many bytes, a multiple of 512.
+    pub fn create_with(dir: &Path, journal_bytes: u64) -> Result<(), StorageError> {
+        let db = start(dir, true)?;
+        let mark = Journal::create(&dir.join(JOURNAL), journal_bytes)?;
+        write(&db, &[], mark)?;
+        flush(&db)?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StorageError::io(format!("syncing {}", dir.display()), &error))
+    }
+
+    /// Opens what lies in `dir`; does what the journal holds again.
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
-        wal::check(dir)?;
-        Self::start(dir, false)
-    }
-
-    /// Opens what lies in `dir` for reading; nothing is changed there.
-    pub fn open_read_only(dir: &Path) -> Result<Self, StorageError> {
-        wal::check(dir)?;
-        let db = DB::open_cf_descriptors_read_only(&options(false), dir, Self::families(), false)
-            .map_err(|e| error("the metadata does not open", &e))?;
-        Ok(Self { db, dir: dir.to_path_buf() })
-    }
-
-    fn start(dir: &Path, create: bool) -> Result<Self, StorageError> {
-        let db = DB::open_cf_descriptors(&options(create), dir, Self::families()).map_err(|e| error("the metadata does not open", &e))?;
-        Ok(Self { db, dir: dir.to_path_buf() })
+        manifest::check(dir)?;
+        let db = start(dir, false)?;
+        let path = dir.join(JOURNAL);
+        let mark = Journal::replay(&path, mark(&db)?, |payload, mark| {
+            let changes = store::decode(payload).ok_or_else(|| StorageError::Damaged("a record of the journal makes no sense".into()))?;
+            write(&db, &changes, mark)
+        })?;
+        write(&db, &[], mark)?;
+        flush(&db)?;
+        let inner = Arc::new(Inner { db, dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
+        let flusher = std::thread::Builder::new().name("meta-flush".into()).spawn({
+            let inner = Arc::clone(&inner);
+            move || {
+                let _guard = EndsProcess("meta-flush");
+                inner.journal.run_flushes(|| flush(&inner.db));
+            }
+        });
+        let flusher = flusher.map_err(|error| StorageError::io("starting the thread that flushes metadata", &error))?;
+        Ok(Self { inner, flusher: Some(flusher) })
     }
 
     fn families() -> Vec<ColumnFamilyDescriptor> {
@@ -101,22 +132,83 @@ impl RocksStore {
         let named = Family::ALL.iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache)));
         named.chain([ColumnFamilyDescriptor::new("default", Options::default())]).collect()
     }
+}
 
-    fn family(&self, family: Family) -> &ColumnFamily {
-        self.db.cf_handle(family.name()).expect("all families were opened with the store")
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        self.inner.journal.stop();
+        if let Some(flusher) = self.flusher.take() {
+            // A panic of the thread was reported where it happened.
+            drop(flusher.join());
+        }
     }
+}
+
+fn start(dir: &Path, create: bool) -> Result<DB, StorageError> {
+    DB::open_cf_descriptors(&options(create), dir, RocksStore::families()).map_err(|e| error("the metadata does not open", &e))
+}
+
+fn column(db: &DB, family: Family) -> &ColumnFamily {
+    db.cf_handle(family.name()).expect("all families were opened with the store")
+}
+
+/// Puts changes, and how far that brings us in the journal, into RocksDB's memory.
+fn write(db: &DB, changes: &[Change], mark: Mark) -> Result<(), StorageError> {
+    let mut batch = WriteBatch::default();
+    for change in changes {
+        match change {
+            Change::Put(of, key, value) => batch.put_cf(column(db, *of), key, value),
+            Change::Delete(of, key) => batch.delete_cf(column(db, *of), key),
+            Change::DeleteRange(of, from, end) => batch.delete_range_cf(column(db, *of), from, end),
+        }
+    }
+    batch.put(JOURNAL, encode_mark(mark));
+    let mut writing = WriteOptions::default();
+    writing.disable_wal(true);
+    db.write_opt(batch, &writing).map_err(|e| StorageError::Failed(format!("a metadata write failed: {e}")))
+}
+
+/// Makes all that was written durable in tables.
+fn flush(db: &DB) -> Result<(), StorageError> {
+    let mut all: Vec<&ColumnFamily> = Family::ALL.iter().map(|of| column(db, *of)).collect();
+    all.extend(db.cf_handle("default"));
+    let mut options = FlushOptions::default();
+    options.set_wait(true);
+    db.flush_cfs_opt(&all, &options).map_err(|e| StorageError::Failed(format!("a flush of metadata failed: {e}")))
+}
+
+/// How far the tables are in the journal.
+fn mark(db: &DB) -> Result<Mark, StorageError> {
+    let found = db.get(JOURNAL).map_err(|e| error("the journal's mark does not read", &e))?;
+    found.as_deref().and_then(decode_mark).ok_or_else(|| StorageError::Damaged("the journal has no mark, or a damaged one".into()))
+}
+
+fn encode_mark(mark: Mark) -> Vec<u8> {
+    let Shape { generation, sectors } = mark.shape;
+    let mut bytes = [&generation.to_le_bytes()[..], &sectors.to_le_bytes(), &mark.position.to_le_bytes()].concat();
+    bytes.extend(crc32c(&bytes).to_le_bytes());
+    bytes
+}
+
+fn decode_mark(bytes: &[u8]) -> Option<Mark> {
+    let (generation, rest) = bytes.split_first_chunk()?;
+    let (sectors, rest) = rest.split_first_chunk()?;
+    let (position, _) = rest.split_first_chunk()?;
+    let shape = Shape { generation: u32::from_le_bytes(*generation), sectors: u64::from_le_bytes(*sectors) };
+    let mark = Mark { shape, position: u64::from_le_bytes(*position) };
+    (encode_mark(mark) == bytes && sectors != &[0; 8]).then_some(mark)
 }
 
 impl MetaStore for RocksStore {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.db.get_cf(self.family(family), key).map_err(|e| error("a key does not read", &e))
+        self.inner.db.get_cf(column(&self.inner.db, family), key).map_err(|e| error("a key does not read", &e))
     }
 
     fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         let mut reading = ReadOptions::default();
         reading.set_iterate_upper_bound(end.to_vec());
         let mode = IteratorMode::From(from, Direction::Forward);
-        for item in self.db.iterator_cf_opt(self.family(family), reading, mode) {
+        for item in self.inner.db.iterator_cf_opt(column(&self.inner.db, family), reading, mode) {
             let (key, value) = item.map_err(|e| error("a range does not read", &e))?;
             if let ControlFlow::Break(()) = visit(&key, &value) {
                 break;
@@ -126,29 +218,32 @@ impl MetaStore for RocksStore {
     }
 
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError> {
-        let mut batch = WriteBatch::default();
-        for change in &changes {
-            match change {
-                Change::Put(family, key, value) => batch.put_cf(self.family(*family), key, value),
-                Change::Delete(family, key) => batch.delete_cf(self.family(*family), key),
-                Change::DeleteRange(family, from, end) => batch.delete_range_cf(self.family(*family), from, end),
-            }
+        let Inner { db, journal, .. } = &*self.inner;
+        let payload = store::encode(&changes);
+        if payload.len() > journal.payload_max() {
+            return journal.write_through(|mark| write(db, &changes, mark).and_then(|()| flush(db)));
         }
-        let mut writing = WriteOptions::default();
-        writing.set_sync(sync);
-        self.db.write_opt(batch, &writing).map_err(|e| StorageError::Failed(format!("a metadata write failed: {e}")))
+        journal.write(&payload, sync, |mark| write(db, &changes, mark))
     }
 
     fn bytes(&self) -> u64 {
-        let tables = |family: &Family| {
-            self.db.property_int_value_cf(self.family(*family), "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0)
+        let tables = |of: &Family| {
+            self.inner.db.property_int_value_cf(column(&self.inner.db, *of), "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0)
         };
         Family::ALL.iter().map(tables).sum()
     }
 
     fn free(&self) -> Result<u64, StorageError> {
-        let statistics = rustix::fs::statvfs(&self.dir)
-            .map_err(|e| StorageError::io(format!("the file system of {}", self.dir.display()), &e.into()))?;
-        Ok(statistics.f_bavail * statistics.f_frsize)
+        let mut known = self.inner.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, free)) = *known
+            && asked.elapsed() < FREE_AGE
+        {
+            return Ok(free);
+        }
+        let statistics = rustix::fs::statvfs(&self.inner.dir)
+            .map_err(|e| StorageError::io(format!("the file system of {}", self.inner.dir.display()), &e.into()))?;
+        let free = statistics.f_bavail * statistics.f_frsize;
+        *known = Some((Instant::now(), free));
+        Ok(free)
     }
 }

@@ -51,6 +51,70 @@ pub enum Change {
     DeleteRange(Family, Vec<u8>, Vec<u8>),
 }
 
+impl Family {
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| *family as u8 == number)
+    }
+}
+
+/// The byte form of changes, as the journal keeps them: `kind (1) · family (1) · length (4) and bytes of each part`.
+pub fn encode(changes: &[Change]) -> Vec<u8> {
+    let parts = |change: &Change| match change {
+        Change::Put(_, key, value) | Change::DeleteRange(_, key, value) => key.len() + value.len(),
+        Change::Delete(_, key) => key.len(),
+    };
+    let mut out = Vec::with_capacity(changes.iter().map(|change| 10 + parts(change)).sum());
+    let part = |out: &mut Vec<u8>, bytes: &[u8]| {
+        out.extend_from_slice(&u32::try_from(bytes.len()).expect("keys and values are bounded").to_le_bytes());
+        out.extend_from_slice(bytes);
+    };
+    for change in changes {
+        match change {
+            Change::Put(family, key, value) => {
+                out.extend_from_slice(&[PUT, *family as u8]);
+                part(&mut out, key);
+                part(&mut out, value);
+            }
+            Change::Delete(family, key) => {
+                out.extend_from_slice(&[DELETE, *family as u8]);
+                part(&mut out, key);
+            }
+            Change::DeleteRange(family, from, end) => {
+                out.extend_from_slice(&[DELETE_RANGE, *family as u8]);
+                part(&mut out, from);
+                part(&mut out, end);
+            }
+        }
+    }
+    out
+}
+
+/// The changes of a byte form; `None` where it is none.
+pub fn decode(mut bytes: &[u8]) -> Option<Vec<Change>> {
+    fn part(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        *bytes = rest;
+        Some(part.to_vec())
+    }
+    let mut changes = Vec::new();
+    while let Some(([kind, family], rest)) = bytes.split_first_chunk() {
+        bytes = rest;
+        let (family, key) = (Family::of(*family)?, part(&mut bytes)?);
+        changes.push(match *kind {
+            PUT => Change::Put(family, key, part(&mut bytes)?),
+            DELETE => Change::Delete(family, key),
+            DELETE_RANGE => Change::DeleteRange(family, key, part(&mut bytes)?),
+            _ => return None,
+        });
+    }
+    bytes.is_empty().then_some(changes)
+}
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_RANGE: u8 = 3;
+
 /// Sees one key and its value.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 

@@ -1,12 +1,12 @@
-//! A look at RocksDB's log files before RocksDB opens them, for two kinds of damage that it does not report (found by flipping bits):
+//! A look at RocksDB's manifests before RocksDB opens them, for two kinds of damage that it does not report (found by flipping bits):
 //!
-//! - A record whose type says that it lies in a *recycled* log. We never recycle logs. RocksDB 11.8 reads such a record again and again and
-//!   never returns; as the first of a file it makes RocksDB take the whole file for an old one, and drop it without a word.
+//! - A record whose type says that it lies in a *recycled* log, which none of ours is. RocksDB 11.8 reads such a record again and again and never
+//!   returns; as the first of a file it makes RocksDB take the whole file for an old one, and drop it without a word.
 //! - A last block in which a record's length is too long. RocksDB takes that for the torn tail that a crash leaves and drops everything
 //!   from there on, synced or not. A record that is whole but for one bit of its length was not torn: its checksum says so.
 //!
-//! Everything else is left to RocksDB: what is torn it drops, what is damaged it refuses. The files of the log and the manifests have one
-//! physical form: blocks of 32 KiB, in them records of checksum (4, masked), length (2), type (1) and payload; no record crosses a block.
+//! Everything else is left to RocksDB: what is torn it drops, what is damaged it refuses. A manifest has the form of its logs: blocks of
+//! 32 KiB, in them records of checksum (4, masked), length (2), type (1) and payload; no record crosses a block.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -25,13 +25,13 @@ fn is_recycled(kind: u8) -> bool {
     matches!(kind, 5..=8 | 11 | 131)
 }
 
-/// Checks the log files in RocksDB's directory; changes nothing.
+/// Checks the manifests in RocksDB's directory; changes nothing.
 pub fn check(dir: &Path) -> Result<(), StorageError> {
     let failed = |error: std::io::Error| StorageError::io(format!("reading {}", dir.display()), &error);
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("MANIFEST-") || path.extension().is_some_and(|extension| extension == "log") {
+        if name.starts_with("MANIFEST-") {
             check_file(&path)?;
         }
     }
@@ -78,7 +78,7 @@ fn check_block(block: &[u8]) -> Result<bool, (usize, &'static str)> {
         let sum = u32::from_le_bytes([a, b, c, d]).wrapping_sub(MASK_DELTA).rotate_right(17);
         let length = u16::from_le_bytes([low, high]);
         if is_recycled(kind) {
-            return Err((at, "a record of a recycled log, and logs are not recycled"));
+            return Err((at, "a record of a recycled log, and none is recycled"));
         }
         let holds = |length: u16| rest.get(..usize::from(length)).is_some_and(|payload| crc32c_of(&[&[kind], payload]) == sum);
         if !holds(length) {
