@@ -107,6 +107,7 @@ impl Life {
         taken_in(&views, registered.epoch).await;
         let in_use = devices::settle(config, found.open, &registered.devices, &views)?;
         let parts = Parts::new(config, me, &registered, views, in_use);
+        parts.tell_of_mended_devices();
         let machines = parts.machines()?;
         let endpoint = listen(config, &parts).await?;
         let transport: Arc<dyn Transport> = endpoint.clone();
@@ -177,6 +178,14 @@ impl Parts {
             transport: OnceLock::new(),
         };
         Self { me, boot: registered.boot, node: Arc::new(node), around, in_use }
+    }
+
+    /// Damage that was found and made good while a device was opened is an error of it all the same.
+    fn tell_of_mended_devices(&self) {
+        for (device, (store, _)) in self.in_use.iter().filter(|(_, (store, _))| store.superblocks_mended() > 0) {
+            let count = store.superblocks_mended();
+            self.around.reports.trouble(*device, format!("{count} superblock was damaged, and is written anew from its copy"));
+        }
     }
 
     /// The machines of every device. One whose contents cannot be is told to HA as failed, and stands still.

@@ -31,6 +31,7 @@ pub use verify::{BadUnit, VerifyReport};
 #[derive(Clone)]
 pub struct Device {
     handle: Arc<core::Handle>,
+    mended: usize,
 }
 
 impl std::fmt::Debug for Device {
@@ -73,6 +74,11 @@ impl Device {
     /// Who it is.
     pub fn identity(&self) -> &Identity {
         &self.core().identity
+    }
+
+    /// How many of its superblocks were damaged when it was opened, and are written anew from the other.
+    pub fn superblocks_mended(&self) -> usize {
+        self.mended
     }
 
     /// Its metadata.
@@ -137,7 +143,7 @@ impl Device {
     }
 
     pub(crate) fn of(core: Arc<Core>, thread: Option<std::thread::JoinHandle<()>>) -> Self {
-        Self { handle: Arc::new(core::Handle::new(core, thread)) }
+        Self { handle: Arc::new(core::Handle::new(core, thread)), mended: 0 }
     }
 
     /// Commits what waits, where no thread does it.

@@ -144,7 +144,8 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Device, StorageE
         superblock::write(&plain, &found.identity, &found.damaged)?;
     }
     let io = start_io(file, options.io).map_err(io_error("starting the threads of", &path))?;
-    assemble(found.identity, io, Arc::new(store), options, Committing::Thread)
+    let device = assemble(found.identity, io, Arc::new(store), options, Committing::Thread)?;
+    Ok(Device { mended: found.damaged.len(), ..device })
 }
 
 fn start_io(file: Arc<File>, mode: IoMode) -> std::io::Result<Box<dyn BlockIo>> {
