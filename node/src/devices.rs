@@ -46,7 +46,12 @@ pub fn open_all(config: &NodeConfig, views: &Arc<Views>) -> Result<FoundDevices,
             }
             Err(error) => {
                 tracing::error!(device = %device.id, path = %device.path.display(), %error, "the device does not open and is left alone");
-                Found::Unusable
+                match error {
+                    StorageError::WrongCluster { .. } => Found::OtherCluster,
+                    StorageError::WrongDevice { .. } => Found::OtherDevice,
+                    StorageError::NewerFormat { .. } | StorageError::UnknownFeatures(_) => Found::Newer,
+                    _ => Found::Unusable,
+                }
             }
         };
         all.found.push((device.id, found));

@@ -20,6 +20,12 @@ pub enum Found {
     },
     /// It is there and does not open.
     Unusable,
+    /// What lies there belongs to another cluster.
+    OtherCluster,
+    /// What lies there is another device of this cluster.
+    OtherDevice,
+    /// What lies there was written by newer software.
+    Newer,
 }
 
 /// What a process is to do with a device.

@@ -203,6 +203,8 @@ fn refusal(refused: Refused) -> HaError {
         Refused::NoCatalogue(_) | Refused::NoSession(_) => HaError::NotFound(text),
         // The cluster is just being made.
         Refused::NotCreated | Refused::NoGroups => HaError::Unavailable(text),
+        // It may have ended, which is seen soon.
+        Refused::Usurped { .. } => HaError::Unavailable(text),
         _ => HaError::Refused(text),
     }
 }

@@ -155,6 +155,12 @@ pub enum Found {
     },
     /// It is there and does not open.
     Unusable,
+    /// What lies there belongs to another cluster.
+    OtherCluster,
+    /// What lies there is another device of this cluster.
+    OtherDevice,
+    /// What lies there was written by newer software.
+    Newer,
 }
 
 /// How HA saw that a process is lost.

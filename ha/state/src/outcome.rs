@@ -141,4 +141,16 @@ pub enum Refused {
         /// The bound.
         max: usize,
     },
+    /// Another process registers under the name of one that lives, with a blank device in the place of one that is in use.
+    #[error(
+        "{device} is in use by the process of {node} that runs (pid {pid}), and blank here: was another node's name meant? Otherwise stop that process"
+    )]
+    Usurped {
+        /// Whose name it is.
+        node: NodeId,
+        /// The process that has it.
+        pid: u32,
+        /// The device.
+        device: DeviceId,
+    },
 }

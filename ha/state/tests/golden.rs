@@ -57,6 +57,15 @@ fn changes() -> Vec<(&'static str, Change)> {
                 ],
             },
         ),
+        (
+            "register-process-refused",
+            Change::RegisterProcess {
+                node: NodeId(1),
+                pid: 4711,
+                nonce: 1,
+                devices: vec![(DeviceId(1), Found::OtherCluster), (DeviceId(2), Found::OtherDevice), (DeviceId(3), Found::Newer)],
+            },
+        ),
         ("process-lost-ended", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::Ended }),
         ("process-lost-lease-expired", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::LeaseExpired }),
         ("process-lost-stopped", Change::ProcessLost { node: NodeId(1), boot: Boot(5), reason: LossReason::Stopped }),

@@ -12,6 +12,9 @@ pub fn found(found: ha_api::Found) -> ha_state::Found {
         ha_api::Found::Blank => ha_state::Found::Blank,
         ha_api::Found::Formatted { uuid, incarnation } => ha_state::Found::Formatted { uuid, incarnation },
         ha_api::Found::Unusable => ha_state::Found::Unusable,
+        ha_api::Found::OtherCluster => ha_state::Found::OtherCluster,
+        ha_api::Found::OtherDevice => ha_state::Found::OtherDevice,
+        ha_api::Found::Newer => ha_state::Found::Newer,
     }
 }
 

@@ -35,7 +35,23 @@ impl State {
                 false
             }
             Some(Found::Unusable) => {
-                self.set_away(id, failed, "it does not open");
+                self.set_away(id, failed, "it does not open: the log of its process says why");
+                false
+            }
+            Some(Found::OtherCluster) => {
+                self.set_away(
+                    id,
+                    failed,
+                    "a device of another cluster lies there: put the right one there, or wipe it to use it as a new one",
+                );
+                false
+            }
+            Some(Found::OtherDevice) => {
+                self.set_away(id, failed, "another device of this cluster lies there: put each into its place");
+                false
+            }
+            Some(Found::Newer) => {
+                self.set_away(id, failed, "newer software wrote it: install that on this node");
                 false
             }
             None => {
@@ -46,8 +62,14 @@ impl State {
     }
 
     fn set_away(&mut self, id: DeviceId, failed: bool, reason: &str) {
-        if !failed {
-            self.set_device(id, DeviceState::Transient, reason);
+        if failed {
+            return;
+        }
+        let was_away = self.map.devices.get(&id).is_some_and(|device| device.state == DeviceState::Transient && device.reason != reason);
+        self.set_device(id, DeviceState::Transient, reason);
+        if was_away {
+            // It was away with its process, and that process, which is back, does not use it.
+            self.note(Subject::Device(id), "left alone", reason);
         }
     }
 

@@ -26,6 +26,14 @@ impl State {
         if let Some((stranger, _)) = found.iter().find(|(id, _)| self.map.devices.get(id).is_none_or(|d| d.node != node)) {
             return Err(Refused::NoDevice(*stranger));
         }
+        // No disk is changed under a process that lives: what is blank here is another directory, and another process by mistake. One that
+        // has ended and is not known to have is seen soon; then the same registration is good.
+        let living = self.processes.get(&node).filter(|p| was_live && p.pid != pid);
+        if let Some(living) = living
+            && let Some((device, _)) = found.iter().find(|(id, found)| *found == Found::Blank && self.is_in_use(*id))
+        {
+            return Err(Refused::Usurped { node, pid: living.pid, device: *device });
+        }
         self.move_epoch();
         if was_live {
             self.sessions.remove(&SessionId(old_boot.0));
@@ -126,6 +134,11 @@ impl State {
             Group::Erasure(_) => None,
         };
         self.map.groups.iter().filter_map(waits).collect()
+    }
+
+    fn is_in_use(&self, id: DeviceId) -> bool {
+        let uses = |state| matches!(state, DeviceState::Recovering | DeviceState::Online);
+        self.map.devices.get(&id).is_some_and(|device| device.incarnation.0 != 0 && uses(device.state))
     }
 
     fn devices_of(&self, node: NodeId) -> Vec<DeviceId> {

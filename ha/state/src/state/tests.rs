@@ -55,6 +55,41 @@ fn a_topology_that_refers_to_what_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_second_process_of_a_name_with_blank_devices_takes_nothing_from_the_one_that_lives() {
+    let mut log = Log::running();
+    let before = log.state.map().clone();
+    let blank = devices(2).map(|id| (id, Found::Blank)).to_vec();
+    let second = |pid| Change::RegisterProcess { node: NodeId(2), pid, nonce: 77, devices: blank.clone() };
+    let [device, _] = devices(2);
+    assert_eq!(log.put(second(200)), Err(Refused::Usurped { node: NodeId(2), pid: 100, device }));
+    assert_eq!((&log.state.map().nodes, &log.state.map().devices), (&before.nodes, &before.devices));
+    // Once the first has ended it is a node with new disks.
+    log.lose(2).expect("lost");
+    assert!(matches!(log.put(second(200)), Ok(Done::Registered(_))));
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_device_is_told_in_words() {
+    let mut log = Log::running();
+    let [first, second] = devices(1);
+    for (found, says) in [
+        (Found::OtherCluster, "a device of another cluster"),
+        (Found::OtherDevice, "another device of this cluster"),
+        (Found::Newer, "newer software"),
+        (Found::Unusable, "does not open"),
+    ] {
+        log.lose(1).expect("lost");
+        let told = log.start_with(1, &[(first, found), (second, log.as_known(second))]);
+        let reason = &log.state.map().devices[&first].reason;
+        assert!(reason.contains(says), "{reason}");
+        assert_eq!(told.devices[&first], Verdict::Refuse(reason.clone()));
+        let noted = |event: &&crate::event::Event| event.subject == crate::event::Subject::Device(first) && event.cause == *reason;
+        assert!(log.state.events().any(|event| noted(&event)), "the history says it too");
+        assert_eq!(log.state.map().devices[&first].state, DeviceState::Transient);
+    }
+}
+
+#[test]
 fn a_first_start_formats_and_a_second_one_uses() {
     let mut log = Log::created();
     let first = log.start(1);
