@@ -36,6 +36,8 @@ const ATTEMPT: Duration = Duration::from_millis(2000);
 const RENEW_ATTEMPT: Duration = Duration::from_millis(300);
 /// How long a renewal may take in all: a later answer is worth nothing.
 const RENEW_DEADLINE: Duration = Duration::from_millis(900);
+/// With less time left no daemon is asked any more: it could not answer, and its silence would hide what was said before.
+const ATTEMPT_MIN: Duration = Duration::from_millis(20);
 /// How long a daemon that did not answer comes last.
 const SUSPECT: Duration = Duration::from_millis(1000);
 /// How long to wait when no daemon could.
@@ -298,12 +300,12 @@ impl HaClient {
         let factor = self.inner.options.factor;
         let end = Instant::now() + deadline.mul_f64(factor);
         let mut unknown = false;
+        let mut last = None;
         loop {
-            let mut last = None;
             let mut next = self.in_order();
             while let Some(daemon) = next.pop() {
                 let left = end.saturating_duration_since(Instant::now()).min(attempt.mul_f64(factor));
-                if left.is_zero() {
+                if left.is_zero() || (left < ATTEMPT_MIN.mul_f64(factor) && last.is_some()) {
                     break;
                 }
                 let failure = match tokio::time::timeout(left, request(daemon.service.clone())).await {
@@ -326,7 +328,7 @@ impl HaClient {
                 last = Some(failure.error);
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left < ATTEMPT_MIN.mul_f64(factor) {
                 let text = match last {
                     Some(HaError::Unavailable(text) | HaError::Unknown(text)) => text,
                     _ => format!("no daemon of {} answers", self.addresses().join(", ")),
