@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use client::{Client, Options};
 use ha_api::config::Factor;
+use ha_api::{ClientOptions, HaClient, Status};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use types::map::ClusterMap;
+use types::NodeId;
 use types::state::ProcessState;
 
-use super::cluster::ClusterFile;
+use super::cluster::{ClusterFile, NodeFile};
 use super::plan::{Wish, create};
 use super::process::{self, running};
 use crate::cli::exit::{Exit, Failure};
@@ -18,6 +18,8 @@ use crate::cli::{Common, output};
 
 /// How often the cluster is asked whether it serves.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long it may take to answer that.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Arguments of `dev up`.
 #[derive(clap::Args)]
@@ -91,18 +93,21 @@ pub fn json_of(file: &ClusterFile) -> Value {
     json!({"dir": file.dir, "cluster": file.cluster, "ha": file.ha, "nodes": nodes})
 }
 
-/// Waits until every node is ONLINE and every group takes writes; an error as soon as a process has ended.
+/// Waits until the process of every node is ONLINE and every group takes writes; an error as soon as a process has ended.
 async fn wait_until_serving(file: &ClusterFile, deadline: Instant) -> Result<(), Failure> {
-    let mut client = None;
+    let options = ClientOptions { name: "redoubt dev up".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
+    let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::other(e.to_string()))?;
     loop {
         if let Some((node, service)) = file.services().find(|(node, service)| running(file, node, *service).is_none()) {
             let log = process::log_tail(file, node, service);
             return Err(Failure::other(format!("{} of {} has ended; its log says\n{log}", service.executable(), node.name)));
         }
-        let missing = match look(file, &mut client).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(words)) => words,
-            Err(error) => error.message,
+        let missing = match ha.status().await {
+            Ok(status) => match missing(file, &status) {
+                None => return Ok(()),
+                Some(words) => words,
+            },
+            Err(error) => error.to_string(),
         };
         if Instant::now() >= deadline {
             let hint = format!("look at the logs in {}/node-*/", file.dir.display());
@@ -113,18 +118,17 @@ async fn wait_until_serving(file: &ClusterFile, deadline: Instant) -> Result<(),
 }
 
 /// What is missing before the cluster serves; `None` where nothing is.
-async fn look(file: &ClusterFile, client: &mut Option<Client>) -> Result<Option<String>, Failure> {
-    if client.is_none() {
-        let options = Options { timeout: Duration::from_secs(2), ..Options::default() };
-        *client = Some(Client::connect(&file.ha, options).await?);
-    }
-    let Some(client) = client else { return Ok(Some("no client".into())) };
-    let map = client.map(Duration::ZERO).await?;
-    Ok(missing(&map, file.nodes.len()))
-}
-
-fn missing(map: &ClusterMap, nodes: usize) -> Option<String> {
-    let online = map.nodes.values().filter(|node| node.state == ProcessState::Online).count();
+///
+/// After all of it was killed HA says what was so before, until it has heard of the new processes: only these count.
+fn missing(file: &ClusterFile, status: &Status) -> Option<String> {
+    let map = &status.map;
+    let serves = |node: &&NodeFile| {
+        let id = NodeId(node.id);
+        let pid = running(file, node, super::Service::Node).map(|running| running.pid);
+        let is_online = map.nodes.get(&id).is_some_and(|node| node.state == ProcessState::Online);
+        is_online && pid.is_some() && status.nodes.get(&id).map(|known| known.pid) == pid
+    };
+    let (online, nodes) = (file.nodes.iter().filter(serves).count(), file.nodes.len());
     if online < nodes {
         return Some(format!("{online} of {nodes} nodes are ONLINE"));
     }
