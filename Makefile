@@ -25,10 +25,11 @@ test-unit: build ## unit and integration tests of every crate
 
 test-model: setup ## simulator, checkers, model check
 	cargo test -p cluster-tests --lib --bins
-	cargo test -p cluster-tests $(patsubst cluster-tests/tests/%.rs,--test %,$(filter-out cluster-tests/tests/process_%,$(wildcard cluster-tests/tests/*.rs)))
+	cargo test -p cluster-tests $(patsubst cluster-tests/tests/%.rs,--test %,$(wildcard cluster-tests/tests/*.rs))
 
 test-process: build ## real processes with real faults
-	cargo test -p cluster-tests $(patsubst cluster-tests/tests/%.rs,--test %,$(wildcard cluster-tests/tests/process_*.rs)) -- --test-threads 1
+	cargo build --workspace --exclude cluster-tests --examples
+	cargo test -p cluster-tests --test process -- --test-threads 1
 
 demo: build ## a cluster of 3 nodes, 1 GiB of files, one node killed and back: ten minutes, one page
 	cargo build -p cluster-tests --bin redoubt-demo

@@ -1,15 +1,30 @@
 //! Real processes: a cluster of the product's own binaries on loopback, driven only through its command lines.
 //!
 //! What is measured here is what a user sees. Every command has a deadline; dropping a [`Cluster`] stops its processes and removes its
-//! directory. The binaries are those beside the test's own (`make build` makes them).
+//! directory. The binaries are those beside the test's own (`make build` makes them). Where a command's start would be part of what is
+//! measured, [`Clients`] are long-lived clients of the Rust API, [`Load`] keeps them busy, and [`Moment`] is when a signal was sent.
 
+mod clients;
 mod command;
+mod events;
 mod files;
+mod ledger;
+mod load;
+mod pace;
+mod signal;
 
+pub use clients::{BUCKET, Clients, INDEX, Kind, Usage};
 pub use command::{Run, run};
-pub use files::{Pattern, compare_trees, copy_some_files};
+pub use events::Event;
+pub use files::{Pattern, compare_trees, copy_some_files, first_difference};
+pub use ledger::{Holds, Ledger};
+pub use load::{Crew, Load, Step, Verb, Worked};
+pub use pace::{say, within};
+pub use signal::{Moment, Pids, Signal, send};
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +38,7 @@ pub struct Cluster {
     /// Its directory.
     pub dir: PathBuf,
     bin: PathBuf,
+    env: Vec<(&'static str, String)>,
     keep: bool,
 }
 
@@ -45,8 +61,14 @@ pub fn binaries() -> Result<PathBuf> {
 impl Cluster {
     /// Starts a fresh cluster of `nodes` nodes in a directory of its own and waits until it serves.
     pub fn up(nodes: u32, more: &[&str]) -> Result<Self> {
+        Self::up_with(nodes, more, &[])
+    }
+
+    /// The same, with variables in the environment of all its processes, those that are started later too.
+    pub fn up_with(nodes: u32, more: &[&str], env: &[(&'static str, &str)]) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("redoubt-{}-{:x}", std::process::id(), unique()));
-        let cluster = Self { dir, bin: binaries()?, keep: false };
+        let env = env.iter().map(|(key, value)| (*key, (*value).to_string())).collect();
+        let cluster = Self { dir, bin: binaries()?, env, keep: false };
         let count = nodes.to_string();
         let mut args = vec!["dev", "up", "--nodes", &count, "--device-bytes", "512MiB"];
         if more.contains(&"--device-bytes") {
@@ -69,7 +91,22 @@ impl Cluster {
 
     /// Runs `redoubt ARGS` with another deadline.
     pub fn redoubt_within(&self, args: &[&str], seconds: u64) -> Result<Run> {
-        run(&self.bin.join("redoubt"), args, &[("REDOUBT_DIR", &self.dir)], Duration::from_secs(seconds))
+        self.run_within("redoubt", args, seconds)
+    }
+
+    /// Runs one of the product's programs on this cluster.
+    pub fn run_within(&self, program: &str, args: &[&str], seconds: u64) -> Result<Run> {
+        let mut env: Vec<(&str, &dyn AsRef<OsStr>)> = vec![("REDOUBT_DIR", &self.dir)];
+        env.extend(self.env.iter().map(|(key, value)| (*key, value as &dyn AsRef<OsStr>)));
+        run(&self.bin.join(program), args, &env, Duration::from_secs(seconds))
+    }
+
+    /// Starts a program beside the cluster, with what it says in a file; it is killed when what is given is dropped.
+    pub fn start_beside(&self, program: &str, args: &[&str], log: &Path) -> Result<Beside> {
+        let log = std::fs::File::create(log)?;
+        let mut command = std::process::Command::new(self.bin.join(program));
+        command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Beside(command.spawn().with_context(|| program.to_string())?))
     }
 
     /// Runs `redoubt ARGS`, which has to succeed, and gives its standard output.
@@ -88,8 +125,7 @@ impl Cluster {
     pub fn ha(&self, args: &[&str]) -> Result<Value> {
         let mut args = args.to_vec();
         args.extend_from_slice(&["--output", "json"]);
-        let run = run(&self.bin.join("ha"), &args, &[("REDOUBT_DIR", &self.dir)], Duration::from_secs(COMMAND_SECONDS))?;
-        last_value(&run.success()?)
+        last_value(&self.run_within("ha", &args, COMMAND_SECONDS)?.success()?)
     }
 
     /// Kills both processes of a node with SIGKILL.
@@ -100,6 +136,47 @@ impl Cluster {
     /// Starts what is not running of a node.
     pub fn start(&self, node: &str) -> Result<()> {
         self.ok(&["dev", "start", node]).map(drop)
+    }
+
+    /// The names of its nodes.
+    pub fn nodes(&self) -> Result<Vec<String>> {
+        let status = self.json(&["dev", "status"])?;
+        let nodes = status["nodes"].as_array().context("`dev status` gives nodes")?;
+        Ok(nodes.iter().filter_map(|node| node["name"].as_str().map(String::from)).collect())
+    }
+
+    /// The name of the node whose daemon leads HA; waits for one.
+    pub fn leader(&self, within: Duration) -> Result<String> {
+        let began = Instant::now();
+        loop {
+            let status = self.ha(&["status"])?;
+            if let Some(leader) = status["leader"].as_str().filter(|_| status["confirmed"] == true) {
+                return Ok(leader.into());
+            }
+            if began.elapsed() > within {
+                bail!("nobody leads HA after {within:?}: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the process that every node has now is ONLINE: what HA says of one before it does not count.
+    pub fn all_online(&self, within: Duration) -> Result<()> {
+        let until = Instant::now() + within;
+        let pids = self.pids()?;
+        loop {
+            let list = self.ha(&["node", "list"])?;
+            let nodes = list.as_array().context("`ha node list` gives a list")?;
+            let is_online = |node: &&Value| {
+                let pid = node["name"].as_str().and_then(|name| pids.get(name)).and_then(|pids| pids.node);
+                node["state"] == "ONLINE" && pid.is_some() && node["pid"].as_u64() == pid.map(u64::from)
+            };
+            let Some(away) = nodes.iter().find(|node| !is_online(node)) else { return Ok(()) };
+            if Instant::now() > until {
+                bail!("not ONLINE with its process after {within:?}: {away}; {pids:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The state that HA gives a node.
@@ -127,6 +204,17 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// A program that runs beside a cluster, as long as this lives.
+pub struct Beside(Child);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -159,8 +247,8 @@ fn unique() -> u128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos())
 }
 
-/// Resident memory of a process, in bytes.
-pub fn resident_bytes(pid: u32) -> Result<u64> {
+/// The most memory that a process has had resident, in bytes.
+pub fn peak_resident_bytes(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).context("no VmHWM")?;
     let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;

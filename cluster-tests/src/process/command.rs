@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::peak_resident_bytes;
+
+/// How often the memory of a command is looked at.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Run {
@@ -21,6 +26,8 @@ pub struct Run {
     pub err: String,
     /// How long it took.
     pub took: Duration,
+    /// The most memory that it had resident, in bytes; what it took in its last moments may be missing.
+    pub peak_bytes: u64,
 }
 
 impl Run {
@@ -46,11 +53,11 @@ pub fn run(program: &Path, args: &[&str], env: &[(&str, &dyn AsRef<OsStr>)], dea
     let mut child = process.spawn().with_context(|| program.display().to_string())?;
     let out = collect(child.stdout.take());
     let err = collect(child.stderr.take());
-    let code = wait(&mut child, began + deadline)?;
+    let (code, peak_bytes) = wait(&mut child, began + deadline)?;
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     let err = String::from_utf8_lossy(&err).into_owned();
     let Some(code) = code else { bail!("`{command}` was not over after {deadline:?}: {}", err.trim()) };
-    Ok(Run { command, code, out, err, took: began.elapsed() })
+    Ok(Run { command, code, out, err, took: began.elapsed(), peak_bytes })
 }
 
 fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
@@ -65,16 +72,23 @@ fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<
     })
 }
 
-fn wait(child: &mut Child, until: Instant) -> Result<Option<i32>> {
+/// Waits for the end; gives the exit code, and the memory that it had.
+fn wait(child: &mut Child, until: Instant) -> Result<(Option<i32>, u64)> {
+    let (mut peak, mut look) = (0, Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
             use std::os::unix::process::ExitStatusExt;
-            return Ok(Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))));
+            return Ok((Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))), peak));
+        }
+        if Instant::now() >= look {
+            // One that has just ended has no memory any more.
+            peak = peak.max(peak_resident_bytes(child.id()).unwrap_or(0));
+            look = Instant::now() + MEMORY_INTERVAL;
         }
         if Instant::now() >= until {
             child.kill()?;
             child.wait()?;
-            return Ok(None);
+            return Ok((None, peak));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -119,7 +119,8 @@ pub fn compare_trees(left: &Path, right: &Path) -> Result<(usize, u64)> {
     Ok((files, bytes))
 }
 
-fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>> {
+/// The first byte in which two files differ.
+pub fn first_difference(left: &Path, right: &Path) -> Result<Option<u64>> {
     let open = |path: &Path| File::open(path).map(|f| BufReader::with_capacity(1 << 20, f)).with_context(|| path.display().to_string());
     let (mut left, mut right) = (open(left)?, open(right)?);
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);

@@ -1,0 +1,18 @@
+//! Real processes with real faults: a file for each promise. Run one at a time (`--test-threads 1`): they measure.
+
+mod bad_input;
+mod damage;
+mod detection;
+mod devices;
+mod examples;
+mod failures;
+mod kills;
+mod objects;
+mod sizes;
+mod writes_go_on;
+
+use std::path::Path;
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
