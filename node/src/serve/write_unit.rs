@@ -1,13 +1,12 @@
 //! `WriteUnit`: a unit of an object, pulled from its writer and durable on the device before the answer.
 //!
 //! Refused are: a view that the device knows to be over, a slot that is another device's, a closed session, a dead fid (the device knows
-//! those), bytes that do not have the checksums that the writer made of them.
+//! those), bytes that do not have the checksums that the writer made of them (the device looks, once, before it takes them).
 
 use std::sync::Arc;
 
 use net::{Buf, Incoming};
-use types::buf::IoBuf;
-use types::checksum;
+use storage::StorageError;
 use types::limits::{BLOCK_BYTES, CHUNK_BYTES, UNIT_BYTES_MAX};
 use types::wire::request::{Refusal, WriteUnit};
 
@@ -85,20 +84,18 @@ fn check_fences(node: &Node, write: &WriteUnit) -> Result<(), Refusal> {
 async fn pull(node: &Node, write: &WriteUnit, incoming: &mut Incoming) -> Result<Buf, Refusal> {
     let lost = |error: net::NetError| Refusal::Busy(error.to_string());
     let buf = node.transport()?.pool().take(write.unit.length as usize).await.map_err(lost)?;
-    let buf = incoming.pull(buf).await.map_err(lost)?;
-    match checksum::first_bad_chunk(write.unit.fid, write.unit.unit, 0, buf.bytes(), &write.checksums) {
-        None => Ok(buf),
-        Some(chunk) => {
-            tracing::warn!(fid = %write.unit.fid, unit = write.unit.unit, chunk, from = %incoming.from.node, "a unit was damaged on its way");
-            Err(Refusal::Busy(format!("chunk {chunk} of unit {} of {} was damaged on its way", write.unit.unit, write.unit.fid)))
-        }
-    }
+    incoming.pull(buf).await.map_err(lost)
 }
 
 async fn store(node: &Node, device: &LocalDevice, write: WriteUnit, buf: Buf) -> Result<(), Refusal> {
     let WriteUnit { device: id, unit, checksums, .. } = write;
     match device.store.write_unit(unit, checksums, buf).await {
         Ok(_buf) => Ok(()),
-        Err(error) => Err(node.reports.storage(id, &error)),
+        Err(error) => {
+            if let StorageError::BadChecksum { fid, unit, chunk } = &error {
+                tracing::warn!(%fid, unit, chunk, "a unit was damaged on its way");
+            }
+            Err(node.reports.storage(id, &error))
+        }
     }
 }
