@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use io_uring::{IoUring, opcode, squeue, types};
@@ -67,22 +67,33 @@ impl Shared {
 impl UringIo {
     /// Sets up a ring and its thread; fails where the kernel refuses.
     pub fn start(file: Arc<File>) -> io::Result<Self> {
-        let ring = IoUring::builder().build(ENTRIES)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
         let shared = Arc::new(Shared { queue: Mutex::default(), wake, woken: AtomicBool::new(false) });
-        let engine = Engine {
-            ring,
-            file: Arc::clone(&file),
-            shared: Arc::clone(&shared),
-            waiting: VecDeque::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            operations: 0,
-            counter: Box::new(0),
-            armed: false,
+        let (ready, started) = mpsc::sync_channel(1);
+        let work = {
+            let (file, shared) = (Arc::clone(&file), Arc::clone(&shared));
+            move || match set_up() {
+                Ok(ring) => {
+                    // Whoever started us waits for this.
+                    drop(ready.send(Ok(())));
+                    Engine::new(ring, file, shared).run();
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
         };
-        let thread = std::thread::Builder::new().name("blocks-ring".into()).spawn(move || engine.run())?;
+        let thread = std::thread::Builder::new().name("blocks-ring".into()).spawn(work)?;
+        started.recv().unwrap_or_else(|_| Err(stopped()))?;
         Ok(Self { file, shared, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+/// A ring of the calling thread, which alone may use it.
+///
+/// Its completions wait until the thread asks for them, and come together (Linux 6.1); before that each one interrupts whatever it does.
+fn set_up() -> io::Result<IoUring> {
+    match IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::builder().build(ENTRIES),
+        made => made,
     }
 }
 
@@ -136,6 +147,20 @@ struct Engine {
 }
 
 impl Engine {
+    fn new(ring: IoUring, file: Arc<File>, shared: Arc<Shared>) -> Self {
+        Self {
+            ring,
+            file,
+            shared,
+            waiting: VecDeque::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            operations: 0,
+            counter: Box::new(0),
+            armed: false,
+        }
+    }
+
     fn run(mut self) {
         // Dropped before the ring: what is lent to the kernel is never freed under it.
         let _guard = EndsProcess("blocks-ring");
