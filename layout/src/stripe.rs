@@ -9,10 +9,11 @@ use std::ops::Range;
 use types::limits::{BLOCK_BYTES, CHUNK_BYTES, FID_BYTES_MAX, SCHEME_DATA_MAX, SCHEME_PARITY_MAX, UNIT_BYTES_MAX};
 use types::object::Part;
 
-/// Largest object that is cut into units of 64 KiB.
-pub const SMALL_OBJECT_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest object that is cut into units of 64 KiB. With N = 4 a larger one is still few stripes: a server spends more on a unit than on
+/// its bytes (`docs/decisions/0004-units-of-1-mib-from-4-mib-on.md`).
+pub const SMALL_OBJECT_BYTES_MAX: u64 = 256 * 1024;
 /// Largest object that is cut into units of 256 KiB.
-pub const MEDIUM_OBJECT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const MEDIUM_OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Units of small objects.
 pub const SMALL_UNIT_BYTES: u32 = 64 * 1024;
 /// Units of medium objects.
@@ -198,6 +199,15 @@ mod tests {
         assert_eq!(unit_bytes_for(Some(SMALL_OBJECT_BYTES_MAX + 1)), MEDIUM_UNIT_BYTES);
         assert_eq!(unit_bytes_for(Some(MEDIUM_OBJECT_BYTES_MAX + 1)), LARGE_UNIT_BYTES);
         assert_eq!(unit_bytes_for(None), LARGE_UNIT_BYTES);
+    }
+
+    #[test]
+    fn an_object_of_up_to_16_mib_is_at_most_four_stripes() {
+        for kib in 1..=16 * 1024 {
+            let length = kib * 1024;
+            let shape = shape(4, 2, unit_bytes_for(Some(length)));
+            assert!((1..=4).contains(&shape.stripes(length)), "{kib} KiB");
+        }
     }
 
     #[test]
