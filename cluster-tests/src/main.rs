@@ -50,8 +50,8 @@ enum Command {
         /// Steps to begin with.
         #[arg(long, default_value = "")]
         script: String,
-        /// Bounds of the world: `ops=1,views=1,crashes=1,blanks=0,replacements=0,duplicates=0,lease-ends=0`, and words `leases recovery prune
-        /// notices short-redo lazy five`.
+        /// Bounds of the world: `ops=1,views=1,crashes=1,blanks=0,marks=0,replacements=0,duplicates=0,lease-ends=0`, and words `leases recovery prune
+        /// notices short-redo torn-copies lazy five`.
         #[arg(long)]
         world: Option<String>,
         /// Most states.
@@ -87,6 +87,9 @@ struct Summary {
     events: u64,
     answered: u64,
     kills: u64,
+    wipes: u64,
+    copies_begun: u64,
+    copies_complete: u64,
     simulated_seconds: f64,
     wall_seconds: f64,
 }
@@ -143,6 +146,9 @@ fn simulate(first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> R
         summary.events += report.outcome.events;
         summary.answered += report.counts.answered;
         summary.kills += report.counts.kills;
+        summary.wipes += report.counts.wipes;
+        summary.copies_begun += report.counts.copies.0;
+        summary.copies_complete += report.counts.copies.1;
         summary.simulated_seconds += report.counts.simulated as f64 / 1e6;
         if let Some(what) = report.outcome.violation {
             if output == Output::Text {
@@ -156,11 +162,14 @@ fn simulate(first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> R
     match output {
         Output::Json => println!("{}", serde_json::to_string(&summary)?),
         Output::Text => println!(
-            "{} runs, {} events, {} operations answered, {} kills, {:.0} simulated s in {:.1} s, trace hash {}, {} violations",
+            "{} runs, {} events, {} operations answered, {} kills, {} wipes, {} copies of {} complete, {:.0} simulated s in {:.1} s, trace hash {}, {} violations",
             runs,
             summary.events,
             summary.answered,
             summary.kills,
+            summary.wipes,
+            summary.copies_complete,
+            summary.copies_begun,
             summary.simulated_seconds,
             summary.wall_seconds,
             summary.trace_hash,

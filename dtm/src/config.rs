@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use types::wire::dtm::{REDO_BYTES_MAX, REDO_RECORDS_MAX};
 
+/// Rows in one piece of a full copy: where rows are small, a piece takes no longer to make than the turn of a driver may.
+const COPY_ROWS_MAX: usize = 4096;
+
 /// Bounds and intervals. The defaults are the product's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {
@@ -44,6 +47,14 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// `End` is said again every so often, until HA says ONLINE.
     pub end_again_ms: u64,
+    /// Rows in one piece of a full copy.
+    pub copy_rows_max: usize,
+    /// Bytes of rows in one piece of a full copy.
+    pub copy_bytes_max: usize,
+    /// A replica that is being copied to asks again after it got no piece for so long.
+    pub copy_again_ms: u64,
+    /// A copy whose target is silent for so long is given up: a snapshot keeps space on the device from being used again.
+    pub copy_silence_ms: u64,
     /// Switches of the model.
     #[cfg(feature = "model")]
     pub rules: Rules,
@@ -71,6 +82,10 @@ impl Default for Config {
             stable_notice_ms: 10,
             heartbeat_ms: 500,
             end_again_ms: 200,
+            copy_rows_max: COPY_ROWS_MAX,
+            copy_bytes_max: REDO_BYTES_MAX,
+            copy_again_ms: 2000,
+            copy_silence_ms: 10_000,
             #[cfg(feature = "model")]
             rules: Rules::default(),
         }
@@ -211,4 +226,20 @@ rules! {
     half_window,
     /// A device that holds less than it said is reported.
     report_amnesia,
+    /// Copies are served by an active primary only.
+    copy_from_active,
+    /// A member that is to be copied anew does not count from its wipe on.
+    copy_counts_not,
+    /// A member that counts in a view is not wiped in it.
+    copy_spares_who_counts,
+    /// Pieces are taken in their order, all of them.
+    copy_in_order,
+    /// Nothing is applied before the copy is complete.
+    copy_then_apply,
+    /// A copy that a restart of the target interrupted begins with a wipe.
+    copy_wiped_at_restart,
+    /// A copy that a change of primary interrupted begins with a wipe.
+    copy_wiped_at_view,
+    /// The log is kept for a target from its snapshot on.
+    copy_keeps_log,
 }

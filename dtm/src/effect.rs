@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use types::record::Record;
+use types::record::{Record, Row, RowKey};
 use types::wire::dtm::{Envelope, records};
 use types::wire::request::ExecuteReply;
 use types::{Boot, DeviceId, Epoch, Incarnation, Seq, ViewNumber};
@@ -60,6 +60,42 @@ pub enum Effect {
         /// The last record that goes.
         upto: Seq,
     },
+    /// Take all rows of the group, results too, and its whole log away. Needs a sync.
+    Wipe {
+        /// The change's number.
+        ticket: Ticket,
+    },
+    /// Put these rows, each as it is: a piece of a full copy. Needs no sync.
+    Fill {
+        /// The change's number.
+        ticket: Ticket,
+        /// Rows with their versions, results among them.
+        rows: Vec<(RowKey, Row)>,
+    },
+    /// After the commit: take a snapshot of rows and state of the group for a copy to that device, in place of the one that is there for it,
+    /// and hand in [`crate::Event::CopyOpened`].
+    OpenCopy {
+        /// Whom it is for.
+        target: DeviceId,
+    },
+    /// After the commit: read rows from the snapshot and hand them in as [`crate::Event::CopyRead`].
+    ReadCopy {
+        /// Whom they are for.
+        target: DeviceId,
+        /// Which piece it is to be.
+        number: u64,
+        /// They follow this key, in the order of catalogues and keys; from the first where there is none.
+        after: Option<RowKey>,
+        /// So many at most.
+        rows_max: usize,
+        /// Stop at so many bytes, but give one row at least.
+        bytes_max: usize,
+    },
+    /// The snapshot for that device is not needed any more.
+    CloseCopy {
+        /// Whom it was for.
+        target: DeviceId,
+    },
     /// After the commit: read records of the log and hand them in as [`crate::Event::LogRead`].
     ReadLog {
         /// Whom they are for.
@@ -101,14 +137,16 @@ impl Effect {
             | Self::Cut { ticket, .. }
             | Self::SaveState { ticket, .. }
             | Self::Apply { ticket, .. }
-            | Self::Prune { ticket, .. } => Some(*ticket),
+            | Self::Prune { ticket, .. }
+            | Self::Wipe { ticket }
+            | Self::Fill { ticket, .. } => Some(*ticket),
             _ => None,
         }
     }
 
     /// Whether the batch that it goes into has to be synced.
     pub fn needs_sync(&self) -> bool {
-        matches!(self, Self::Append { .. } | Self::Cut { .. } | Self::SaveState { sync: true, .. })
+        matches!(self, Self::Append { .. } | Self::Cut { .. } | Self::Wipe { .. } | Self::SaveState { sync: true, .. })
     }
 }
 
@@ -149,7 +187,8 @@ pub enum Report {
         /// What it has.
         has: Seq,
     },
-    /// For HA: the log cannot be kept for this device any longer, or does not reach back to what it lacks: it needs a full copy.
+    /// For HA: the log cannot be kept for this device any longer, or it was to be primary and no log reaches back to what it lacks. It needs a
+    /// full copy.
     NeedsCopy {
         /// Which device.
         device: DeviceId,

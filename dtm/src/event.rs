@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use types::ops::Op;
 use types::record::{Record, Row, RowKey};
 use types::wire::dtm::{Envelope, records};
-use types::{DtxId, Epoch, HaTime, Seq, ViewNumber};
+use types::{DeviceId, DtxId, Epoch, HaTime, Seq, ViewNumber};
 
 use crate::effect::{Reader, Ticket};
 use crate::placement::Placement;
@@ -53,6 +53,24 @@ pub enum Event {
         /// The records.
         #[serde(with = "records")]
         records: Vec<Arc<Record>>,
+    },
+    /// Answer to [`crate::Effect::OpenCopy`].
+    CopyOpened {
+        /// Whom the snapshot is for.
+        target: DeviceId,
+        /// The rows in it show the records up to here: what the replica's state *in the snapshot* says.
+        applied: Seq,
+    },
+    /// Answer to [`crate::Effect::ReadCopy`].
+    CopyRead {
+        /// Whom the rows are for.
+        target: DeviceId,
+        /// Which piece they are.
+        number: u64,
+        /// The rows.
+        rows: Vec<(RowKey, Row)>,
+        /// Whether none follows.
+        end: bool,
     },
     /// All events that were ready have been handed in: say what is to be said once for all of them.
     Flush,

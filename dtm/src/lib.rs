@@ -7,13 +7,14 @@
 //! One driver owns a device with all its replicas. One turn of its loop:
 //! ```text
 //! 1. take what is ready: messages, calls, placements, the lease, deadlines that are over (`Tick`), and what the last turn owes
-//!    (`Committed`, `Persisted`, `LogRead`). For a call, read the rows that its ops name from the device *now*, just before handing it in.
+//!    (`Committed`, `Persisted`, `LogRead`, `CopyOpened`, `CopyRead`). For a call, read the rows that its ops name from the device *now*, just before handing it in.
 //! 2. hand each in:                     replica.handle(event, now, &mut effects)
 //! 3. to each replica that had any:     replica.handle(Event::Flush, now, &mut effects)
-//! 4. put every effect with a ticket into ONE batch, in order: Append, Cut, SaveState, Apply, Prune
+//! 4. put every effect with a ticket into ONE batch, in order: Append, Cut, SaveState, Apply, Prune, Wipe, Fill
 //! 5. send what names no ticket (`Send { after: None }`), tell refusals (`Complete { after: None }`)
 //! 6. commit the batch, with a sync if any effect `needs_sync()`, else without; one commit for all replicas of the device
-//! 7. send and complete what waited, in order; do each `ReadLog`; pass on each `Report`
+//! 7. send and complete what waited, in order; do each `ReadLog`, `OpenCopy`, `ReadCopy`, `CloseCopy`;
+//!    pass on each `Report`
 //! 8. for each replica in the batch, `Persisted(its greatest ticket)` after a sync, `Committed(..)` otherwise: the first events of the next
 //!    turn, which comes at once
 //! ```
@@ -25,6 +26,8 @@
 //!   receiver hands in only envelopes whose sender's boot and incarnation its link has proved.
 //! - `Effect::Apply`: for each record, its writes at version = its seq, and the row of [`result_row`]; then the results rows of `dropped`
 //!   go ([`result_key`] of each seq from first to last). Results rows lie in the group's catalogue [`results::CATALOGUE`].
+//! - A snapshot that `OpenCopy` takes shows everything committed before it, rows and state of one moment; it is kept until its `CloseCopy` or
+//!   the end of the process. `Wipe` takes all rows of the group away and its whole log; a log may begin anywhere after it.
 //! - `Event::Placement` whenever anything about the group or its devices changes ([`Placement::of`]); `Event::Epoch` for every other entry
 //!   that moves the epoch; both *before* the `Lease` that names that epoch. `Event::Lease` at each renewal.
 //! - Call [`Replica::next_deadline`] after each turn; hand in `Tick` when it is over.
@@ -54,6 +57,7 @@
 //!     restore.finish()
 //! }
 //! ```
+//! Of a group whose state says `copying`, results and log are not read: that copy is over, and the first event wipes what is there of it.
 //! The log is read from the state's `floor` + 1 to its end. What is STABLE and not applied is applied with the first event. A group of which
 //! the device holds nothing begins with [`Replica::new`], which tells first members from blank ones.
 //!
@@ -63,6 +67,7 @@
 //! and answers before *its* `until`; the primary's permit has to have been taken after the client asked.
 
 pub mod config;
+mod copy;
 mod dedupe;
 pub mod effect;
 pub mod error;

@@ -157,6 +157,8 @@ impl Replica {
             for held in primary.held {
                 refuse(held.client, refusal.clone(), effects);
             }
+            let copies = primary.peers.into_iter().filter(|(_, progress)| progress.copy.is_some());
+            effects.extend(copies.map(|(target, _)| Effect::CloseCopy { target }));
         }
     }
 }

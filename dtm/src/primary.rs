@@ -8,13 +8,23 @@ use std::sync::Arc;
 
 use types::record::Record;
 use types::state::DeviceState;
-use types::wire::dtm::Message;
-use types::{Boot, DeviceId, Seq, ViewNumber};
+use types::wire::dtm::{Message, Reason};
+use types::{DeviceId, Seq, ViewNumber};
 
+use crate::copy::{CopyOut, end_copy, is_away, stop_copy};
 use crate::effect::{Effect, Reader, Report};
 use crate::event::Instant;
 use crate::replica::{From, Replica, Why};
 use crate::role::{Answer, Heard, Primary, Progress, Role};
+
+/// A member's word that it does not hold what a Redo goes on from, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub(crate) view: ViewNumber,
+    pub(crate) normal: Option<ViewNumber>,
+    pub(crate) last: Seq,
+    pub(crate) stable: Seq,
+}
 
 /// After so many gaps in a row the logs are compared from `stable` on, where they agree.
 const GAPS_MAX: u32 = 2;
@@ -45,10 +55,13 @@ impl Replica {
     }
 
     /// A member answers to `Peer` after the view has begun.
-    pub(crate) fn on_late_answer(&mut self, device: DeviceId, answer: Answer) {
+    pub(crate) fn on_late_answer(&mut self, from: From, answer: Answer, effects: &mut Vec<Effect>) {
+        if answer.normal.is_none() && !self.note_blank(from, effects) {
+            return;
+        }
         let fresh = self.first_progress(Some(&answer), Instant::default());
         let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(progress) = primary.peers.get_mut(&device).filter(|p| !p.matched) {
+        if let Some(progress) = primary.peers.get_mut(&from.device).filter(|p| !p.matched && p.copy.is_none()) {
             (progress.next, progress.resume) = (fresh.next, fresh.resume);
             progress.on_way.clear();
             progress.heartbeat_at = Instant::default();
@@ -72,10 +85,18 @@ impl Replica {
         if counts {
             self.notice_amnesia(from, upto, effects);
             self.hear(from, upto);
+        } else if normal.is_none() && !self.note_blank(from, effects) {
+            return;
         }
         let (wait_ms, end_waits) = (self.config.resend_ms, self.config.end_waits());
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        if progress.copy.as_ref().is_some_and(|copy| !copy.is_begun()) && !counts {
+            return;
+        }
+        if let Some(blank) = progress.blank.as_mut().filter(|_| normal.is_none()) {
+            blank.kept = blank.kept.max(Some(upto));
+        }
         if progress.gaps > GAPS_MAX {
             progress.reading = false;
         }
@@ -96,6 +117,8 @@ impl Replica {
         }
         if counts {
             progress.normal = true;
+            progress.blank = None;
+            end_copy(from.device, progress, effects);
             progress.counted = progress.counted.max(upto);
             if let Some(recovery) = &mut progress.recovery
                 && (upto >= recovery.need || !end_waits)
@@ -107,23 +130,38 @@ impl Replica {
         self.advance_stable(now, effects);
     }
 
-    pub(crate) fn on_gap(&mut self, from: From, view: ViewNumber, last: Seq, stable: Seq, now: Instant, effects: &mut Vec<Effect>) {
+    pub(crate) fn on_gap(&mut self, from: From, gap: Gap, now: Instant, effects: &mut Vec<Effect>) {
+        let Gap { view, normal, last, stable } = gap;
         if view != self.promised || !self.is_present(from) {
             return;
         }
-        self.notice_amnesia(from, last, effects);
+        if normal.is_some() {
+            self.notice_amnesia(from, last, effects);
+        } else if !self.note_blank(from, effects) {
+            return;
+        }
         let (floor, end) = (self.log.floor().seq, self.log.last());
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        if progress.copy.as_ref().is_some_and(|copy| !copy.is_begun() || copy.at.is_some_and(|at| last < at.seq)) {
+            // It was said before the copy began.
+            return;
+        }
         progress.gaps = (progress.gaps + 1).min(GAPS_MAX + 1);
         progress.on_way.clear();
         (progress.reading, progress.matched, progress.again_at) = (false, false, None);
         // A late `Gap` may say less than what the same member has acknowledged since; then it lacks nothing.
-        if last < floor && progress.counted <= last {
-            return lacks_pruned(progress, end, from, effects);
+        let has = progress.counted.max(progress.blank.and_then(|blank| blank.kept).unwrap_or_default());
+        if last < floor && has <= last {
+            stand_by(progress, end);
+            let (floor, active) = (self.log.floor(), primary.active || !self.config.copy_from_active());
+            if active {
+                self.send(from.device, Message::Refused { view, reason: Reason::Pruned(floor) }, None, effects);
+            }
+            return;
         }
         let agreed = if progress.gaps >= GAPS_MAX { stable } else { last };
-        let agreed = agreed.max(floor).max(progress.counted).min(end);
+        let agreed = agreed.max(floor).max(has).min(end);
         (progress.next, progress.resume) = (agreed.next(), agreed);
         if progress.gaps > GAPS_MAX {
             // Something is wrong with it: tried again by the timer, not at the speed of the network.
@@ -183,6 +221,9 @@ impl Replica {
         let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
         for (device, progress) in &mut primary.peers {
             let peer = self.placement.as_ref().and_then(|p| p.peers.get(device));
+            if progress.copy.is_some() && peer.is_none_or(|p| is_away(p.state)) {
+                stop_copy(*device, progress, effects);
+            }
             if peer.is_none_or(|p| p.state == DeviceState::Failed) {
                 progress.again_at = None;
                 progress.notice_at = None;
@@ -197,10 +238,11 @@ impl Replica {
     fn pump_one(&self, to: DeviceId, base: Seq, progress: &mut Progress, now: Instant, effects: &mut Vec<Effect>) {
         // What it has acknowledged it has, whatever a late message made of its place since.
         progress.next = progress.next.max(progress.counted.next().min(self.log.first()));
+        if progress.copy.as_ref().is_some_and(|copy| !copy.is_begun()) {
+            return;
+        }
         if progress.next < self.log.first() {
-            let me = self.placement.as_ref().and_then(|p| p.peers.get(&to)).map(|p| p.incarnation).unwrap_or_default();
-            let from = From { device: to, boot: Boot(0), incarnation: me };
-            lacks_pruned(progress, self.log.last(), from, effects);
+            stand_by(progress, self.log.last());
         }
         let window = if progress.matched { self.config.redo_window_messages } else { 1 };
         while progress.next <= self.log.last() && progress.on_way.len() < window && !progress.reading {
@@ -283,17 +325,15 @@ impl Replica {
             }
         }
         self.role = Role::Primary(primary);
+        self.copies_tick(now, effects);
         self.end_tick(now, effects);
         self.pump(now, effects);
     }
 }
 
-/// A peer lacks what is in no log any more. It stays where it is, told that we are there, until HA has it copied.
-fn lacks_pruned(progress: &mut Progress, end: Seq, from: From, effects: &mut Vec<Effect>) {
+/// A peer lacks what is in no log any more. It stays where it is, told that we are there, until it asks for a copy.
+fn stand_by(progress: &mut Progress, end: Seq) {
     (progress.next, progress.resume) = (end.next(), end);
-    if !std::mem::replace(&mut progress.copy_reported, true) {
-        effects.push(Effect::Report(Report::NeedsCopy { device: from.device, incarnation: from.incarnation }));
-    }
 }
 
 impl Primary {
@@ -301,7 +341,10 @@ impl Primary {
         let of = |p: &Progress| {
             let ends = p.recovery.and_then(|r| r.again_at).map(|at| (at, Why::End));
             let heartbeat = (p.on_way.is_empty() && !p.reading).then_some((p.heartbeat_at, Why::Heartbeat));
-            [p.again_at.map(|at| (at, Why::Resend)), p.notice_at.map(|at| (at, Why::Stable)), heartbeat, ends].into_iter().flatten().min()
+            let piece = p.copy.as_ref().and_then(|copy| copy.again_at).map(|at| (at, Why::Copy));
+            let heartbeat = heartbeat.filter(|_| p.copy.as_ref().is_none_or(CopyOut::is_begun));
+            let records = p.again_at.map(|at| (at, Why::Resend));
+            [records, p.notice_at.map(|at| (at, Why::Stable)), heartbeat, ends, piece].into_iter().flatten().min()
         };
         self.peers.values().filter_map(of).min()
     }
@@ -309,8 +352,8 @@ impl Primary {
 
 #[cfg(test)]
 mod tests {
-    use types::Incarnation;
     use types::ops::Condition;
+    use types::{Boot, Incarnation};
 
     use super::*;
     use crate::event::Event;
@@ -369,7 +412,7 @@ mod tests {
     #[test]
     fn a_gap_moves_the_place_and_a_second_goes_back_to_what_is_stable() {
         let mut replica = with_records(3);
-        let gap = |last, stable| said(B, Message::Gap { view: V, last: Seq(last), stable: Seq(stable) });
+        let gap = |last, stable| said(B, Message::Gap { view: V, normal: Some(V), last: Seq(last), stable: Seq(stable) });
         step(&mut replica, gap(2, 1));
         assert_eq!(sent(&step(&mut replica, Event::Flush), B), [(Seq(2), 1)]);
         step(&mut replica, gap(1, 1));

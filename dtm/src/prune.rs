@@ -8,7 +8,7 @@ use types::{DeviceId, Seq};
 
 use crate::effect::{Effect, Report};
 use crate::replica::Replica;
-use crate::role::Role;
+use crate::role::{Progress, Role};
 
 impl Replica {
     /// Prunes, if that is worth a change.
@@ -41,10 +41,17 @@ impl Replica {
         let (Role::Primary(primary), Some(placement)) = (&mut self.role, &self.placement) else { return };
         let mut least = self.durable.last;
         let mut behind: Option<DeviceId> = None;
-        for (device, progress) in primary.peers.iter().filter(|(d, _)| primary.members.contains(d)) {
-            let ignored = placement.peers.get(device).is_some_and(|p| p.state == DeviceState::Failed || p.copy);
-            if !ignored && progress.counted < least {
-                (least, behind) = (progress.counted, Some(*device));
+        // A learner is waited for once it is being filled, and when it is.
+        let members = &primary.members;
+        let waits_for = |device: &DeviceId, p: &Progress| members.contains(device) || p.blank.is_some() || p.normal;
+        for (device, progress) in &primary.peers {
+            let Some(peer) = placement.peers.get(device) else { continue };
+            if peer.state == DeviceState::Failed || !waits_for(device, progress) {
+                continue;
+            }
+            let Some(has) = progress.lets_prune(peer.state, peer.copy, self.config.copy_keeps_log()) else { continue };
+            if has < least {
+                (least, behind) = (has, Some(*device));
             }
         }
         self.all_persistent = self.all_persistent.max(least);

@@ -7,15 +7,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use types::record::Position;
 use types::wire::dtm::{Envelope, Message};
 use types::wire::request::Refusal;
 use types::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 use crate::config::Config;
+use crate::copy::{CopyIn, CopyPiece};
 use crate::effect::{Effect, Report, Ticket};
 use crate::event::{Event, Instant, Lease};
 use crate::log::Log;
 use crate::placement::Placement;
+use crate::primary::Gap;
 use crate::results::Results;
 use crate::role::{Heard, Role};
 use crate::state::ReplicaState;
@@ -85,6 +88,10 @@ pub struct Replica {
     /// What every participant has, as far as we were told.
     pub(crate) all_persistent: Seq,
     pub(crate) reading_apply: bool,
+    /// The copy that comes in.
+    pub(crate) copy: Option<CopyIn>,
+    /// What lies on the device is a piece of a copy that was interrupted.
+    pub(crate) wipe_due: bool,
     /// The announcement whose `End` this replica has.
     pub(crate) ended: Option<Epoch>,
     /// What devices said they have, to notice amnesia.
@@ -114,12 +121,17 @@ pub enum Why {
     Heartbeat,
     /// To say `End` again.
     End,
+    /// To send or ask for a piece of a copy again.
+    Copy,
 }
 
 impl Replica {
     /// Takes one event and appends what is to be done.
     pub fn handle(&mut self, event: Event, now: Instant, effects: &mut Vec<Effect>) {
         self.turn = Turn::default();
+        if std::mem::take(&mut self.wipe_due) {
+            self.wipe(Position::default(), effects);
+        }
         match event {
             Event::Placement(placement) => self.on_placement(*placement, now, effects),
             Event::Epoch(epoch) => {
@@ -135,6 +147,8 @@ impl Replica {
             Event::Committed(upto) => self.on_committed(upto),
             Event::Persisted(upto) => self.on_persisted(upto, now, effects),
             Event::LogRead { reader, from, records } => self.on_log_read(reader, from, records, now, effects),
+            Event::CopyOpened { target, applied } => self.on_copy_opened(target, applied, now, effects),
+            Event::CopyRead { target, number, rows, end } => self.on_copy_read(target, number, rows, end, effects),
             Event::Flush => self.on_flush(now, effects),
             Event::Tick => self.on_tick(now, effects),
         }
@@ -153,7 +167,7 @@ impl Replica {
                 self.on_redo(from, redo, effects);
             }
             Message::Persistent { view, normal, upto, .. } => self.on_persistent(from, view, normal, upto, now, effects),
-            Message::Gap { view, last, stable } => self.on_gap(from, view, last, stable, now, effects),
+            Message::Gap { view, normal, last, stable } => self.on_gap(from, Gap { view, normal, last, stable }, now, effects),
             Message::Peer { view } => self.on_peer(from, view, effects),
             Message::PeerState { view, normal, last, stable } => {
                 self.on_peer_state(from, view, crate::role::Answer { normal, last, stable }, now, effects);
@@ -164,12 +178,17 @@ impl Replica {
                 self.on_fetched(from, fetched, now, effects);
             }
             Message::End { epoch, view, boot } => self.on_end(epoch, view, boot, effects),
-            Message::Refused { reason, .. } => self.on_refused(reason, effects),
-            Message::CopyRequest { view } | Message::CopyPiece { view, .. } | Message::Part { view, .. } => {
+            Message::Refused { view, reason } => self.on_refused(from, view, reason, effects),
+            Message::CopyRequest { view } => self.on_copy_request(from, view, now, effects),
+            Message::CopyPiece { view, at, number, rows, end } => {
+                self.on_copy_piece(from, CopyPiece { view, at, number, rows, end }, now, effects);
+            }
+            Message::CopyTaken { view, at, number } => self.on_copy_taken(from, view, at, number, now, effects),
+            Message::Part { view, .. } => {
                 let reason = types::wire::dtm::Reason::Unsupported;
                 self.send(from.device, Message::Refused { view, reason }, None, effects);
             }
-            Message::CopyTaken { .. } | Message::PartStable { .. } => {}
+            Message::PartStable { .. } => {}
         }
     }
 
@@ -223,7 +242,7 @@ impl Replica {
             last: self.log.last(),
             stable: self.stable,
             applied: self.applied,
-            copying: false,
+            copying: self.copy.is_some(),
         }
     }
 
@@ -276,7 +295,8 @@ impl Replica {
 
     fn on_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match &self.role {
-            Role::Follower | Role::Installing { .. } => {}
+            Role::Follower => self.copy_tick(now, effects),
+            Role::Installing { .. } => {}
             Role::Collecting(_) | Role::Fetching(_) => self.view_change_tick(now, effects),
             Role::Primary(_) => self.primary_tick(now, effects),
         }
@@ -285,7 +305,8 @@ impl Replica {
     /// When to hand in a `Tick`, and what for.
     pub fn next_deadline(&self) -> Option<(Instant, Why)> {
         match &self.role {
-            Role::Follower | Role::Installing { .. } => None,
+            Role::Follower => self.copy.as_ref().map(|copy| (copy.again_at, Why::Copy)),
+            Role::Installing { .. } => None,
             Role::Collecting(c) => Some((c.again_at, Why::Collect)),
             Role::Fetching(f) => Some((f.again_at, Why::Fetch)),
             Role::Primary(primary) => primary.next_deadline(),
@@ -336,6 +357,19 @@ impl Replica {
     /// Handed out for applying up to here.
     pub fn applied(&self) -> Seq {
         self.applied
+    }
+
+    /// Whether a full copy of the group is coming in.
+    pub fn is_copying(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// To how many peers a copy is going out.
+    pub fn copies(&self) -> usize {
+        match &self.role {
+            Role::Primary(p) => p.peers.values().filter(|peer| peer.copy.is_some()).count(),
+            _ => 0,
+        }
     }
 
     /// What every participant is known to have.

@@ -51,14 +51,26 @@ impl Replica {
 
 impl Restore {
     /// Begins with the state that was saved.
-    pub fn new(me: Identity, config: Arc<Config>, saved: ReplicaState) -> Self {
+    pub fn new(me: Identity, config: Arc<Config>, mut saved: ReplicaState) -> Self {
+        let wipe_due = saved.copying && config.copy_wiped_at_restart();
+        if wipe_due {
+            saved = ReplicaState { promised: saved.promised, ..ReplicaState::default() };
+        }
         let mut replica = build(me, config, &saved);
-        replica.saved = true;
+        (replica.saved, replica.wipe_due) = (true, wipe_due);
         Self { replica, saved }
+    }
+
+    /// Whether nothing but the state is wanted: the rest is a piece of a copy that was interrupted.
+    pub fn is_over(&self) -> bool {
+        self.replica.wipe_due
     }
 
     /// The next results row: its seq and its value. All of them, in order of seq.
     pub fn result(&mut self, seq: Seq, value: &[u8]) -> Result<(), DtmError> {
+        if self.is_over() {
+            return Ok(());
+        }
         let results = &mut self.replica.results;
         if results.len() == 0 {
             *results = Results::starting_at(seq);
@@ -74,6 +86,9 @@ impl Restore {
 
     /// The next record of the log. All of them, in order of seq.
     pub fn record(&mut self, record: Arc<Record>) -> Result<(), DtmError> {
+        if self.is_over() {
+            return Ok(());
+        }
         let log = &mut self.replica.log;
         let expected = log.last().next();
         if record.seq != expected {
@@ -136,6 +151,8 @@ fn build(me: Identity, config: Arc<Config>, saved: &ReplicaState) -> Replica {
         ack_to: None,
         all_persistent: saved.floor.seq,
         reading_apply: false,
+        copy: None,
+        wipe_due: false,
         ended: None,
         heard: BTreeMap::new(),
     }

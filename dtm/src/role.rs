@@ -13,6 +13,7 @@ use types::record::{Position, RowKey};
 use types::wire::request::ExecuteReply;
 use types::{Boot, DeviceId, DtxId, Epoch, Incarnation, Seq, ViewNumber};
 
+use crate::copy::CopyOut;
 use crate::effect::Ticket;
 use crate::event::{ClientId, Instant};
 use crate::throttle::Throttle;
@@ -125,8 +126,21 @@ pub(crate) struct Progress {
     pub(crate) heartbeat_at: Instant,
     /// It was reported for full copy.
     pub(crate) copy_reported: bool,
+    /// It does not count, by its own word, whatever it holds.
+    pub(crate) blank: Option<Blank>,
+    /// The copy that goes out to it.
+    pub(crate) copy: Option<CopyOut>,
     /// Its recovery, while HA says RECOVERING.
     pub(crate) recovery: Option<Recovery>,
+}
+
+/// A peer that does not count: blank, or about to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Blank {
+    /// In which start of its process.
+    pub(crate) boot: Boot,
+    /// What it has or is being copied to it, up to here: the log is kept from there on. `None`: it has nothing that could be gone on from.
+    pub(crate) kept: Option<Seq>,
 }
 
 /// A peer's recovery as its primary sees it.

@@ -65,6 +65,7 @@ impl Replica {
     /// Listens to no view below `view` from now on, and ends whatever it was doing in one.
     pub(crate) fn promise(&mut self, view: ViewNumber, effects: &mut Vec<Effect>) {
         self.demote(effects);
+        self.give_up_copy(effects);
         self.promised = view;
         self.matched = Seq(0);
         self.ack_to = None;
@@ -143,11 +144,11 @@ impl Replica {
         true
     }
 
-    pub(crate) fn on_refused(&mut self, reason: Reason, effects: &mut Vec<Effect>) {
-        if let Reason::Superseded(view) = reason
-            && view > self.promised
-        {
-            self.promise(view, effects);
+    pub(crate) fn on_refused(&mut self, from: From, view: ViewNumber, reason: Reason, effects: &mut Vec<Effect>) {
+        match reason {
+            Reason::Superseded(later) if later > self.promised => self.promise(later, effects),
+            Reason::Pruned(floor) => self.on_pruned(from, view, floor, effects),
+            Reason::Superseded(_) | Reason::OlderThanFormat(_) | Reason::Unsupported => {}
         }
     }
 
@@ -155,7 +156,9 @@ impl Replica {
         if view != self.promised || !self.is_present(from) {
             return;
         }
-        self.notice_amnesia(from, answer.last.seq, effects);
+        if answer.normal.is_some() {
+            self.notice_amnesia(from, answer.last.seq, effects);
+        }
         match &mut self.role {
             Role::Collecting(collecting) => {
                 collecting.answers.insert(from.device, answer);
@@ -164,7 +167,7 @@ impl Replica {
             Role::Fetching(Fetching { answers, .. }) | Role::Installing { answers, .. } => {
                 answers.insert(from.device, answer);
             }
-            Role::Primary(_) => self.on_late_answer(from.device, answer),
+            Role::Primary(_) => self.on_late_answer(from, answer, effects),
             Role::Follower => {}
         }
     }

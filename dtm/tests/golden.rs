@@ -45,7 +45,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let messages = [
         Message::Redo { view, base, prev, records: records.clone(), stable: Seq(3), all_persistent: Seq(2) },
         Message::Persistent { view, normal: Some(view), upto: Seq(5), stable: Seq(3) },
-        Message::Gap { view, last: Seq(2), stable: Seq(1) },
+        Message::Gap { view, normal: Some(view), last: Seq(2), stable: Seq(1) },
         Message::Peer { view },
         Message::PeerState { view, normal: None, last: prev, stable: Seq(1) },
         Message::Fetch { view, after: Seq(3) },
@@ -53,8 +53,9 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         Message::End { epoch: Epoch(6), view, boot: Boot(5) },
         Message::Refused { view, reason: Reason::Superseded(ViewNumber(8)) },
         Message::CopyRequest { view },
-        Message::CopyPiece { view, stable: Seq(3), number: 1, rows: Vec::new(), results: vec![(Seq(1), vec![1])], end: true },
-        Message::CopyTaken { view, stable: Seq(3), number: 1 },
+        Message::CopyPiece { view, at: prev, number: 1, rows: vec![result_row(&local)], end: true },
+        Message::CopyTaken { view, at: Seq(3), number: 1 },
+        Message::Refused { view, reason: Reason::Pruned(prev) },
         Message::Part { view, coordinator: GROUP, seq: Seq(8), low: Seq(2), writes: local.writes.clone() },
         Message::PartStable { view, coordinator: GROUP, seq: Seq(8) },
     ];

@@ -17,6 +17,7 @@ pub mod inbox;
 pub mod store;
 
 mod clock;
+mod copy;
 mod hosted;
 mod intake;
 mod restore;
@@ -110,6 +111,7 @@ pub struct Driver<S: Store, P: Post> {
     clock: Clock,
     config: Arc<::dtm::Config>,
     replicas: BTreeMap<GroupId, Hosted>,
+    snapshots: copy::Snapshots<S::Snapshot>,
     calls: HashMap<ClientId, Box<dyn Caller>>,
     next_call: u64,
     taken_in: Arc<ClusterView>,
@@ -145,6 +147,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             clock: Clock::start(),
             config: Arc::default(),
             replicas: hosted.collect(),
+            snapshots: BTreeMap::new(),
             calls: HashMap::new(),
             next_call: 0,
             taken_in: Arc::default(),

@@ -22,6 +22,6 @@ mod guard;
 pub use buf::AlignedBuf;
 pub use device::Device;
 pub use error::StorageError;
-pub use meta::{Batch, Durability, Meta};
+pub use meta::{Batch, Durability, Meta, MetaSnapshot, RowsPage};
 pub use options::{FormatOptions, IoMode, OpenOptions};
 pub use superblock::Identity;

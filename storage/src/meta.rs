@@ -16,12 +16,14 @@ mod health;
 mod manifest;
 mod read;
 pub(crate) mod sealed;
+mod snapshot;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use batch::Batch;
 pub(crate) use health::Health;
+pub use snapshot::{MetaSnapshot, RowsPage};
 use store::{Change, Family, MetaStore};
 use types::{Fid, GroupId, Seq};
 

@@ -14,7 +14,8 @@ use types::buf::IoBuf;
 
 use crate::device::{Committing, assemble};
 use crate::io::{BlockIo, Run, Transfer, Way};
-use crate::meta::store::{Change, Family, MetaStore, Visit};
+use crate::meta::memory::FrozenImage;
+use crate::meta::store::{Change, Family, Frozen, MetaStore, Visit};
 use crate::options::OpenOptions;
 use crate::{Device, Identity, StorageError};
 use state::State;
@@ -153,6 +154,11 @@ impl MetaStore for End {
             }
         }
         Ok(())
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        let image = self.with(|state| Ok(state.meta.live().clone())).map_err(|error| failed(&error))?;
+        Ok(Box::new(FrozenImage(image)))
     }
 
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError> {

@@ -342,3 +342,40 @@ fn rows_log_and_states_are_there_after_the_device_was_closed() {
     assert_eq!(meta.row(GROUP, &row(b"\x10b")).expect("reads").map(|row| row.value), Some(b"\x10b".to_vec()));
     assert_eq!(meta.row(GROUP, &row(b"\x10")).expect("reads"), None);
 }
+
+#[test]
+fn a_snapshot_shows_the_rows_of_its_moment_page_by_page_and_outlives_the_device() {
+    let dir = formatted();
+    let device = open(dir.path());
+    let other = GroupId { pool: PoolId(1), index: 1 };
+    let key = |catalogue: u64, key: u8| RowKey { catalogue: CatalogueId(catalogue), key: vec![1, key] };
+    let mut batch = device.meta().batch();
+    for (number, row) in [key(1, 0), key(1, 0xff), key(2, 0), key(u64::MAX, 7)].iter().enumerate() {
+        batch.put_row(GROUP, row, Seq(number as u64), &[number as u8; 100]);
+        batch.put_row(other, row, Seq(9), b"of another group");
+    }
+    batch.put_replica_state(GROUP, b"then");
+    device.meta().commit(batch, Durability::Buffered).expect("commits");
+    let snapshot = device.meta().snapshot().expect("a snapshot");
+    let mut batch = device.meta().batch();
+    batch.wipe_group(GROUP);
+    batch.append_record(GROUP, &record(Seq(7)));
+    batch.put_replica_state(GROUP, b"now");
+    device.meta().commit(batch, Durability::Sync).expect("commits");
+    let rows_now = device.meta().scan(GROUP, CatalogueId(1), &[], &[], 10, true).expect("scans");
+    assert_eq!((rows_now.len(), device.meta().log_bounds(GROUP)), (0, Some((Seq(7), Seq(7)))));
+    assert_eq!(device.meta().scan(other, CatalogueId(1), &[], &[], 10, true).expect("scans").len(), 2);
+    drop(device);
+    assert_eq!(snapshot.replica_state(GROUP).expect("reads").as_deref(), Some(&b"then"[..]));
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = snapshot.rows(GROUP, after.as_ref(), 3, 250).expect("reads");
+        assert!(!page.rows.is_empty() && page.rows.len() <= 2, "two of them have 250 bytes");
+        found.extend(page.rows.iter().map(|(key, row)| (key.clone(), row.version)));
+        after = page.rows.last().map(|(key, _)| key.clone());
+        if page.end {
+            break;
+        }
+    }
+    assert_eq!(found, [(key(1, 0), Seq(0)), (key(1, 0xff), Seq(1)), (key(2, 0), Seq(2)), (key(u64::MAX, 7), Seq(3))]);
+}

@@ -8,6 +8,7 @@ mod process;
 mod start;
 mod status;
 mod up;
+mod wipe;
 
 use super::Common;
 use super::exit::Failure;
@@ -27,6 +28,8 @@ pub enum Verb {
     Kill(kill::Arguments),
     /// Starts what does not run of a node
     Start(start::Arguments),
+    /// Empties devices of a node that does not run, as if they were new
+    Wipe(wipe::Arguments),
 }
 
 /// Which of a node's two processes.
@@ -79,5 +82,6 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
         Verb::Status => status::run(common).await,
         Verb::Kill(arguments) => kill::run(common, &arguments).await,
         Verb::Start(arguments) => start::run(common, &arguments).await,
+        Verb::Wipe(arguments) => wipe::run(common, &arguments).await,
     }
 }

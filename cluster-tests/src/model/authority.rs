@@ -20,6 +20,10 @@ pub struct Member {
     pub recovering: Option<(Epoch, u64)>,
     /// A lease that was granted to it and has not ended.
     pub lease: bool,
+    /// It is away, by HA's word.
+    pub away: bool,
+    /// No log is kept for it.
+    pub marked: bool,
 }
 
 /// HA.
@@ -58,7 +62,15 @@ pub const CREATED: Epoch = Epoch(1);
 impl Authority {
     /// The first view, with replica 0 as the primary.
     pub fn new(devices: usize, members: usize) -> Self {
-        let member = || Member { boot: Boot(1), incarnation: Incarnation(1), registered: CREATED, recovering: None, lease: true };
+        let member = || Member {
+            boot: Boot(1),
+            incarnation: Incarnation(1),
+            registered: CREATED,
+            recovering: None,
+            lease: true,
+            away: false,
+            marked: false,
+        };
         let members: Vec<usize> = (0..members).collect();
         let mut new = Self {
             epoch: Epoch(2),
@@ -85,12 +97,17 @@ impl Authority {
     /// Makes what it thinks known.
     pub fn say(&mut self) {
         let of = |set: &[usize]| set.iter().map(|n| device(*n)).collect();
+        let state = |m: &Member| match (m.away, m.recovering) {
+            (true, _) => DeviceState::Transient,
+            (_, Some(_)) => DeviceState::Recovering,
+            _ => DeviceState::Online,
+        };
         let peer = |m: &Member| Peer {
-            state: if m.recovering.is_some() { DeviceState::Recovering } else { DeviceState::Online },
+            state: state(m),
             boot: m.boot,
             incarnation: m.incarnation,
             recovering: m.recovering.map(|(epoch, _)| epoch),
-            copy: false,
+            copy: m.marked,
         };
         let named = |n: &usize| self.members.contains(n) || self.old.contains(n) || self.learners.contains(n);
         let peers: BTreeMap<DeviceId, Peer> = (0..self.devices.len()).filter(named).map(|n| (device(n), peer(&self.devices[n]))).collect();

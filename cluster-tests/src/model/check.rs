@@ -1,9 +1,13 @@
 //! The invariants of a state of the model.
 
+use std::collections::BTreeMap;
+
 use types::Seq;
+use types::record::{RowKey, Write};
 
 use super::authority::device;
 use super::state::State;
+use crate::sim::dtm::device::Device;
 
 /// How many copies a STABLE record has at least: f+1, less the devices that came back empty.
 fn copies_min(state: &State, blanks_used: usize) -> usize {
@@ -38,6 +42,7 @@ pub fn replica(state: &State, at: usize) -> Result<(), String> {
         return Err(format!("{} calls {stable} STABLE and has {last}", device(at)));
     }
     for disk in [&state.nodes[at].current, &state.nodes[at].synced] {
+        shows_the_history(state, at, disk)?;
         if let Some(state) = disk.state.as_ref().filter(|state| state.floor.seq > state.applied) {
             return Err(format!("{} pruned up to {} and has applied {}", device(at), state.floor.seq, state.applied));
         }
@@ -48,6 +53,32 @@ pub fn replica(state: &State, at: usize) -> Result<(), String> {
         if *seq <= stable && applied.is_some_and(|applied| applied.position() != record.position()) {
             return Err(format!("one history: {} holds another record as STABLE {seq} than was applied", device(at)));
         }
+    }
+    Ok(())
+}
+
+/// The rows of a device are what the records up to its `applied` make of nothing, and each of these has its result.
+fn shows_the_history(state: &State, at: usize, disk: &Device) -> Result<(), String> {
+    if disk.state.as_ref().is_some_and(|state| state.copying) {
+        return Ok(());
+    }
+    let applied = disk.applied().0 as usize;
+    let mut rows: BTreeMap<&RowKey, (Seq, &[u8])> = BTreeMap::new();
+    for record in state.past.applied.iter().take(applied) {
+        for write in &record.writes {
+            match write {
+                Write::Put { row, value } => drop(rows.insert(row, (record.seq, value))),
+                Write::Delete { row } => drop(rows.remove(row)),
+            }
+        }
+    }
+    let held = disk.rows.iter().filter(|(key, _)| key.catalogue != dtm::results::CATALOGUE);
+    if rows != held.map(|(key, row)| (key, (row.version, row.value.as_slice()))).collect() {
+        return Err(format!("full copy: the rows of {} at {applied} are not what the history makes", device(at)));
+    }
+    let results = disk.rows.keys().filter(|key| key.catalogue == dtm::results::CATALOGUE).count();
+    if results != applied {
+        return Err(format!("full copy: {} has {results} results and has applied {applied}", device(at)));
     }
     Ok(())
 }

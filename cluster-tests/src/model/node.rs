@@ -1,5 +1,6 @@
 //! One replica of the model with its disk and what its driver holds back.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use dtm::{Config, Effect, Event, Identity, Instant, Lease, Placement, Replica, R
 use types::record::Record;
 use types::wire::dtm::Envelope;
 use types::wire::request::ExecuteReply;
-use types::{Epoch, GroupId, HaTime};
+use types::{DeviceId, Epoch, GroupId, HaTime};
 
 use super::authority::{CREATED, Member, device};
 use crate::sim::disk::Durable;
@@ -35,6 +36,9 @@ pub struct Node {
     pub heard: usize,
     /// Its clock.
     pub clock: Instant,
+    /// Snapshots for copies that go out.
+    pub snapshots: BTreeMap<DeviceId, Arc<Device>>,
+    torn_copies: bool,
     needs_sync: bool,
     hash: u64,
 }
@@ -84,11 +88,19 @@ impl Node {
             held: Vec::new(),
             heard,
             clock,
+            snapshots: BTreeMap::new(),
+            torn_copies: false,
             needs_sync: false,
             hash: 0,
         };
         node.rehash();
         Ok(node)
+    }
+
+    /// Whether its driver reads copies from the rows as they are: a bug.
+    pub fn with_torn_copies(mut self, torn: bool) -> Self {
+        self.torn_copies = torn;
+        self
     }
 
     /// A lease as of an epoch.
@@ -138,6 +150,17 @@ impl Node {
                 Effect::ReadLog { reader, from, upto, bytes_max } => {
                     events.push(Event::LogRead { reader, from, records: self.current.read_log(from, upto, bytes_max) });
                 }
+                Effect::OpenCopy { target } => {
+                    events.push(Event::CopyOpened { target, applied: self.current.applied() });
+                    self.snapshots.insert(target, Arc::new(self.current.clone()));
+                }
+                Effect::ReadCopy { target, number, after, rows_max, bytes_max } => {
+                    let Some(snapshot) = self.snapshots.get(&target) else { continue };
+                    let device = if self.torn_copies { &self.current } else { &**snapshot };
+                    let (rows, end) = device.page(after.as_ref(), rows_max, bytes_max);
+                    events.push(Event::CopyRead { target, number, rows, end });
+                }
+                Effect::CloseCopy { target } => drop(self.snapshots.remove(&target)),
                 Effect::Report(report) => came.reports.push(report),
                 _ => {}
             }
@@ -175,7 +198,9 @@ impl Node {
                     | Effect::Cut { ticket, .. }
                     | Effect::SaveState { ticket, .. }
                     | Effect::Apply { ticket, .. }
-                    | Effect::Prune { ticket, .. } => ticket.0 -= by.0,
+                    | Effect::Prune { ticket, .. }
+                    | Effect::Wipe { ticket }
+                    | Effect::Fill { ticket, .. } => ticket.0 -= by.0,
                     _ => {}
                 }
             }
@@ -196,7 +221,7 @@ impl Node {
 
     fn rehash(&mut self) {
         let mut hasher = DefaultHasher::new();
-        (&self.replica, &self.synced, &self.unsynced, &self.held, self.heard, self.clock).hash(&mut hasher);
+        (&self.replica, &self.synced, &self.unsynced, &self.held, self.heard, self.clock, &self.snapshots).hash(&mut hasher);
         self.hash = hasher.finish();
     }
 

@@ -12,6 +12,7 @@
 //! | `s2` | device 2 syncs |
 //! | `c2`, `c2:1` | device 2 dies, nothing (one batch) of what is not synced is kept |
 //! | `b2` | device 2 comes back empty |
+//! | `x2` | HA says that 2 is away and that no log is kept for it |
 //! | `l2`, `r2` | the lease of 2 ends, is renewed |
 //! | `+`, `o2` | HA records the view active, learns that 2 has recovered |
 //!
@@ -69,6 +70,7 @@ fn read(state: &State, word: &str) -> Option<Vec<Action>> {
             one(Action::Crash { at: number(at)?, kept: kept.parse().ok()? })
         }
         "b" => one(Action::Blank { at: number(rest)? }),
+        "x" => one(Action::Mark { at: number(rest)? }),
         "l" => one(Action::LeaseEnds { at: number(rest)? }),
         "r" => one(Action::Renew { at: number(rest)? }),
         "o" => one(Action::Online { at: number(rest)? }),

@@ -32,6 +32,8 @@ pub struct World {
     pub crashes: u8,
     /// Devices that come back empty.
     pub blanks: u8,
+    /// Devices that are away for so long that no log is kept for them.
+    pub marks: u8,
     /// Replacements of a member by a learner.
     pub replacements: u8,
     /// Messages that come once more; [`ENDLESS`] leaves every message there for ever.
@@ -48,6 +50,8 @@ pub struct World {
     pub notices: bool,
     /// Whether a Redo carries one record at most.
     pub short_redo: bool,
+    /// Whether a driver reads copies from the rows as they are, in place of a snapshot: a bug that has to be found.
+    pub torn_copies: bool,
     /// Whether a sync is a step of its own; without, what needs one has it at once, or crashes before it.
     pub lazy_sync: bool,
 }
@@ -62,6 +66,7 @@ impl World {
         views: 0,
         crashes: 0,
         blanks: 0,
+        marks: 0,
         replacements: 0,
         duplicates: 0,
         lease_ends: 0,
@@ -70,6 +75,7 @@ impl World {
         prune: false,
         notices: false,
         short_redo: false,
+        torn_copies: false,
         lazy_sync: false,
     };
 
@@ -84,6 +90,8 @@ impl World {
                 "views" => world.views = number,
                 "crashes" => world.crashes = number,
                 "blanks" => world.blanks = number,
+                "marks" => world.marks = number,
+                "torn-copies" => world.torn_copies = true,
                 "replacements" => (world.replacements, world.devices) = (number, world.members + usize::from(number)),
                 "duplicates" => world.duplicates = number,
                 "lease-ends" => world.lease_ends = number,
@@ -108,6 +116,9 @@ impl World {
             resend_max_ms: NEVER_MS,
             heartbeat_ms: NEVER_MS,
             end_again_ms: NEVER_MS,
+            copy_again_ms: NEVER_MS,
+            copy_silence_ms: NEVER_MS,
+            copy_rows_max: 1,
             stable_notice_ms: if self.notices { 0 } else { NEVER_MS },
             prune_records_min: if self.prune { 1 } else { u64::MAX },
             redo_records_max: if self.short_redo { 1 } else { Config::default().redo_records_max },
@@ -125,6 +136,8 @@ pub struct Left {
     pub crashes: u8,
     /// Blank devices.
     pub blanks: u8,
+    /// Devices that no log is kept for.
+    pub marks: u8,
     /// Replacements.
     pub replacements: u8,
     /// Messages that come once more.
@@ -167,6 +180,7 @@ impl State {
             views: world.views,
             crashes: world.crashes,
             blanks: world.blanks,
+            marks: world.marks,
             replacements: world.replacements,
             duplicates: world.duplicates,
             lease_ends: world.lease_ends,
@@ -181,7 +195,8 @@ impl State {
         for number in 0..world.devices {
             let member = &state.authority.devices[number];
             let placement = &state.authority.said[0];
-            let mut node = Node::start(number, member, Default::default(), config, placement, 1, Default::default())?;
+            let node = Node::start(number, member, Default::default(), config, placement, 1, Default::default())?;
+            let mut node = node.with_torn_copies(world.torn_copies);
             let mut came = super::node::Came::default();
             node.turn(vec![dtm::Event::Placement(Box::new((**placement).clone())), node.lease(state.authority.epoch)], &mut came);
             node.sync(&mut came);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dtm::{ClientId, Config, Event, Report};
 use types::ops::{Condition, Op};
 use types::record::Outcome;
-use types::wire::dtm::{Envelope, Message};
+use types::wire::dtm::{Envelope, Message, Reason};
 use types::{DtxId, HaTime, Incarnation, SessionId, ViewNumber};
 
 use super::authority::{Authority, device};
@@ -31,6 +31,8 @@ pub enum Action {
     Crash { at: usize, kept: usize },
     /// A replica's device comes back empty.
     Blank { at: usize },
+    /// HA says that a replica is away, and that no log is kept for it.
+    Mark { at: usize },
     /// HA issues a view with this primary, or with none.
     View { primary: Option<usize> },
     /// HA replaces a member by a learner, with this primary.
@@ -86,6 +88,9 @@ pub fn enabled(state: &State, world: &World) -> Vec<Action> {
         }
         if state.left.blanks > 0 {
             out.push(Action::Blank { at });
+        }
+        if state.left.marks > 0 && !state.authority.devices[at].marked {
+            out.push(Action::Mark { at });
         }
         if world.leases && state.authority.devices[at].lease && state.left.lease_ends > 0 {
             out.push(Action::LeaseEnds { at });
@@ -187,9 +192,9 @@ pub fn step(state: &State, world: &World, config: &Arc<Config>, action: Action) 
     Ok((next.hash() != state.hash()).then_some(next))
 }
 
-/// A client's transaction: every one writes the one row, another value each.
+/// A client's transaction: they write two rows in turn, another value each.
 fn execute(node: &Node, operation: u8) -> Event {
-    let row = row_key(0);
+    let row = row_key(u64::from(operation % 2));
     let rows = node.current.rows.get(&row).map(|found| (row.clone(), found.clone())).into_iter().collect();
     let ops = vec![Op::Put { row, value: vec![operation], condition: Condition::Always }];
     let dtx = DtxId { session: SessionId(1), counter: u64::from(operation), at: HaTime(0) };
@@ -201,7 +206,7 @@ impl State {
     fn forget_refused(&mut self) {
         let promised: Vec<ViewNumber> = self.nodes.iter().map(|n| n.synced.state.as_ref().map_or(ViewNumber(0), |s| s.promised)).collect();
         let refused = |envelope: &Envelope| {
-            let told = matches!(envelope.message, Message::Refused { .. });
+            let told = matches!(&envelope.message, Message::Refused { reason, .. } if !matches!(reason, Reason::Pruned(_)));
             told || promised.get(envelope.to.0 as usize - 1).is_some_and(|promised| envelope.message.view() < *promised)
         };
         if self.messages.iter().any(|(_, envelope)| refused(envelope)) {
@@ -309,7 +314,8 @@ impl State {
         let (heard, placement) = (authority.said.len() - 1, Arc::clone(&authority.said[authority.said.len() - 1]));
         let (member, epoch) = (authority.devices[at].clone(), authority.epoch);
         let clock = self.nodes[at].clock;
-        let (mut node, mut came) = (Node::start(at, &member, disk, config, &placement, heard, clock)?, Came::default());
+        let node = Node::start(at, &member, disk, config, &placement, heard, clock)?;
+        let (mut node, mut came) = (node.with_torn_copies(world.torn_copies), Came::default());
         node.turn(vec![node.lease(epoch)], &mut came);
         while !world.lazy_sync && node.wants_sync() {
             node.sync(&mut came);
@@ -326,7 +332,7 @@ impl State {
         let epoch = authority.raise();
         let member = &mut authority.devices[at];
         member.boot = types::Boot(epoch.0);
-        member.lease = true;
+        (member.lease, member.away) = (true, false);
         if world.recovery {
             member.recovering = Some((epoch, answered));
             // `End` comes only from a view at or after the announcement.
@@ -345,7 +351,7 @@ impl State {
         member.boot = types::Boot(epoch.0);
         member.incarnation = Incarnation(epoch.0);
         member.registered = epoch;
-        member.lease = true;
+        (member.lease, member.away) = (true, false);
         self.restart(world, config, at, Default::default())
     }
 
@@ -376,7 +382,15 @@ impl State {
                 authority.settled = true;
                 authority.old = authority.members.clone();
             }
+            Action::Mark { at } => {
+                self.left.marks -= 1;
+                let member = &mut authority.devices[at];
+                (member.away, member.marked) = (true, true);
+                authority.raise();
+                authority.say();
+            }
             Action::Online { at } => {
+                authority.devices[at].marked = false;
                 authority.devices[at].recovering = None;
                 authority.raise();
                 authority.say();

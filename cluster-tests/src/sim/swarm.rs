@@ -25,10 +25,12 @@ pub enum FaultKind {
     OneWayCut,
     /// The authority over views changes its mind without need.
     ViewChange,
+    /// A process dies and its device comes back empty.
+    Wipe,
 }
 
 impl FaultKind {
-    /// All of them.
+    /// Those that any run may have; [`Self::Wipe`] is drawn by itself.
     pub const ALL: [Self; 7] = [Self::Kill, Self::PowerCut, Self::Pause, Self::Partition, Self::PairCut, Self::OneWayCut, Self::ViewChange];
 }
 

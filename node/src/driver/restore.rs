@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dtm::{Config, DtmError, Identity, Replica, ReplicaState, Restore};
-use storage::{Device, Durability, StorageError};
+use storage::{Device, Durability, MetaSnapshot, RowsPage, StorageError};
 use types::record::{Record, Row, RowKey};
 use types::{Epoch, GroupId, Seq};
 
@@ -17,6 +17,7 @@ const LOG_PAGE_BYTES: usize = 1024 * 1024;
 
 impl Store for Device {
     type Error = StorageError;
+    type Snapshot = MetaSnapshot;
 
     fn room(&self) -> Result<Room, StorageError> {
         match self.meta().admit() {
@@ -36,6 +37,7 @@ impl Store for Device {
                 Change::State(state) => batch.put_replica_state(*group, state),
                 Change::Put { key, version, value } => batch.put_row(*group, key, *version, value),
                 Change::Delete(key) => batch.delete_row(*group, key),
+                Change::Wipe => batch.wipe_group(*group),
                 Change::Fence(view) => batch.put_view(*group, *view),
             }
         }
@@ -48,6 +50,25 @@ impl Store for Device {
 
     fn log(&self, group: GroupId, from: Seq, upto: Seq, bytes_max: usize) -> Result<Vec<Record>, StorageError> {
         self.meta().log(group, from..=upto, bytes_max)
+    }
+
+    fn snapshot(&self, group: GroupId) -> Result<(MetaSnapshot, Vec<u8>), StorageError> {
+        let snapshot = self.meta().snapshot()?;
+        let state = snapshot.replica_state(group)?;
+        let state = state.ok_or_else(|| StorageError::Damaged(format!("there is no state of the replica of group {group}")))?;
+        Ok((snapshot, state))
+    }
+
+    fn page(
+        &self,
+        snapshot: &MetaSnapshot,
+        group: GroupId,
+        after: Option<&RowKey>,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<(RowKey, Row)>, bool), StorageError> {
+        let RowsPage { rows, end } = snapshot.rows(group, after, rows_max, bytes_max)?;
+        Ok((rows, end))
     }
 }
 
@@ -65,8 +86,10 @@ pub fn replicas(
         let me = Identity { group, device: place.device, boot: place.boot, incarnation: place.incarnation, registered };
         let (floor, applied) = (state.floor, state.applied);
         let mut restore = Restore::new(me, config.clone(), state);
-        results(device, group, applied, &mut restore)?;
-        log(device, group, floor.seq, &mut restore)?;
+        if !restore.is_over() {
+            results(device, group, applied, &mut restore)?;
+            log(device, group, floor.seq, &mut restore)?;
+        }
         replicas.push((group, restore.finish().map_err(wrong)?));
     }
     Ok(replicas)

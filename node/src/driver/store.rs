@@ -27,6 +27,8 @@ pub enum Change<'a> {
     },
     /// A row goes.
     Delete(Cow<'a, RowKey>),
+    /// All rows and the whole log of the group go; a log may begin anywhere after it.
+    Wipe,
     /// Unit writes of views of the (erasure-coded) group below this one are refused from now on.
     Fence(ViewNumber),
 }
@@ -44,6 +46,8 @@ pub enum Room {
 pub trait Store: Send + 'static {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
+    /// Rows and states of one moment.
+    type Snapshot: Send + 'static;
 
     /// Whether there is room; an error where the device has failed, of whatever.
     fn room(&self) -> Result<Room, Self::Error>;
@@ -56,4 +60,18 @@ pub trait Store: Send + 'static {
 
     /// Records of a log, from the first to the last wanted, stopping at so many bytes but giving one at least.
     fn log(&self, group: GroupId, from: Seq, upto: Seq, bytes_max: usize) -> Result<Vec<Record>, Self::Error>;
+
+    /// Everything as of now, and the state that the replica of a group has in it.
+    fn snapshot(&self, group: GroupId) -> Result<(Self::Snapshot, Vec<u8>), Self::Error>;
+
+    /// Rows of a group in a snapshot that follow a key, or the first, and whether none follows them; so many rows at most, stopping at so many
+    /// bytes but giving one at least.
+    fn page(
+        &self,
+        snapshot: &Self::Snapshot,
+        group: GroupId,
+        after: Option<&RowKey>,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<(RowKey, Row)>, bool), Self::Error>;
 }

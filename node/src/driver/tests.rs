@@ -26,6 +26,7 @@ struct Gone;
 struct Held {
     rows: BTreeMap<RowKey, Row>,
     log: BTreeMap<Seq, Record>,
+    state: Vec<u8>,
     /// Records appended by batches that were synced, and not.
     appended: Vec<bool>,
     full: bool,
@@ -43,6 +44,7 @@ impl Memory {
 
 impl Store for Memory {
     type Error = Gone;
+    type Snapshot = BTreeMap<RowKey, Row>;
 
     fn room(&self) -> Result<Room, Gone> {
         self.held(|held| match (held.gone, held.full) {
@@ -64,7 +66,9 @@ impl Store for Memory {
                         held.rows.insert(key.clone().into_owned(), Row { version: *version, value: value.to_vec() });
                     }
                     Change::Delete(key) => drop(held.rows.remove(key)),
-                    Change::Cut(_) | Change::Prune(_) | Change::State(_) | Change::Fence(_) => {}
+                    Change::State(state) => held.state.clone_from(state),
+                    Change::Wipe => held.rows.clear(),
+                    Change::Cut(_) | Change::Prune(_) | Change::Fence(_) => {}
                 }
             }
             if held.gone { Err(Gone) } else { Ok(()) }
@@ -77,6 +81,23 @@ impl Store for Memory {
 
     fn log(&self, _group: GroupId, from: Seq, upto: Seq, _bytes_max: usize) -> Result<Vec<Record>, Gone> {
         self.held(|held| Ok(held.log.range(from..=upto).map(|(_, record)| record.clone()).collect()))
+    }
+
+    fn snapshot(&self, _group: GroupId) -> Result<(Self::Snapshot, Vec<u8>), Gone> {
+        self.held(|held| Ok((held.rows.clone(), held.state.clone())))
+    }
+
+    fn page(
+        &self,
+        snapshot: &Self::Snapshot,
+        _group: GroupId,
+        after: Option<&RowKey>,
+        rows_max: usize,
+        _bytes_max: usize,
+    ) -> Result<(Vec<(RowKey, Row)>, bool), Gone> {
+        let mut rest = snapshot.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        let rows = rest.by_ref().take(rows_max).map(|(key, row)| (key.clone(), row.clone())).collect();
+        Ok((rows, rest.next().is_none()))
     }
 }
 

@@ -9,6 +9,7 @@ use types::wire::dtm::Envelope;
 use types::wire::request::{ExecuteReply, Refusal};
 use types::{GroupId, Seq, ViewNumber};
 
+use super::copy::is_of_copy;
 use super::hosted::HeldAnswer;
 use super::store::{Change, Store};
 use super::{ClientRequest, Driver, DriverError, Post};
@@ -72,6 +73,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         changes: Vec<(GroupId, Change<'static>)>,
     ) -> Result<Vec<(GroupId, Effect)>, DriverError<S::Error>> {
         let (device, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(|(_, effect)| effect.ticket().is_some());
+        let (copies, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, effect)| is_of_copy(effect));
         let (wanted, reports) = self.before_commit(rest);
         let mut next = Vec::new();
         if !device.is_empty() || !changes.is_empty() {
@@ -82,6 +84,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         for (group, report) in reports {
             self.report(group, report);
         }
+        self.copy(copies, &mut next)?;
         for LogWanted { group, reader, from, upto, bytes_max } in wanted {
             let records = self.store.log(group, from, upto, bytes_max)?;
             let records = records.into_iter().map(Arc::new).collect();
@@ -104,9 +107,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 Effect::Complete { client, reply, before, .. } => self.answer(client, reply, before),
                 Effect::ReadLog { reader, from, upto, bytes_max } => wanted.push(LogWanted { group, reader, from, upto, bytes_max }),
                 Effect::Report(report) => reports.push((group, report)),
-                Effect::Append { .. } | Effect::Cut { .. } | Effect::SaveState { .. } | Effect::Apply { .. } | Effect::Prune { .. } => {
-                    unreachable!("changes of the device have tickets and went the other way")
-                }
+                _ => unreachable!("changes of the device and copies went the other way"),
             }
         }
         self.post.send(out);
@@ -212,6 +213,10 @@ fn put<'a>(group: GroupId, effect: &'a Effect, batch: &mut Vec<(GroupId, Change<
                 batch.push((group, Change::Delete(Cow::Owned(dtm::result_key(Seq(seq))))));
             }
         }
-        Effect::ReadLog { .. } | Effect::Send { .. } | Effect::Complete { .. } | Effect::Report(_) => {}
+        Effect::Wipe { .. } => batch.push((group, Change::Wipe)),
+        Effect::Fill { rows, .. } => batch.extend(rows.iter().map(|(key, row)| {
+            (group, Change::Put { key: Cow::Borrowed(key), version: row.version, value: Cow::Borrowed(row.value.as_slice()) })
+        })),
+        _ => {}
     }
 }

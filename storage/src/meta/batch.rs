@@ -76,14 +76,21 @@ impl Batch {
         self.put(Family::Device, key, value);
     }
 
-    /// Takes rows, log, replica state and view of a group away. Its units stay.
-    pub fn forget_group(&mut self, group: GroupId) {
+    /// Takes rows and log of a group away; what the replica keeps of itself stays. The log may begin anywhere after it.
+    pub fn wipe_group(&mut self, group: GroupId) {
         let from = sealed::group(group).to_vec();
         let end = after(&from);
-        self.steps.push(Step::Change(Change::DeleteRange(Family::Catalogues, from, end)));
+        self.steps.push(Step::Change(Change::DeleteRange(Family::Catalogues, from.clone(), end.clone())));
+        // A log may be longer than a batch of single deletes could be.
+        self.steps.push(Step::Change(Change::DeleteRange(Family::Log, from, end)));
+        self.steps.push(Step::Forget(group));
+    }
+
+    /// Takes rows, log, replica state and view of a group away. Its units stay.
+    pub fn forget_group(&mut self, group: GroupId) {
+        self.wipe_group(group);
         self.steps.push(Step::Change(Change::Delete(Family::State, sealed::group(group).to_vec())));
         self.steps.push(Step::Change(Change::Delete(Family::Device, sealed::view(group))));
-        self.steps.push(Step::Forget(group));
     }
 
     /// Takes the markers of a session's dead fids away. Only for a session that is closed and refused for good.
@@ -115,7 +122,7 @@ impl Batch {
                 Step::Append(group, seq, record) => Some(append(group, seq, &record, now, &mut changes)?),
                 Step::Cut(group, after) => cut(group, after, now, &mut changes),
                 Step::Prune(group, upto) => prune(group, upto, now, &mut changes),
-                Step::Forget(group) => prune(group, Seq(u64::MAX), now, &mut changes),
+                Step::Forget(_) => None,
             };
             if let Some(group) = group {
                 touched.insert(group, then);

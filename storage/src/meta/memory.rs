@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use super::store::{Change, Family, Visit};
+use super::store::{Change, Family, Frozen, Visit};
+use crate::StorageError;
 
 /// All keys of all families.
 pub type Image = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
@@ -17,6 +18,33 @@ pub struct MemoryImages {
     live: Image,
     durable: Image,
     unsynced: Vec<Vec<Change>>,
+}
+
+/// An image that nobody changes any more.
+#[derive(Clone, Debug)]
+pub struct FrozenImage(pub Image);
+
+impl Frozen for FrozenImage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.0.get(&(family, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
+        show(&self.0, family, from, end, visit);
+        Ok(())
+    }
+}
+
+fn show(image: &Image, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) {
+    if from >= end {
+        return;
+    }
+    let range = (Bound::Included((family, from.to_vec())), Bound::Excluded((family, end.to_vec())));
+    for ((_, key), value) in image.range(range) {
+        if let ControlFlow::Break(()) = visit(key, value) {
+            break;
+        }
+    }
 }
 
 fn make(image: &mut Image, changes: &[Change]) {
@@ -42,15 +70,7 @@ impl MemoryImages {
 
     /// Shows a range of keys.
     pub fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) {
-        if from >= end {
-            return;
-        }
-        let range = (Bound::Included((family, from.to_vec())), Bound::Excluded((family, end.to_vec())));
-        for ((_, key), value) in self.live.range(range) {
-            if let ControlFlow::Break(()) = visit(key, value) {
-                break;
-            }
-        }
+        show(&self.live, family, from, end, visit);
     }
 
     /// A batch that readers see and a crash may lose.

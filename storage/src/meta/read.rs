@@ -9,7 +9,7 @@ use types::wire::request::ScanRow;
 use types::{CatalogueId, GroupId, Seq, ViewNumber};
 
 use super::sealed::{self, GROUP_BYTES, after, hex, unseal};
-use super::store::Family;
+use super::store::{Family, Frozen, Visit};
 use super::{Bounds, Meta};
 use crate::StorageError;
 
@@ -130,18 +130,9 @@ impl Meta {
         family: Family,
         from: &[u8],
         end: &[u8],
-        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+        visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let mut outcome = Ok(());
-        self.store.scan(family, from, end, &mut |key, value| match visit(key, value) {
-            Ok(true) => ControlFlow::Continue(()),
-            Ok(false) => ControlFlow::Break(()),
-            Err(error) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        outcome
+        until(|show| self.store.scan(family, from, end, show), visit)
     }
 
     pub(super) fn read_bounds(&self) -> Result<Bounds, StorageError> {
@@ -160,7 +151,34 @@ impl Meta {
     }
 }
 
-fn damaged(family: Family, key: &[u8], why: &str) -> StorageError {
+/// Shows a range of the keys of a moment until `visit` says `false` or fails.
+pub(super) fn each_of(
+    frozen: &dyn Frozen,
+    family: Family,
+    from: &[u8],
+    end: &[u8],
+    visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+) -> Result<(), StorageError> {
+    until(|show| frozen.scan(family, from, end, show), visit)
+}
+
+fn until(
+    scan: impl FnOnce(Visit<'_>) -> Result<(), StorageError>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+) -> Result<(), StorageError> {
+    let mut outcome = Ok(());
+    scan(&mut |key, value| match visit(key, value) {
+        Ok(true) => ControlFlow::Continue(()),
+        Ok(false) => ControlFlow::Break(()),
+        Err(error) => {
+            outcome = Err(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    outcome
+}
+
+pub(super) fn damaged(family: Family, key: &[u8], why: &str) -> StorageError {
     StorageError::Damaged(format!("{} {}: {why}", family.name(), hex(key)))
 }
 
@@ -168,7 +186,7 @@ fn group_of(family: Family, key: &[u8]) -> Result<GroupId, StorageError> {
     sealed::group_of(key).filter(|_| key.len() >= GROUP_BYTES).ok_or_else(|| damaged(family, key, "it is not of a group"))
 }
 
-fn decode_row(key: &[u8], value: &[u8], wanted: bool) -> Result<Row, StorageError> {
+pub(super) fn decode_row(key: &[u8], value: &[u8], wanted: bool) -> Result<Row, StorageError> {
     let body = unseal(Family::Catalogues, key, value)?;
     let (version, value) =
         body.split_first_chunk::<VERSION_BYTES>().ok_or_else(|| damaged(Family::Catalogues, key, "it has no version"))?;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, FlushOptions, IteratorMode, LogLevel, Options,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBIterator, Direction, FlushOptions, IteratorMode, LogLevel, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
 
@@ -20,9 +20,11 @@ use types::checksum::crc32c;
 use super::journal::ring::Shape;
 use super::journal::{Journal, Mark};
 use super::manifest;
-use super::store::{self, Change, Family, MetaStore, Visit};
+use super::store::{self, Change, Family, Frozen, MetaStore, Visit};
 use crate::StorageError;
 use crate::guard::EndsProcess;
+
+mod frozen;
 
 /// Memory of all memtables of a device; reaching it starts a flush.
 const MEMTABLES_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -48,7 +50,7 @@ pub struct RocksStore {
 }
 
 struct Inner {
-    db: DB,
+    db: Arc<DB>,
     dir: PathBuf,
     journal: Journal,
     /// When the file system was last asked for its free bytes, and what it said.
@@ -115,7 +117,7 @@ impl RocksStore {
         })?;
         write(&db, &[], mark)?;
         flush(&db)?;
-        let inner = Arc::new(Inner { db, dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
+        let inner = Arc::new(Inner { db: Arc::new(db), dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
         let flusher = std::thread::Builder::new().name("meta-flush".into()).spawn({
             let inner = Arc::clone(&inner);
             move || {
@@ -150,6 +152,24 @@ fn start(dir: &Path, create: bool) -> Result<DB, StorageError> {
 
 fn column(db: &DB, family: Family) -> &ColumnFamily {
     db.cf_handle(family.name()).expect("all families were opened with the store")
+}
+
+/// Shows what an iterator over a range gives.
+fn visit_all<'a>(
+    from: &[u8],
+    end: &[u8],
+    visit: Visit<'_>,
+    iterate: impl FnOnce(ReadOptions, IteratorMode<'_>) -> DBIterator<'a>,
+) -> Result<(), StorageError> {
+    let mut reading = ReadOptions::default();
+    reading.set_iterate_upper_bound(end.to_vec());
+    for item in iterate(reading, IteratorMode::From(from, Direction::Forward)) {
+        let (key, value) = item.map_err(|e| error("a range does not read", &e))?;
+        if let ControlFlow::Break(()) = visit(&key, &value) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Puts changes, and how far that brings us in the journal, into RocksDB's memory.
@@ -205,16 +225,12 @@ impl MetaStore for RocksStore {
     }
 
     fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
-        let mut reading = ReadOptions::default();
-        reading.set_iterate_upper_bound(end.to_vec());
-        let mode = IteratorMode::From(from, Direction::Forward);
-        for item in self.inner.db.iterator_cf_opt(column(&self.inner.db, family), reading, mode) {
-            let (key, value) = item.map_err(|e| error("a range does not read", &e))?;
-            if let ControlFlow::Break(()) = visit(&key, &value) {
-                break;
-            }
-        }
-        Ok(())
+        let db = &self.inner.db;
+        visit_all(from, end, visit, |reading, mode| db.iterator_cf_opt(column(db, family), reading, mode))
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        Ok(Box::new(frozen::FrozenRocks::new(&self.inner.db)))
     }
 
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError> {

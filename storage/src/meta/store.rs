@@ -118,6 +118,15 @@ const DELETE_RANGE: u8 = 3;
 /// Sees one key and its value.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
+/// Metadata of one moment.
+pub trait Frozen: Send + Sync {
+    /// The value of a key.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// Shows the keys from `from` up to, but without, `end` in order, until `visit` breaks.
+    fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
+}
+
 /// Where metadata is kept.
 pub trait MetaStore: Send + Sync {
     /// The value of a key.
@@ -125,6 +134,9 @@ pub trait MetaStore: Send + Sync {
 
     /// Shows the keys from `from` up to, but without, `end` in order, as of one moment, until `visit` breaks.
     fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
+
+    /// Everything as of one moment: batches that are written later do not show.
+    fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError>;
 
     /// Makes the changes, in order, all or none. With `sync` they are durable when this returns.
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError>;

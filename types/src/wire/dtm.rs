@@ -1,7 +1,7 @@
 //! Messages of DTM0 between the replicas of a group. One head carries a batch of envelopes to one process, with a format byte in front.
 //!
 //! Whatever asserts that something is durable (`Persistent`, `PeerState`) says of which boot and which incarnation, in its envelope. The
-//! last variants belong to full copy and to transactions over several groups; a build that does not know what to do with them answers
+//! last variants belong to transactions over several groups; a build that does not know what to do with them answers
 //! [`Message::Refused`] with [`Reason::Unsupported`].
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::record::{Position, Record, Row, RowKey, Write};
 use crate::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 /// Format of a head of envelopes that this build writes and reads: its first byte.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 /// Most envelopes in one head.
 pub const ENVELOPES_MAX: usize = 4096;
 /// Largest record (as [`Record::bytes`] counts) that a log takes: a head holds one with room for everything else in it.
@@ -75,6 +75,8 @@ pub enum Message {
     Gap {
         /// The primary's view.
         view: ViewNumber,
+        /// The sender's own `normal`; `None` is blank: then it may have less than it once said.
+        normal: Option<ViewNumber>,
         /// Go on from after here.
         last: Seq,
         /// What the sender knows to be STABLE: the logs agree up to there.
@@ -131,7 +133,7 @@ pub enum Message {
         /// Why.
         reason: Reason,
     },
-    /// A blank or lagging replica to the active primary: copy the group to me. (Full copy.)
+    /// A replica that lacks what was pruned to the active primary: copy the group to me.
     CopyRequest {
         /// The primary's view.
         view: ViewNumber,
@@ -140,14 +142,12 @@ pub enum Message {
     CopyPiece {
         /// The primary's view.
         view: ViewNumber,
-        /// The STABLE seq that the copy is of; with the sender's boot, the copy's name.
-        stable: Seq,
+        /// Place of the last record that the copy shows; its seq, with the sender's boot, is the copy's name.
+        at: Position,
         /// Which piece, from 0.
         number: u64,
-        /// Rows, in the order of their keys.
+        /// Rows of all catalogues, results among them, in the order of catalogues and keys.
         rows: Vec<(RowKey, Row)>,
-        /// Results of recent transactions, each in the form of `docs/formats/dtm-log.md`.
-        results: Vec<(Seq, Vec<u8>)>,
         /// Whether it is the last.
         end: bool,
     },
@@ -156,7 +156,7 @@ pub enum Message {
         /// The primary's view.
         view: ViewNumber,
         /// The copy's seq.
-        stable: Seq,
+        at: Seq,
         /// Which piece.
         number: u64,
     },
@@ -193,6 +193,8 @@ pub enum Reason {
     OlderThanFormat(Epoch),
     /// This build does not do what is asked.
     Unsupported,
+    /// What the receiver lacks was pruned: this is the last record of which no log is left. It needs a full copy.
+    Pruned(Position),
 }
 
 impl Message {
@@ -222,10 +224,7 @@ impl Message {
         FIXED
             + match self {
                 Self::Redo { records, .. } | Self::Fetched { records, .. } => records.iter().map(|r| r.bytes()).sum(),
-                Self::CopyPiece { rows, results, .. } => {
-                    let rows: usize = rows.iter().map(|(key, row)| key.key.len() + row.value.len() + 24).sum();
-                    rows + results.iter().map(|(_, result)| result.len() + 16).sum::<usize>()
-                }
+                Self::CopyPiece { rows, .. } => rows.iter().map(|(key, row)| row_bytes(key, row)).sum(),
                 Self::Part { writes, .. } => writes
                     .iter()
                     .map(|w| match w {
@@ -236,6 +235,11 @@ impl Message {
                 _ => 0,
             }
     }
+}
+
+/// About how many bytes a row takes in a piece of a copy.
+pub fn row_bytes(key: &RowKey, row: &Row) -> usize {
+    key.key.len() + row.value.len() + 24
 }
 
 /// Why a head is not a batch of envelopes.

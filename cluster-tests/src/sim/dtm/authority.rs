@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use dtm::{Peer, Placement};
 use types::state::DeviceState;
-use types::{Boot, DeviceId, Epoch, HaTime, ViewNumber};
+use types::{Boot, DeviceId, Epoch, HaTime, Incarnation, ViewNumber};
 
-use super::node::{CREATED, INCARNATION};
+use super::node::CREATED;
 use super::packet::Packet;
 use super::settings::LEASE;
 use crate::sim::heap::Micros;
@@ -20,6 +20,12 @@ use crate::sim::network::NodeNumber;
 struct Known {
     boot: Boot,
     start: u64,
+    incarnation: Incarnation,
+    registered: Epoch,
+    /// Its device was formatted anew and has not recovered since.
+    blank: bool,
+    /// It was away for so long that no log is kept for it.
+    marked: bool,
     state: DeviceState,
     recovering: Option<Epoch>,
     /// When the last lease granted to it is over, on the authority's clock.
@@ -59,7 +65,7 @@ impl Authority {
             primary: None,
             deposed: None,
             prefer: 0,
-            nodes: (0..nodes).map(|n| (n, Known::default())).collect(),
+            nodes: (0..nodes).map(|n| (n, Known { incarnation: Incarnation(1), registered: CREATED, ..Known::default() })).collect(),
             drift_ppm,
             active: ViewNumber(CREATED.0),
         }
@@ -91,9 +97,9 @@ impl Authority {
         let peer = |known: &Known| Peer {
             state: known.state,
             boot: known.boot,
-            incarnation: INCARNATION,
+            incarnation: known.incarnation,
             recovering: known.recovering,
-            copy: false,
+            copy: known.marked,
         };
         Placement {
             epoch: self.epoch,
@@ -109,7 +115,9 @@ impl Authority {
     /// A message for it; its answers to the sender.
     pub fn receive(&mut self, from: NodeNumber, packet: &Packet, now: Micros) -> Vec<Packet> {
         match packet {
-            Packet::Register { start } => vec![self.register(from, *start, now), Packet::Placement(Box::new(self.placement()))],
+            Packet::Register { start, blank } => {
+                vec![self.register(from, *start, *blank, now), Packet::Placement(Box::new(self.placement()))]
+            }
             Packet::Renew { boot, sent, epoch } => self.renew(from, *boot, *sent, *epoch, now),
             Packet::Active { view } => {
                 if *view == self.view {
@@ -124,9 +132,14 @@ impl Authority {
                 {
                     known.recovering = None;
                     known.state = DeviceState::Online;
+                    (known.blank, known.marked) = (false, false);
                     self.raise();
                     self.appoint(now);
                 }
+                Vec::new()
+            }
+            Packet::NeedsCopy { device, incarnation } => {
+                self.mark(device.0 - 1, *incarnation);
                 Vec::new()
             }
             Packet::Map => vec![Packet::Placement(Box::new(self.placement()))],
@@ -134,23 +147,45 @@ impl Authority {
         }
     }
 
-    fn register(&mut self, node: NodeNumber, start: u64, now: Micros) -> Packet {
-        let known = self.nodes.get(&node).cloned().unwrap_or_default();
+    /// Gives up to keep a log for a device that is away; as long as f+1 are whole without it.
+    fn mark(&mut self, node: NodeNumber, incarnation: Incarnation) {
+        let spared = self.spared();
+        let Some(known) = self.nodes.get_mut(&node) else { return };
+        if known.incarnation == incarnation && known.state == DeviceState::Transient && !known.marked && spared {
+            known.marked = true;
+            self.raise();
+        }
+    }
+
+    /// Whether one more replica may be done without.
+    pub fn spared(&self) -> bool {
+        let partial = self.nodes.values().filter(|known| known.blank || known.marked).count();
+        partial < (self.nodes.len() - 1) / 2
+    }
+
+    fn register(&mut self, node: NodeNumber, start: u64, blank: bool, now: Micros) -> Packet {
+        let mut known = self.nodes.get(&node).cloned().unwrap_or_default();
         if known.start == start && is_live(&known) {
-            return Packet::Registered { start, boot: known.boot };
+            let Known { boot, incarnation, registered, .. } = known;
+            return Packet::Registered { start, boot, incarnation, registered };
         }
         let epoch = self.raise();
         let boot = Boot(epoch.0);
         let lease_over = self.clock(now) + LEASE;
         let recovering = Some(epoch);
-        self.nodes.insert(node, Known { boot, start, state: DeviceState::Recovering, recovering, lease_over, confirmed: Epoch(0) });
+        if blank {
+            (known.incarnation, known.registered, known.blank) = (Incarnation(epoch.0), epoch, true);
+        }
+        let Known { incarnation, registered, .. } = known;
+        let state = DeviceState::Recovering;
+        self.nodes.insert(node, Known { boot, start, state, recovering, lease_over, confirmed: Epoch(0), ..known });
         self.depose(node, true);
         self.appoint(now);
         if self.primary.is_some() && self.view.0 < epoch.0 {
             // `End` comes only from a view at or after the announcement.
             self.view = ViewNumber(self.raise().0);
         }
-        Packet::Registered { start, boot }
+        Packet::Registered { start, boot, incarnation, registered }
     }
 
     fn renew(&mut self, node: NodeNumber, boot: Boot, sent: Micros, epoch: Epoch, now: Micros) -> Vec<Packet> {
@@ -235,7 +270,8 @@ impl Authority {
         }
         let count = self.nodes.len() as u32;
         let order = (0..count).map(|i| (self.prefer + i) % count);
-        let of = |state: DeviceState| order.clone().find(|n| self.nodes.get(n).is_some_and(|k| k.state == state));
+        let whole = |k: &Known| !k.blank && !k.marked;
+        let of = |state: DeviceState| order.clone().find(|n| self.nodes.get(n).is_some_and(|k| k.state == state && whole(k)));
         let Some(node) = of(DeviceState::Online).or_else(|| of(DeviceState::Recovering)) else { return };
         let boot = self.nodes.get(&node).map_or(Boot(0), |k| k.boot);
         self.view = ViewNumber(self.raise().0);

@@ -1,10 +1,12 @@
 //! What a replica has on its simulated disk: the effects of [`dtm`] carried out on plain maps, one batch at a time.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use dtm::{Config, Effect, Identity, Placement, Replica, ReplicaState, Restore};
 use types::record::{Record, Row, RowKey, Write};
+use types::wire::dtm::row_bytes;
 use types::{CatalogueId, Epoch, Seq};
 
 use crate::sim::disk::Durable;
@@ -32,7 +34,12 @@ impl Durable for Device {
                 Effect::SaveState { state, .. } => self.state = Some(state.clone()),
                 Effect::Apply { records, dropped, .. } => self.apply(records, *dropped),
                 Effect::Prune { upto, .. } => self.log = self.log.split_off(&upto.next()),
-                Effect::ReadLog { .. } | Effect::Send { .. } | Effect::Complete { .. } | Effect::Report(_) => {}
+                Effect::Wipe { .. } => {
+                    self.log.clear();
+                    self.rows.clear();
+                }
+                Effect::Fill { rows, .. } => self.rows.extend(rows.iter().cloned()),
+                _ => {}
             }
         }
     }
@@ -74,9 +81,25 @@ impl Device {
         out
     }
 
-    /// Everything up to here is in the rows.
+    /// Everything up to here is in the rows; nothing, while a copy of them is coming in.
     pub fn applied(&self) -> Seq {
-        self.state.as_ref().map_or(Seq(0), |state| state.applied)
+        self.state.as_ref().filter(|state| !state.copying).map_or(Seq(0), |state| state.applied)
+    }
+
+    /// Rows after a key, at most so many and so many bytes, one at least; and whether none follows.
+    pub fn page(&self, after: Option<&RowKey>, rows_max: usize, bytes_max: usize) -> (Vec<(RowKey, Row)>, bool) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = self.rows.range::<RowKey, _>((from, Bound::Unbounded)).peekable();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some((key, row)) = rows.peek() {
+            bytes += row_bytes(key, row);
+            if page.len() >= rows_max || (bytes > bytes_max && !page.is_empty()) {
+                break;
+            }
+            page.push(((*key).clone(), (*row).clone()));
+            rows.next();
+        }
+        (page, rows.peek().is_none())
     }
 
     /// The machine that the device holds, or a new one where it holds none.

@@ -23,8 +23,17 @@ use crate::sim::network::NodeNumber;
 
 /// The epoch that created the group and its devices.
 pub const CREATED: Epoch = Epoch(1);
-/// The one incarnation of every device.
-pub const INCARNATION: Incarnation = Incarnation(1);
+/// The first format of every device.
+const FIRST_FORMAT: Format = Format { incarnation: Incarnation(1), registered: CREATED };
+
+/// What the superblock of a device says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Which format it is.
+    pub incarnation: Incarnation,
+    /// The epoch in which it was registered.
+    pub registered: Epoch,
+}
 
 /// What waits for a process's next turn.
 #[derive(Clone, Debug)]
@@ -56,8 +65,12 @@ pub enum Seen {
     Applied(Vec<Arc<Record>>),
     /// The log was cut, or may have fewer durable records than before.
     Cut(Seq),
-    /// A process begins with its rows as of here.
+    /// A process begins with its rows as of here, or they were all taken away.
     Restored(Seq),
+    /// A full copy is complete: its rows are as of here.
+    Filled(Seq),
+    /// A copy begins to go out.
+    CopyBegun,
     /// An answer to a client was let go.
     Answered(DtxId, ExecuteReply),
     /// The machine reports something.
@@ -80,6 +93,8 @@ pub struct Process {
     /// The placement that it knows.
     pub placement: Option<Placement>,
     boot: Option<Boot>,
+    /// None: the device is empty, and is formatted when its process registers.
+    format: Option<Format>,
     drift_ppm: i64,
     pipelined: bool,
     config: Arc<Config>,
@@ -95,6 +110,8 @@ pub struct Process {
     calls: BTreeMap<ClientId, (Caller, DtxId)>,
     next_call: u64,
     lease_sent: Micros,
+    /// Snapshots for copies that go out.
+    snapshots: BTreeMap<DeviceId, Device>,
 }
 
 impl Process {
@@ -107,6 +124,7 @@ impl Process {
             replica: None,
             placement: None,
             boot: None,
+            format: Some(FIRST_FORMAT),
             drift_ppm,
             pipelined,
             config,
@@ -121,6 +139,7 @@ impl Process {
             calls: BTreeMap::new(),
             next_call: 0,
             lease_sent: 0,
+            snapshots: BTreeMap::new(),
         }
     }
 
@@ -140,8 +159,26 @@ impl Process {
         self.disk.crash(kept as usize);
         let mut dead = Self::new(self.number, self.drift_ppm, self.pipelined, Arc::clone(&self.config));
         dead.life.start = self.life.start;
+        dead.format = self.format;
         std::mem::swap(&mut dead.disk, &mut self.disk);
         *self = dead;
+    }
+
+    /// Its device, while it is dead, is replaced by an empty one.
+    pub fn wipe(&mut self) {
+        self.disk = Disk::new(Device::default());
+        self.format = None;
+    }
+
+    /// Whether its device holds less than its group: it was formatted anew and is not filled yet.
+    pub fn is_blank(&self) -> bool {
+        let state = self.disk.current().state.as_ref();
+        self.format.is_none_or(|format| format.registered > CREATED && state.is_none_or(|state| state.normal.is_none()))
+    }
+
+    /// Whether its replica was wiped for a full copy and does not count again yet.
+    pub fn is_refilled(&self) -> bool {
+        self.disk.current().state.as_ref().is_some_and(|state| state.normal.is_none())
     }
 
     /// Its own monotonic clock, in microseconds.
@@ -162,7 +199,7 @@ impl Process {
 
     /// What it says to the authority from time to time.
     pub fn renewal(&self, now: Micros) -> Vec<Packet> {
-        let Some(boot) = self.boot else { return vec![Packet::Register { start: self.life.start }] };
+        let Some(boot) = self.boot else { return vec![Packet::Register { start: self.life.start, blank: self.format.is_none() }] };
         let epoch = self.placement.as_ref().map_or(Epoch(0), |p| p.epoch);
         let mut packets = vec![Packet::Renew { boot, sent: self.clock(now), epoch }];
         let Some(replica) = &self.replica else { return packets };
@@ -182,7 +219,9 @@ impl Process {
             Packet::Replica(envelope) => self.push(Input::Event(Event::Message(envelope)), out),
             Packet::Execute { call, view, dtx, ops } => self.push(Input::Execute { caller: (from, call), view, dtx, ops }, out),
             Packet::Read { call, view, row } => self.push(Input::Read { caller: (from, call), view, row }, out),
-            Packet::Registered { start, boot } if start == self.life.start => self.boot = Some(boot),
+            Packet::Registered { start, boot, incarnation, registered } if start == self.life.start => {
+                (self.boot, self.format) = (Some(boot), Some(Format { incarnation, registered }));
+            }
             Packet::Placement(placement) => self.take_placement(*placement, now, out),
             Packet::Lease { boot, sent, epoch, ha_time } if self.boot == Some(boot) => self.take_lease(sent, epoch, ha_time, out),
             _ => {}
@@ -199,7 +238,8 @@ impl Process {
         }
         if self.replica.is_none() {
             let (group, device) = (GroupId::default(), self.device());
-            let me = Identity { group, device, boot, incarnation: INCARNATION, registered: CREATED };
+            let Some(Format { incarnation, registered }) = self.format else { return };
+            let me = Identity { group, device, boot, incarnation, registered };
             match self.disk.current().restore(me, Arc::clone(&self.config), &placement, CREATED) {
                 Ok(replica) => self.replica = Some(replica),
                 Err(error) => return out.seen.push(Seen::Broken(format!("{device} does not come back: {error}"))),
@@ -295,6 +335,21 @@ impl Process {
                     let records = self.disk.current().read_log(from, upto, bytes_max);
                     self.owed.push(Event::LogRead { reader, from, records });
                 }
+                Effect::OpenCopy { target } => {
+                    let snapshot = self.disk.current().clone();
+                    self.owed.push(Event::CopyOpened { target, applied: snapshot.applied() });
+                    self.snapshots.insert(target, snapshot);
+                    out.seen.push(Seen::CopyBegun);
+                }
+                Effect::ReadCopy { target, number, after, rows_max, bytes_max } => {
+                    let Some(snapshot) = self.snapshots.get(&target) else {
+                        out.seen.push(Seen::Broken(format!("a copy to {target} is read that was not opened")));
+                        continue;
+                    };
+                    let (rows, end) = snapshot.page(after.as_ref(), rows_max, bytes_max);
+                    self.owed.push(Event::CopyRead { target, number, rows, end });
+                }
+                Effect::CloseCopy { target } => drop(self.snapshots.remove(&target)),
                 Effect::Report(report) => self.report(report, out),
                 _ => {}
             }
@@ -304,10 +359,21 @@ impl Process {
 
     fn commit(&mut self, changes: Vec<Effect>, out: &mut Outbox) {
         let Some(ticket) = changes.iter().filter_map(Effect::ticket).max() else { return };
+        let mut copying = self.disk.current().state.as_ref().is_some_and(|state| state.copying);
         for change in &changes {
             match change {
                 Effect::Apply { records, .. } => out.seen.push(Seen::Applied(records.clone())),
                 Effect::Cut { after, .. } => out.seen.push(Seen::Cut(*after)),
+                Effect::Wipe { .. } => {
+                    copying = true;
+                    out.seen.push(Seen::Restored(Seq(0)));
+                }
+                Effect::SaveState { state, .. } => {
+                    if copying && !state.copying {
+                        out.seen.push(Seen::Filled(state.applied));
+                    }
+                    copying = state.copying;
+                }
                 _ => {}
             }
         }
@@ -361,6 +427,9 @@ impl Process {
         let authority = self.authority();
         match &report {
             Report::Active { view } => out.packets.push((authority, Packet::Active { view: *view })),
+            Report::NeedsCopy { device, incarnation } => {
+                out.packets.push((authority, Packet::NeedsCopy { device: *device, incarnation: *incarnation }));
+            }
             Report::Recovered { epoch, boot } => out.packets.push((authority, Packet::Recovered { epoch: *epoch, boot: *boot })),
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dtm::Report;
-use types::record::{Outcome, Write};
+use types::record::{Outcome, RowKey, Write};
 use types::wire::request::ExecuteReply;
 use types::{DeviceId, DtxId, Epoch, Seq, Version};
 
@@ -26,6 +26,8 @@ pub struct Oracle {
     stable: Seq,
     /// The greatest seq that was answered.
     answered_upto: Seq,
+    /// Whether replicas may need a full copy.
+    copies: bool,
     /// For each announcement of RECOVERING, what had been answered then.
     announced: BTreeMap<Epoch, Seq>,
     /// The first thing that went wrong.
@@ -33,6 +35,11 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// Nothing has happened; `copies` says whether replicas may need a full copy.
+    pub fn new(copies: bool) -> Self {
+        Self { copies, ..Self::default() }
+    }
+
     /// Notes that something is wrong.
     pub fn fail(&mut self, what: String) {
         self.violation.get_or_insert(what);
@@ -45,6 +52,7 @@ impl Oracle {
 
     /// Takes in what one process did, and checks what it could have broken.
     pub fn look(&mut self, node: usize, seen: Vec<Seen>, processes: &[Process]) {
+        let filled = seen.iter().any(|what| matches!(what, Seen::Filled(_)));
         for what in seen {
             if let Err(error) = self.take(node, what, processes) {
                 return self.fail(error);
@@ -53,13 +61,37 @@ impl Oracle {
         if let Err(error) = self.stable_is_held(node, processes) {
             self.fail(error);
         }
+        if filled && let Err(error) = self.is_the_history(&processes[node]) {
+            self.fail(error);
+        }
+    }
+
+    /// Whether the rows of a device are what the records up to its `applied` make of nothing.
+    fn is_the_history(&self, process: &Process) -> Result<(), String> {
+        let device = process.disk.current();
+        let mut rows: BTreeMap<&RowKey, (Version, &[u8])> = BTreeMap::new();
+        for record in self.history.records().take_while(|record| record.seq <= device.applied()) {
+            for write in &record.writes {
+                match write {
+                    Write::Put { row, value } => drop(rows.insert(row, (record.seq, value))),
+                    Write::Delete { row } => drop(rows.remove(row)),
+                }
+            }
+        }
+        let held = device.rows.iter().filter(|(key, _)| key.catalogue != dtm::results::CATALOGUE);
+        let held: BTreeMap<&RowKey, (Version, &[u8])> = held.map(|(key, row)| (key, (row.version, row.value.as_slice()))).collect();
+        if held != rows {
+            return Err(format!("full copy: {} has other rows at {} than the history makes", process.device(), device.applied()));
+        }
+        Ok(())
     }
 
     fn take(&mut self, node: usize, seen: Seen, processes: &[Process]) -> Result<(), String> {
         let process = &processes[node];
         match seen {
             Seen::Applied(records) => records.iter().try_for_each(|record| self.history.apply(process.device(), record)),
-            Seen::Restored(applied) => {
+            Seen::CopyBegun => Ok(()),
+            Seen::Restored(applied) | Seen::Filled(applied) => {
                 self.history.restart(process.device(), applied);
                 Ok(())
             }
@@ -107,6 +139,7 @@ impl Oracle {
                 }
                 Ok(())
             }
+            Report::NeedsCopy { .. } if self.copies => Ok(()),
             Report::Amnesia { .. } | Report::NeedsCopy { .. } | Report::Diverged { .. } => {
                 Err(format!("{} reports {report:?}, and no disk lied", process.device()))
             }
@@ -172,7 +205,9 @@ fn held<'a>(seq: Seq, dtx: DtxId, processes: &'a [Process], of: impl Fn(&'a Proc
         None => seq <= of(p).applied(),
     };
     let holders = processes.iter().filter(holds).count();
-    if holders <= processes.len() / 2 {
+    // A device that came back empty is one of the f that may be lost.
+    let lost = processes.iter().filter(|p| p.is_blank()).count();
+    if holders + lost <= processes.len() / 2 {
         return Err(format!("{dtx} at {seq} is called STABLE, and {holders} of {} hold it", processes.len()));
     }
     Ok(())

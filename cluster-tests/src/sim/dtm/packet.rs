@@ -6,7 +6,7 @@ use types::ops::Op;
 use types::record::{Row, RowKey};
 use types::wire::dtm::Envelope;
 use types::wire::request::{ExecuteReply, Refusal};
-use types::{Boot, DtxId, Epoch, HaTime, ViewNumber};
+use types::{Boot, DeviceId, DtxId, Epoch, HaTime, Incarnation, ViewNumber};
 
 use super::client::Intent;
 use crate::sim::disk::Ticket;
@@ -56,6 +56,8 @@ pub enum Packet {
     Register {
         /// Which start it is, so that asking again is not another start.
         start: u64,
+        /// Whether its device is empty.
+        blank: bool,
     },
     /// The answer.
     Registered {
@@ -63,6 +65,10 @@ pub enum Packet {
         start: u64,
         /// Its boot.
         boot: Boot,
+        /// The format of its device.
+        incarnation: Incarnation,
+        /// The epoch in which that was registered.
+        registered: Epoch,
     },
     /// A process asks for a lease and says how far it has taken in the authority's decisions.
     Renew {
@@ -102,6 +108,13 @@ pub enum Packet {
         epoch: Epoch,
         /// Which boot.
         boot: Boot,
+    },
+    /// No log can be kept for a device any longer.
+    NeedsCopy {
+        /// Which.
+        device: DeviceId,
+        /// In which format.
+        incarnation: Incarnation,
     },
     /// A client asks for the placement.
     Map,
@@ -173,6 +186,11 @@ pub enum Happening {
         kept_per_mille: u64,
         /// Whether the authority sees it at once.
         seen: bool,
+    },
+    /// A process dies and its device comes back empty, if the group can bear it.
+    Wipe {
+        /// Which.
+        node: NodeNumber,
     },
     /// A process starts.
     Start {

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::sim::heap::{MILLISECOND, Micros, SECOND};
-use crate::sim::swarm::{Swarm, log_uniform};
+use crate::sim::swarm::{FaultKind, Swarm, log_uniform};
 
 /// The configuration of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub pipelined: bool,
     /// The rate of each process's clock, and of the authority's at the end, in millionths off the true one.
     pub drift_ppm: Vec<i64>,
+    /// Whether replicas may need a full copy: devices come back empty, and no log is kept for those that are away for long.
+    pub copies: bool,
     /// The machine's bounds and intervals.
     pub machine: dtm::Config,
 }
@@ -42,12 +44,41 @@ pub const DRIFT_PPM: u64 = 10_000;
 pub const RENEWAL: Micros = 200 * MILLISECOND;
 /// How long everybody has to converge once all is healed. Leases, resends and elections of the run's scale fit several times.
 pub const CONVERGENCE: Micros = 20 * SECOND;
+/// Of all runs, those in which replicas may need a full copy.
+const COPIES_SHARE: f64 = 0.4;
+/// A log measures its bytes by some hundred records: a bound below that would never be left again.
+const LOG_BYTES_MAX_LEAST: u64 = 80_000;
 /// Most operations on one row, so that the exhaustive search can check it.
 pub const OPERATIONS_A_ROW: u64 = 60;
 
 impl Settings {
     /// Draws a configuration.
     pub fn draw(seed: u64) -> Self {
+        let mut settings = Self::draw_without_copies(seed);
+        // Of its own random numbers: what is drawn without it stays as it was.
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0xc0_b1e5);
+        if !rng.random_bool(COPIES_SHARE) {
+            return settings;
+        }
+        settings.copies = true;
+        let machine = &mut settings.machine;
+        (machine.copy_rows_max, machine.copy_bytes_max) = (rng.random_range(1..=20), rng.random_range(1..=2000));
+        (machine.copy_again_ms, machine.copy_silence_ms) = (log_uniform(rng, 50, 1000), log_uniform(rng, 50, 3000));
+        machine.prune_records_min = log_uniform(rng, 1, 16);
+        if rng.random_bool(0.5) {
+            machine.log_bytes_soft = log_uniform(rng, 500, 20_000);
+        }
+        if rng.random_bool(0.2) {
+            machine.log_bytes_max = log_uniform(rng, LOG_BYTES_MAX_LEAST, 10 * LOG_BYTES_MAX_LEAST);
+        }
+        if rng.random_bool(0.8) {
+            settings.swarm.faults.push((FaultKind::Wipe, log_uniform(rng, 100 * MILLISECOND, 2000 * MILLISECOND)));
+        }
+        settings
+    }
+
+    /// Draws a configuration in which every device keeps what it has, and every log is kept.
+    pub fn draw_without_copies(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rng = &mut rng;
         let replicas = if rng.random_bool(0.25) { 5 } else { 3 };
@@ -86,6 +117,7 @@ impl Settings {
             swarm: Swarm::draw(rng),
             pipelined: rng.random_bool(0.5),
             drift_ppm,
+            copies: false,
             machine,
         }
     }

@@ -36,6 +36,10 @@ pub struct Counts {
     pub answered: u64,
     /// Processes killed.
     pub kills: u64,
+    /// Devices that came back empty.
+    pub wipes: u64,
+    /// Full copies that began, and that were completed.
+    pub copies: (u64, u64),
     /// Views.
     pub views: u64,
     /// Simulated microseconds.
@@ -102,6 +106,7 @@ impl GroupWorld {
     pub fn new(settings: Settings) -> Self {
         let config = Arc::new(settings.machine.clone());
         let drift = |n: u32| settings.drift_ppm.get(n as usize).copied().unwrap_or(0);
+        let oracle = Oracle::new(settings.copies);
         let processes: Vec<Process> =
             (0..settings.replicas).map(|n| Process::new(n, drift(n), settings.pipelined, Arc::clone(&config))).collect();
         Self {
@@ -112,7 +117,7 @@ impl GroupWorld {
             processes,
             settings,
             history: Vec::new(),
-            oracle: Oracle::default(),
+            oracle,
             moment: 0,
             healed: false,
             quiet: false,
@@ -178,6 +183,10 @@ impl GroupWorld {
                 let other = (node + rng.random_range(1..=nodes)) % (nodes + 1);
                 let both = kind == FaultKind::PairCut;
                 cut([(node, other), (other, node)].into_iter().take(1 + usize::from(both)).collect());
+            }
+            FaultKind::Wipe => {
+                out.push((at, Happening::Wipe { node }));
+                out.push((until, Happening::Start { node }));
             }
             FaultKind::ViewChange => out.push((at, Happening::MoveView { steps: rng.random_range(1..nodes) })),
         }
@@ -259,6 +268,8 @@ impl GroupWorld {
             clock.at(at, Happening::Deadline { node, start });
         }
         self.counts.answered += out.seen.iter().filter(|s| matches!(s, Seen::Answered(_, Ok(_)))).count() as u64;
+        self.counts.copies.0 += out.seen.iter().filter(|s| matches!(s, Seen::CopyBegun)).count() as u64;
+        self.counts.copies.1 += out.seen.iter().filter(|s| matches!(s, Seen::Filled(applied) if applied.0 > 0)).count() as u64;
         self.oracle.look(node as usize, out.seen, &self.processes);
     }
 
@@ -280,6 +291,7 @@ impl GroupWorld {
             Happening::Kill { node, kept_per_mille, seen } if !self.healed && !self.processes[node as usize].life.is_down() => {
                 self.kill(node, kept_per_mille, seen, clock);
             }
+            Happening::Wipe { node } if !self.healed => self.wipe(node, clock),
             Happening::Start { node } => self.start(node, clock),
             Happening::Pause { node } if !self.healed => self.processes[node as usize].life.pause(),
             Happening::Resume { node } => self.resume(node, clock),
@@ -403,6 +415,19 @@ impl GroupWorld {
         }
         // Somebody always starts it again, some time; a fault that names a moment may be earlier.
         clock.after(100 * MILLISECOND, Happening::Start { node });
+    }
+
+    /// A device is lost: never so many at once that what is STABLE could be.
+    fn wipe(&mut self, node: NodeNumber, clock: &mut Clock<'_, Happening>) {
+        let partial = self.processes.iter().filter(|p| p.is_blank() || p.is_refilled()).count();
+        if !self.authority.spared() || partial >= (self.processes.len() - 1) / 2 {
+            return;
+        }
+        if !self.processes[node as usize].life.is_down() {
+            self.kill(node, 0, false, clock);
+        }
+        self.counts.wipes += 1;
+        self.processes[node as usize].wipe();
     }
 
     fn start(&mut self, node: NodeNumber, clock: &mut Clock<'_, Happening>) {
