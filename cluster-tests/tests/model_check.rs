@@ -26,6 +26,19 @@ fn small_worlds_are_exhausted_and_hold_every_invariant() {
 }
 
 #[test]
+fn full_copies_and_what_interrupts_them_hold_every_invariant() {
+    for (bounds, script) in worlds::EXHAUSTED_AFTER {
+        let world = World::parse(bounds).expect("bounds");
+        let limits = search::Limits { states: STATES_MAX, time: TIME_MAX };
+        let found = search::breadth_first_after(&world, dtm::Rules::default(), script, limits);
+        let end = if found.complete { "COMPLETE" } else { "cut" };
+        println!("{:<50} {:>8} states, depth {:>2}, {end}", world.name, found.states, found.depth);
+        assert_eq!(found.violation, None, "{bounds}");
+        assert!(found.complete, "{bounds} was cut after {} states", found.states);
+    }
+}
+
+#[test]
 fn walks_in_larger_worlds_hold_every_invariant() {
     for world in worlds::parse(worlds::WALKED).expect("bounds") {
         let found = search::walk(&world, dtm::Rules::default(), WALK_SEED, u64::MAX, search::WALK_STEPS, WALK);

@@ -32,6 +32,15 @@ fn the_removal_of_each_rule_is_found() {
 }
 
 #[test]
+fn a_copy_that_is_read_from_rows_that_change_is_found() {
+    let case = worlds::TORN_COPIES;
+    let world = World::parse(case.world).expect("bounds");
+    let found = search::breadth_first_after(&world, dtm::Rules::default(), case.script, LIMITS);
+    let (what, _) = found.violation.expect("a torn copy is no copy");
+    println!("torn copy: {what}");
+}
+
+#[test]
 fn the_same_searches_find_nothing_with_all_rules() {
     let limits = search::Limits { states: 20_000, ..LIMITS };
     for case in worlds::CASES {

@@ -21,14 +21,16 @@ const REGRESSIONS: &[(u64, &str)] = &[
 
 #[test]
 fn drawn_faults_break_no_invariant_and_all_converges_after_them() {
-    let (mut answered, mut kills) = (0, 0);
+    let (mut answered, mut kills, mut copies) = (0, 0, 0);
     for seed in SEEDS {
         let report = run_seed(seed);
         assert_eq!(report.outcome.violation, None, "seed {seed}");
         answered += report.counts.answered;
         kills += report.counts.kills;
+        copies += report.counts.copies.1;
     }
-    assert!(answered > 50_000 && kills > 5_000, "{answered} answers and {kills} kills: too little happened to mean anything");
+    let enough = answered > 50_000 && kills > 5_000 && copies > 200;
+    assert!(enough, "{answered} answers, {kills} kills, {copies} full copies: too little happened to mean anything");
 }
 
 #[test]

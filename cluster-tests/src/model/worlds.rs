@@ -23,6 +23,19 @@ pub const EXHAUSTED: &[&str] = &[
     "views=1,leases,lease-ends=1",
 ];
 
+/// A world in which a replica needs a full copy: everything is pruned, device 3 has come back empty, and 1 is primary again.
+const FILLS: &str = "e0@1 1>2 1>3 2>1 3>1 1>2 1>3 b3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
+/// The same, of one that kept what it had, and that no log was kept for while it was away.
+const FILLS_MARKED: &str = "e0@1 1>2 1>3:Redo 2>1 1>2 x3 h1 e1@1 1>2:Redo 2>1 1>2 c3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
+
+/// Bounds of worlds that CI exhausts from a script's end on: full copies, and whatever interrupts them.
+pub const EXHAUSTED_AFTER: &[(&str, &str)] = &[
+    ("ops=1,views=1,blanks=1,prune,notices", FILLS),
+    ("ops=1,views=2,blanks=1,prune", FILLS),
+    ("ops=1,views=1,blanks=1,crashes=1,prune", FILLS),
+    ("ops=2,views=1,marks=1,crashes=1,prune,notices", FILLS_MARKED),
+];
+
 /// Bounds of worlds too large to exhaust: CI walks in them at random.
 pub const WALKED: &[&str] = &[
     "ops=2,views=3,crashes=2,notices,duplicates=2",
@@ -33,6 +46,9 @@ pub const WALKED: &[&str] = &[
     "ops=2,views=2,crashes=1,leases,lease-ends=2,notices",
     "ops=2,views=2,crashes=2,five,short-redo,notices",
 ];
+
+/// A driver that reads copies from rows that change is found from here on.
+pub const TORN_COPIES: Case = Case { rule: "", with: "", world: "ops=2,views=1,blanks=1,prune,notices,torn-copies", script: FILLS };
 
 /// A rule whose removal is found.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +64,7 @@ pub struct Case {
 }
 
 macro_rules! cases {
-    ($($rule:literal $(+ $with:literal)?: $world:literal, $script:literal;)*) => {
+    ($($rule:literal $(+ $with:literal)?: $world:literal, $script:expr;)*) => {
         &[$(Case { rule: $rule, with: concat!("" $(, $with)?), world: $world, script: $script },)*]
     };
 }
@@ -90,6 +106,9 @@ pub const CASES: &[Case] = cases![
     "lease_epoch": "ops=1,views=1,lease-ends=1,leases,notices", "v- l1 r1 v2 h2 2>3:Peer 3>2 2>3:Redo 3>2";
     "read_active" + "read_base_applied": "ops=1,views=1,lease-ends=1,leases,notices", "e0@1 1>3:Redo 3>1:Pers v- h1 v3 h3";
     "read_base_applied" + "read_active": "ops=1,views=1,lease-ends=1,leases,notices", "e0@1 1>3:Redo 3>1:Pers v- h1 v3 h3";
+    "copy_then_apply": "ops=2,views=1,blanks=1,prune,notices", FILLS;
+    "copy_wiped_at_view": "ops=1,views=2,blanks=1,prune,notices", FILLS;
+    "copy_wiped_at_restart": "ops=1,views=1,blanks=1,crashes=1,prune,notices", FILLS;
 ];
 
 /// Rules whose removal is not found, and why it is not asked for.
@@ -103,6 +122,9 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
     ),
     ("stable_never_cut", "covered by all the others: no log that is sent differs from what is STABLE here"),
     ("normal_durable_first", "covered by the one ordered log of a device: no record of the view is durable before `normal` is"),
+    ("copy_from_active", "covered: a target counts by `normal` alone, which only a Redo that reaches the base sets"),
+    ("copy_counts_not", "covered by `copy_from_active`: f+1 others hold what the active primary has, with a greater `normal`"),
+    ("copy_keeps_log", "a rule of cost: without it the target falls behind again and is copied to anew"),
     ("answer_with_lease", "harm only from `ha pool force`, which waives `old` and is not built yet"),
     ("nearest_lease", "covered by the primary's permit, which is taken after the client asked"),
     ("publish_applied", "seen only between two threads of one process: a turn of the model is one step"),
