@@ -25,14 +25,18 @@ pub const EXHAUSTED: &[&str] = &[
 
 /// A world in which a replica needs a full copy: everything is pruned, device 3 has come back empty, and 1 is primary again.
 const FILLS: &str = "e0@1 1>2 1>3 2>1 3>1 1>2 1>3 b3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
+/// The same without notices of what is STABLE, and 3 has asked for a copy.
+const FILLS_SILENTLY: &str =
+    "e0@1 1>2 1>3 2>1 3>1 b3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers 1>3:Peer 3>1 1>3:Redo 3>1:Gap 1>3:Refused 3>1:CopyRequest";
 /// The same, of one that kept what it had, and that no log was kept for while it was away.
 const FILLS_MARKED: &str = "e0@1 1>2 1>3:Redo 2>1 1>2 x3 h1 e1@1 1>2:Redo 2>1 1>2 c3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
 
 /// Bounds of worlds that CI exhausts from a script's end on: full copies, and whatever interrupts them.
 pub const EXHAUSTED_AFTER: &[(&str, &str)] = &[
     ("ops=1,views=1,blanks=1,prune,notices", FILLS),
-    ("ops=1,views=2,blanks=1,prune", FILLS),
-    ("ops=1,views=1,blanks=1,crashes=1,prune", FILLS),
+    ("ops=1,views=2,blanks=1,prune", FILLS_SILENTLY),
+    ("ops=1,views=1,blanks=1,crashes=1,prune", FILLS_SILENTLY),
+    ("ops=2,views=1,blanks=1,prune", FILLS_SILENTLY),
     ("ops=2,views=1,marks=1,crashes=1,prune,notices", FILLS_MARKED),
 ];
 
@@ -45,6 +49,8 @@ pub const WALKED: &[&str] = &[
     "ops=2,views=2,crashes=2,recovery,prune,notices,duplicates=2",
     "ops=2,views=2,crashes=1,leases,lease-ends=2,notices",
     "ops=2,views=2,crashes=2,five,short-redo,notices",
+    "ops=3,views=3,crashes=1,blanks=1,prune,notices,duplicates=2",
+    "ops=3,views=3,crashes=2,marks=1,prune,notices,duplicates=2",
 ];
 
 /// A driver that reads copies from rows that change is found from here on.
@@ -107,6 +113,10 @@ pub const CASES: &[Case] = cases![
     "read_active" + "read_base_applied": "ops=1,views=1,lease-ends=1,leases,notices", "e0@1 1>3:Redo 3>1:Pers v- h1 v3 h3";
     "read_base_applied" + "read_active": "ops=1,views=1,lease-ends=1,leases,notices", "e0@1 1>3:Redo 3>1:Pers v- h1 v3 h3";
     "copy_then_apply": "ops=2,views=1,blanks=1,prune,notices", FILLS;
+    "copy_in_order": "ops=2,views=1,blanks=1,crashes=1,prune",
+        "e0@1 1>2 1>3 2>1 3>1 e1@1 1>2 1>3 2>1 3>1 b3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers 1>3:Redo 3>1:Gap 1>3:Refused 3>1:CopyRequest 1>3:number:_0, 3>1:number:_0 1>3:number:_1, 3>1:number:_1 1>3:number:_2, 3>1:number:_2 c3";
+    "copy_spares_who_counts": "ops=4,views=1,marks=1,crashes=1,duplicates=1,prune",
+        "e0@1 1>2 1>3:Redo 2>1 x3 h1 e1@1 1>2:Redo 2>1 c3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers 1>3:Redo_{_view:_ViewNumber(5) 3>1:Gap 1>3:Refused 3>1:CopyRequest* 1>3:number:_0, 3>1:number:_0 1>3:number:_1, 3>1:number:_1 1>3:number:_2, 3>1:number:_2 1>3:number:_3, 3>1:number:_3 1>3:Redo_{_view:_ViewNumber(5) e2@1 e3@1 1>3:Redo_{_view:_ViewNumber(5) 1>2:records:_[Record_{_seq:_Seq(3) 2>1:Pers";
     "copy_wiped_at_view": "ops=1,views=2,blanks=1,prune,notices", FILLS;
     "copy_wiped_at_restart": "ops=1,views=1,blanks=1,crashes=1,prune,notices", FILLS;
 ];
