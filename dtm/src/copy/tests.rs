@@ -1,3 +1,5 @@
+//! Both ends of a full copy, step by step.
+
 use types::ops::Condition;
 use types::record::{Position, Row, RowKey};
 use types::wire::dtm::{Message, Reason};

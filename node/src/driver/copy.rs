@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use dtm::{Effect, Event, ReplicaState};
 use types::{DeviceId, GroupId};
 
-use super::store::Store;
+use super::store::{Page, Store};
 use super::{Driver, DriverError, Post};
 
 /// The snapshots of a driver: for each group, and each device that it is copied to, one.
@@ -33,7 +33,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 }
                 Effect::ReadCopy { target, number, after, rows_max, bytes_max } => {
                     let Some(snapshot) = self.snapshots.get(&(group, target)) else { continue };
-                    let (rows, end) = self.store.page(snapshot, group, after.as_ref(), rows_max, bytes_max)?;
+                    let Page { rows, end } = self.store.page(snapshot, group, after.as_ref(), rows_max, bytes_max)?;
                     self.hand(group, Event::CopyRead { target, number, rows, end }, next);
                 }
                 Effect::CloseCopy { target } => drop(self.snapshots.remove(&(group, target))),

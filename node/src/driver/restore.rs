@@ -7,7 +7,7 @@ use storage::{Device, Durability, MetaSnapshot, RowsPage, StorageError};
 use types::record::{Record, Row, RowKey};
 use types::{Epoch, GroupId, Seq};
 
-use super::store::{Change, Room, Store};
+use super::store::{Change, Page, Room, Store};
 use super::{DriverError, Place};
 
 /// Rows of results that are read at once.
@@ -66,9 +66,9 @@ impl Store for Device {
         after: Option<&RowKey>,
         rows_max: usize,
         bytes_max: usize,
-    ) -> Result<(Vec<(RowKey, Row)>, bool), StorageError> {
+    ) -> Result<Page, StorageError> {
         let RowsPage { rows, end } = snapshot.rows(group, after, rows_max, bytes_max)?;
-        Ok((rows, end))
+        Ok(Page { rows, end })
     }
 }
 

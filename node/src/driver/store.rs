@@ -42,6 +42,15 @@ pub enum Room {
     Full,
 }
 
+/// Rows of a group as a snapshot shows them, in the order of catalogues and keys.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<(RowKey, Row)>,
+    /// Whether none follows.
+    pub end: bool,
+}
+
 /// Metadata of one device. An error of a write is the end of the device in this incarnation.
 pub trait Store: Send + 'static {
     /// What can go wrong.
@@ -64,8 +73,7 @@ pub trait Store: Send + 'static {
     /// Everything as of now, and the state that the replica of a group has in it.
     fn snapshot(&self, group: GroupId) -> Result<(Self::Snapshot, Vec<u8>), Self::Error>;
 
-    /// Rows of a group in a snapshot that follow a key, or the first, and whether none follows them; so many rows at most, stopping at so many
-    /// bytes but giving one at least.
+    /// Rows of a group in a snapshot that follow a key, or the first; so many rows at most, stopping at so many bytes but giving one at least.
     fn page(
         &self,
         snapshot: &Self::Snapshot,
@@ -73,5 +81,5 @@ pub trait Store: Send + 'static {
         after: Option<&RowKey>,
         rows_max: usize,
         bytes_max: usize,
-    ) -> Result<(Vec<(RowKey, Row)>, bool), Self::Error>;
+    ) -> Result<Page, Self::Error>;
 }

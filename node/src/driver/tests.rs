@@ -11,7 +11,7 @@ use types::record::{Outcome, Record, Row, RowKey};
 use types::state::{DeviceState, ProcessState};
 use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumber};
 
-use super::store::{Change, Room};
+use super::store::{Change, Page, Room};
 use super::*;
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
@@ -94,10 +94,10 @@ impl Store for Memory {
         after: Option<&RowKey>,
         rows_max: usize,
         _bytes_max: usize,
-    ) -> Result<(Vec<(RowKey, Row)>, bool), Gone> {
+    ) -> Result<Page, Gone> {
         let mut rest = snapshot.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
         let rows = rest.by_ref().take(rows_max).map(|(key, row)| (key.clone(), row.clone())).collect();
-        Ok((rows, rest.next().is_none()))
+        Ok(Page { rows, end: rest.next().is_none() })
     }
 }
 
