@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use types::map::ClusterMap;
+use types::map::{ClusterMap, Device};
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, DeviceId, Epoch, GroupId, Incarnation, NodeId, ViewNumber};
 
@@ -37,20 +37,21 @@ pub struct Peer {
     pub incarnation: Incarnation,
     /// The epoch that announced its process RECOVERING, while it is.
     pub recovering: Option<Epoch>,
-    /// HA has marked it for full copy: nothing waits for it.
+    /// It holds less than the group, by HA's word: no log waits for it while it is away.
     pub copy: bool,
 }
 
 impl Placement {
     /// The placement of a replicated group in a map. `announced` gives the epoch that announced a node's present boot RECOVERING
-    /// (`ha-state` keeps it beside the map).
-    pub fn of(map: &ClusterMap, group: GroupId, announced: impl Fn(NodeId) -> Epoch) -> Option<Self> {
+    /// and `partial` whether a device holds less than its groups (`ha-state` keeps both beside the map).
+    pub fn of(map: &ClusterMap, group: GroupId, announced: impl Fn(NodeId) -> Epoch, partial: impl Fn(DeviceId) -> bool) -> Option<Self> {
         let view = map.view(group)?;
         let mut peers = BTreeMap::new();
         for id in view.members.iter().chain(&view.old).chain(&view.learners) {
             let (Some(device), Some(node)) = (map.devices.get(id), map.node_of(*id)) else { continue };
             let recovering = (node.state == ProcessState::Recovering).then(|| announced(node.id));
-            let peer = Peer { state: device.state, boot: node.boot, incarnation: device.incarnation, recovering, copy: false };
+            let Device { state, incarnation, .. } = *device;
+            let peer = Peer { state, boot: node.boot, incarnation, recovering, copy: partial(*id) };
             peers.insert(*id, peer);
         }
         Some(Self {

@@ -78,6 +78,7 @@ mod tests {
 
     use super::*;
     use crate::event::Event;
+    use crate::placement::Peer;
     use crate::testing::{B, C, ME, persist, persistent, placement, primary, put, said, step};
 
     fn with_records(count: u64) -> Replica {
@@ -116,9 +117,13 @@ mod tests {
         let report = Effect::Report(Report::NeedsCopy { device: C, incarnation: Incarnation(1) });
         assert!(step(&mut replica, said(B, persistent(10, 3))).contains(&report));
         assert!(!step(&mut replica, said(B, persistent(10, 3))).contains(&report), "once");
-        away.peers.get_mut(&C).expect("a member").state = DeviceState::Failed;
-        step(&mut replica, Event::Placement(Box::new(away)));
-        step(&mut replica, said(B, persistent(10, 3)));
-        assert_eq!(replica.all_persistent(), Seq(3));
+        for marked in [Peer { copy: true, ..away.peers[&C] }, Peer { state: DeviceState::Failed, ..away.peers[&C] }] {
+            let mut replica = replica.clone();
+            let mut away = away.clone();
+            away.peers.insert(C, marked);
+            step(&mut replica, Event::Placement(Box::new(away)));
+            step(&mut replica, said(B, persistent(10, 3)));
+            assert_eq!(replica.all_persistent(), Seq(3), "{marked:?}");
+        }
     }
 }

@@ -61,7 +61,8 @@ impl Hearing {
             self.ha.report_recovered(self.boot, announced.epoch).await?;
         }
         self.say_errors(counts).await?;
-        self.say_failures().await
+        self.say_failures().await?;
+        self.say_lags().await
     }
 
     async fn say_errors(&self, counts: &mut BTreeMap<DeviceId, u64>) -> Result<(), HaError> {
@@ -90,11 +91,21 @@ impl Hearing {
         while let Some((device, end)) = self.reports.with(|pending| pending.failed.first_key_value().map(|(d, e)| (*d, e.clone()))) {
             let DeviceEnd { incarnation, ended, reason } = end;
             if let Some(incarnation) = incarnation.or_else(|| self.incarnations.get(&device).copied()) {
-                // Another process's device cannot be said to have ended by us: HA is told of an error, and weighs it.
-                let trouble = if ended { DeviceTrouble::Ended } else { DeviceTrouble::Errors { count: 1, report: 1 } };
+                let trouble = if ended { DeviceTrouble::Ended } else { DeviceTrouble::Amnesia };
                 heard(self.ha.report_device(&DeviceReport { device, incarnation, trouble, error: reason }).await)?;
             }
             self.reports.with(|pending| pending.failed.remove(&device));
+        }
+        Ok(())
+    }
+
+    async fn say_lags(&self) -> Result<(), HaError> {
+        while let Some((device, (incarnation, error))) =
+            self.reports.with(|pending| pending.lagging.first_key_value().map(|(d, l)| (*d, l.clone())))
+        {
+            // Refused where too few would be left: the machine says it again in its next view.
+            heard(self.ha.report_device(&DeviceReport { device, incarnation, trouble: DeviceTrouble::Lags, error }).await)?;
+            self.reports.with(|pending| pending.lagging.remove(&device));
         }
         Ok(())
     }

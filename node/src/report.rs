@@ -33,6 +33,8 @@ pub struct Pending {
     pub errors: BTreeMap<DeviceId, DeviceTrouble>,
     /// Devices that are over, in that incarnation (`None`: the one in use here).
     pub failed: BTreeMap<DeviceId, DeviceEnd>,
+    /// Devices, most of them of others, that no log is kept for any longer, and in which incarnation.
+    pub lagging: BTreeMap<DeviceId, (Incarnation, String)>,
 }
 
 /// Errors of one device since the last report.
@@ -49,7 +51,7 @@ pub struct DeviceTrouble {
 pub struct DeviceEnd {
     /// In which format of it; `None` is the one in use here.
     pub incarnation: Option<Incarnation>,
-    /// Whether this process has stopped using it.
+    /// Whether this process has stopped using it; else it is another's, and has forgotten what it said.
     pub ended: bool,
     /// Why, in words.
     pub reason: String,
@@ -85,6 +87,14 @@ impl Reports {
         tracing::error!(%device, reason = end.reason, "device is given up");
         self.change(|pending| {
             pending.failed.entry(device).or_insert(end);
+        });
+    }
+
+    /// No log is kept for a device any longer.
+    pub fn lags(&self, device: DeviceId, incarnation: Incarnation, reason: String) {
+        tracing::warn!(%device, %incarnation, reason, "a device is to be copied to anew");
+        self.change(|pending| {
+            pending.lagging.insert(device, (incarnation, reason));
         });
     }
 

@@ -23,6 +23,8 @@ pub struct ClusterView {
     pub sessions: Arc<BTreeSet<SessionId>>,
     /// Processes that are RECOVERING: boot, and the epoch that announced it.
     pub recovering: Arc<Vec<Announced>>,
+    /// Devices that hold less than their groups: no log waits for them while they are away.
+    pub partial: Arc<BTreeSet<DeviceId>>,
     /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
     pub to_recover: Arc<Vec<GroupId>>,
 }
@@ -166,6 +168,8 @@ impl Folder {
             Some(Announced { node: node.id, boot: node.boot, epoch: process.announced })
         });
         self.view.recovering = Arc::new(recovering.collect());
+        let is_partial = |id: &DeviceId| self.state.device(*id).is_some_and(|extra| extra.blank);
+        self.view.partial = Arc::new(map.devices.keys().copied().filter(is_partial).collect());
         self.view.to_recover = Arc::new(self.state.groups_to_recover(self.me));
     }
 

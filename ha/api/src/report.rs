@@ -86,6 +86,10 @@ pub enum DeviceTrouble {
     },
     /// The node has stopped using it.
     Ended,
+    /// Its peers saw that it holds less than it said, in one incarnation: it cannot be trusted any more.
+    Amnesia,
+    /// Its peers keep no log of what it lacks any longer.
+    Lags,
 }
 
 /// One line of the cluster's history.

@@ -139,6 +139,16 @@ pub enum Change {
     AdvanceTime,
     /// Which HA daemons vote.
     SetVoters(Vec<NodeId>),
+    /// A device that is away, or has come back and is not recovered, lacks what no log is kept of any longer: its groups are to be copied to it.
+    /// Refused where a group would be left with fewer than `f+1` members that have everything.
+    DeviceLags {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// What a process found on one of its devices.

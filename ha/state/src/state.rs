@@ -66,7 +66,8 @@ pub struct Process {
 pub struct DeviceExtra {
     /// Uuid of its format, once it was seen.
     pub uuid: Option<u128>,
-    /// Formatted anew after groups were put on it, and not filled since: no primary.
+    /// It holds less than its groups: formatted anew after they were put on it, or away for so long that no log is kept for it; and not filled
+    /// since. No primary, and no log waits for it while it is away.
     pub blank: bool,
     /// Errors reported in this incarnation.
     pub errors: u64,
@@ -115,6 +116,7 @@ impl State {
                 self.device_error(*device, *incarnation, *count, error, *report)
             }
             Change::DeviceFailed { device, incarnation, ended, reason } => self.device_failed(*device, *incarnation, *ended, reason),
+            Change::DeviceLags { device, incarnation, reason } => self.device_lags(*device, *incarnation, reason),
             Change::CreateCatalogue { name, kind, pool, width } => self.create_catalogue(name, *kind, *pool, *width),
             Change::DropCatalogue { id } => self.drop_catalogue(*id),
             Change::OpenSession { nonce, name } => self.open_session(*nonce, name),

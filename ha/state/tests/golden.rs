@@ -96,6 +96,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("close-session", Change::CloseSession { session: SessionId(9) }),
         ("advance-time", Change::AdvanceTime),
         ("set-voters", Change::SetVoters(vec![NodeId(1), NodeId(2)])),
+        ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }
 

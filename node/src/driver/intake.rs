@@ -7,7 +7,7 @@ use types::keys::kind;
 use types::map::Group;
 use types::ops::Op;
 use types::wire::request::{Execute, Refusal};
-use types::{Epoch, GroupId, NodeId, ViewNumber};
+use types::{DeviceId, Epoch, GroupId, NodeId, ViewNumber};
 
 use super::hosted::Hosted;
 use super::store::{Change, Room, Store};
@@ -44,8 +44,9 @@ impl<S: Store, P: Post> Driver<S, P> {
     fn take_replicas(&mut self, view: &ClusterView, news: &mut News, effects: &mut Vec<(GroupId, Effect)>) {
         let registered = view.map.devices.get(&self.place.device).map_or(Epoch(0), |device| device.registered);
         let announced = |node: NodeId| view.recovering.iter().find(|a| a.node == node).map_or(Epoch(0), |a| a.epoch);
+        let partial = |device: DeviceId| view.partial.contains(&device);
         for (group, group_view) in view.replicas_on(self.place.device) {
-            let Some(placement) = Placement::of(&view.map, group, announced) else { continue };
+            let Some(placement) = Placement::of(&view.map, group, announced, partial) else { continue };
             if !self.replicas.contains_key(&group) {
                 let me =
                     Identity { group, device: self.place.device, boot: self.place.boot, incarnation: self.place.incarnation, registered };
@@ -59,7 +60,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         let epoch_moved = view.map.epoch != self.taken_in.map.epoch;
         let now = self.now();
         for (group, hosted) in &mut self.replicas {
-            let Some(placement) = Placement::of(&view.map, *group, announced) else { continue };
+            let Some(placement) = Placement::of(&view.map, *group, announced, partial) else { continue };
             if is_news(hosted.placement.as_ref(), &placement) {
                 hosted.placement = Some(placement.clone());
                 hosted.hand(*group, Event::Placement(Box::new(placement)), now, effects);

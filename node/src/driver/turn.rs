@@ -172,7 +172,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 reports.failed(device, DeviceEnd { incarnation: Some(incarnation), ended: false, reason });
             }
             Report::NeedsCopy { device, incarnation } => {
-                tracing::warn!(%group, %device, %incarnation, "a replica needs a full copy of the group");
+                reports.lags(device, incarnation, format!("no log of group {group} is kept for it any longer"));
             }
             Report::Diverged { device, view, seq } => {
                 tracing::error!(%group, %device, %view, %seq, "a peer's log contradicts what is STABLE here");

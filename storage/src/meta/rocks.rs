@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBIterator, Direction, FlushOptions, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBIterator, Direction, FlushOptions, IteratorMode, LogLevel,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use types::checksum::crc32c;
@@ -117,7 +117,8 @@ impl RocksStore {
         })?;
         write(&db, &[], mark)?;
         flush(&db)?;
-        let inner = Arc::new(Inner { db: Arc::new(db), dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
+        let inner =
+            Arc::new(Inner { db: Arc::new(db), dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
         let flusher = std::thread::Builder::new().name("meta-flush".into()).spawn({
             let inner = Arc::clone(&inner);
             move || {

@@ -34,6 +34,9 @@ pub fn device_change(report: DeviceReport) -> Change {
     match trouble {
         DeviceTrouble::Errors { count, report } => Change::DeviceError { device, incarnation, count, error, report },
         DeviceTrouble::Ended => Change::DeviceFailed { device, incarnation, ended: true, reason: error },
+        // Its process may use it still: its primaries step down first.
+        DeviceTrouble::Amnesia => Change::DeviceFailed { device, incarnation, ended: false, reason: error },
+        DeviceTrouble::Lags => Change::DeviceLags { device, incarnation, reason: error },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Devices: formats, errors, failure. FAILED is final for an incarnation; only a new format brings a device back.
 
+use types::map::{Group, GroupView};
 use types::state::DeviceState;
 use types::{DeviceId, Epoch, Incarnation};
 
@@ -114,6 +115,37 @@ impl State {
         extra.errors = extra.errors.saturating_add(u64::from(count));
         let what = format!("{count} errors, {} in all", extra.errors);
         self.note(Subject::Device(id), &what, error);
+        Ok(Done::Changed)
+    }
+
+    /// No log is kept for a device any longer. Never for so many that a group has no majority of members that have everything.
+    pub(super) fn device_lags(&mut self, id: DeviceId, incarnation: Incarnation, reason: &str) -> Outcome {
+        let Some(device) = self.map.devices.get(&id) else { return Err(Refused::NoDevice(id)) };
+        if device.incarnation != incarnation || !matches!(device.state, DeviceState::Transient | DeviceState::Recovering) {
+            return Err(Refused::OldIncarnation { device: id, incarnation });
+        }
+        let is_whole = |id: &DeviceId| {
+            let failed = self.map.devices.get(id).is_none_or(|d| d.state == DeviceState::Failed);
+            !failed && self.devices.get(id).is_some_and(|extra| !extra.blank)
+        };
+        if !is_whole(&id) {
+            return Ok(Done::AlreadySo);
+        }
+        let whole_without = |view: &GroupView| view.members.iter().filter(|member| **member != id && is_whole(member)).count();
+        let short = self.map.groups.iter().find_map(|(group, of)| match of {
+            Group::Replicated(view) if view.members.contains(&id) && whole_without(view) < view.quorum() => Some(*group),
+            _ => None,
+        });
+        if let Some(group) = short {
+            let problem = format!("without {id}, fewer than f+1 of its members have everything");
+            return Err(Refused::Placement { group, problem });
+        }
+        self.move_epoch();
+        if let Some(extra) = self.devices.get_mut(&id) {
+            extra.blank = true;
+        }
+        self.note(Subject::Device(id), "is to be copied anew", reason);
+        self.reissue_for_device(id, false);
         Ok(Done::Changed)
     }
 

@@ -486,3 +486,33 @@ fn a_snapshot_of_another_version_is_refused() {
     assert!(State::decode(&bytes).is_err() && State::decode(&[]).is_err());
     assert!(matches!(log.state.map().groups.values().next(), Some(Group::Replicated(_))));
 }
+
+#[test]
+fn a_device_that_no_log_is_kept_for_is_no_primary_until_it_has_recovered() {
+    let mut log = Log::running();
+    let id = DeviceId(1);
+    let incarnation = log.state.map().devices[&id].incarnation;
+    let lags = |device, incarnation| Change::DeviceLags { device, incarnation, reason: "the log is full".into() };
+    assert_eq!(log.put(lags(id, incarnation)), Err(Refused::OldIncarnation { device: id, incarnation }), "it is there");
+    log.lose(1).expect("lost");
+    assert_eq!(log.put(lags(id, incarnation)), Ok(Done::Changed));
+    assert_eq!(log.put(lags(id, incarnation)), Ok(Done::AlreadySo));
+    assert!(log.state.device(id).expect("it").blank);
+    log.start(1);
+    assert_eq!(log.state.fitness(id), None, "it is being filled");
+    // A second one would leave no majority of any group that has both.
+    let shares = |other: DeviceId| {
+        (0..GROUPS).any(|i| {
+            let members = &log.state.map().view(group(i)).expect("a view").members;
+            members.contains(&id) && members.contains(&other)
+        })
+    };
+    let other = devices(2).into_iter().find(|other| shares(*other)).expect("they share a group");
+    log.lose(2).expect("lost");
+    let incarnation = log.state.map().devices[&other].incarnation;
+    assert!(matches!(log.put(lags(other, incarnation)), Err(Refused::Placement { .. })));
+    log.start(2);
+    log.recover(2);
+    log.recover(1);
+    assert_eq!(log.state.fitness(id), Some(Fitness::Online));
+}
