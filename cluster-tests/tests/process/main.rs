@@ -6,6 +6,7 @@ mod detection;
 mod devices;
 mod examples;
 mod failures;
+mod full_copy;
 mod kills;
 mod objects;
 mod sizes;
