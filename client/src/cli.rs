@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 use exit::{Exit, Failure};
 use output::Format;
@@ -75,6 +76,21 @@ enum Verb {
     Bench(bench::Verb),
 }
 
+impl Verb {
+    /// The runtime that suits the verb. Messages find their way soonest on one thread, which drives the fabric too; object data is read, encoded
+    /// and sent at once on several.
+    fn runtime(&self) -> Builder {
+        match self {
+            Self::Obj(_) | Self::Bench(bench::Verb::Io(_)) => {
+                let mut several = Builder::new_multi_thread();
+                several.worker_threads(2);
+                several
+            }
+            _ => Builder::new_current_thread(),
+        }
+    }
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -88,12 +104,8 @@ pub fn main() -> ExitCode {
     };
     log();
     let common = cli.common.clone();
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Failure, format!("no runtime: {e}")))
-        .and_then(|runtime| {
+    let done =
+        cli.verb.runtime().enable_all().build().map_err(|e| Failure::new(Exit::Failure, format!("no runtime: {e}"))).and_then(|runtime| {
             let done = runtime.block_on(run(cli));
             // A thread that still reads standard input must not hold the process.
             runtime.shutdown_timeout(Duration::from_millis(200));

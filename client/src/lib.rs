@@ -53,6 +53,9 @@ pub struct Options {
     pub memory_bytes: usize,
     /// libfabric's provider: `tcp` or `verbs`.
     pub provider: String,
+    /// Whether the fabric gets a thread of its own. Without, the runtime that [`Client::connect`] is called in drives it: answers come sooner,
+    /// but who blocks that runtime stops the fabric. Best where the runtime has one thread.
+    pub own_thread: bool,
 }
 
 /// Object data in memory by default.
@@ -62,7 +65,7 @@ const POOL_SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into() }
+        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into(), own_thread: true }
     }
 }
 
@@ -78,11 +81,17 @@ impl Client {
         let options_of_ha = ha_api::ClientOptions { name: format!("client {}", std::process::id()), ..ha_api::ClientOptions::default() };
         let control = ha_api::HaClient::with_options(ha, options_of_ha).map_err(|e| Error::Invalid(e.to_string()))?;
         let control: Arc<dyn Control> = Arc::new(control);
+        // Loading takes longer than all else here. Whether it succeeds is seen below.
+        let loading = tokio::task::spawn_blocking(|| drop(net::fabric::load()));
         let map = first_map(&control, &options).await?;
+        let _loaded = loading.await;
         let identity = net::Identity::client(map.latest().cluster);
-        let mut config = net::fabric::EndpointConfig::client(identity, tokio::runtime::Handle::current());
+        let mut config = net::fabric::EndpointConfig::client(identity);
         config.pool_bytes = options.memory_bytes + POOL_SPARE_BYTES;
         config.provider.clone_from(&options.provider);
+        if !options.own_thread {
+            config.drive = net::fabric::Drive::Runtime(tokio::runtime::Handle::current());
+        }
         let transport = net::fabric::Endpoint::start(config).map_err(|e| Error::Refused(format!("the fabric does not start: {e}")))?;
         Ok(Self { inner: Arc::new(Inner::new(control, transport, map, options)) })
     }

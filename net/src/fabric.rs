@@ -6,17 +6,18 @@
 
 pub mod bench;
 mod command;
+mod drive;
+mod handle;
 mod link;
 mod serving;
 mod shard;
-mod signals;
 mod slots;
 mod sys;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -28,10 +29,11 @@ use types::wire::Operation;
 use crate::gate::Gates;
 use crate::transport::{check_head, check_request};
 use crate::{BufPool, Identity, NetError, Peer, Reply, Request, Service, Timing, Transport};
-use command::{CallCommand, Command, CommandQueue, PostCommand};
-use shard::{Shard, ShardParts};
-pub use signals::reset_signal_handlers;
+use command::{CallCommand, Command, PostCommand};
+use handle::ShardHandle;
+use shard::ShardParts;
 use sys::Fabric;
+pub use sys::load;
 
 /// Most shards of an endpoint.
 pub const SHARDS_MAX: usize = 64;
@@ -39,6 +41,16 @@ pub const SHARDS_MAX: usize = 64;
 pub const NODE_POOL_BYTES: usize = 192 * 1024 * 1024;
 /// Bytes of buffers that a client has by default.
 pub const CLIENT_POOL_BYTES: usize = 96 * 1024 * 1024;
+
+/// Who drives an endpoint, and where the tasks of its service run.
+#[derive(Clone, Debug)]
+pub enum Drive {
+    /// Threads of its own, one for each shard: nobody else can hold up the fabric.
+    Threads,
+    /// This runtime: an answer comes to its caller without another thread being woken, but whoever blocks the runtime stops the fabric. Best
+    /// where that has one thread.
+    Runtime(tokio::runtime::Handle),
+}
 
 /// How an endpoint is made.
 #[derive(Clone)]
@@ -53,17 +65,17 @@ pub struct EndpointConfig {
     pub service: Option<Arc<dyn Service>>,
     /// Size of the pool of buffers.
     pub pool_bytes: usize,
-    /// Threads that drive the fabric; peers are spread over them.
+    /// Domains that peers are spread over.
     pub shards: usize,
-    /// Where the service's tasks run.
-    pub runtime: tokio::runtime::Handle,
+    /// Who drives it.
+    pub drive: Drive,
     /// Time-outs; the default is what production uses.
     pub timing: Timing,
 }
 
 impl EndpointConfig {
     /// An endpoint that listens and serves.
-    pub fn node(identity: Identity, listen: impl Into<String>, service: Arc<dyn Service>, runtime: tokio::runtime::Handle) -> Self {
+    pub fn node(identity: Identity, listen: impl Into<String>, service: Arc<dyn Service>) -> Self {
         Self {
             provider: "tcp".to_owned(),
             listen: Some(listen.into()),
@@ -71,13 +83,13 @@ impl EndpointConfig {
             service: Some(service),
             pool_bytes: NODE_POOL_BYTES,
             shards: 1,
-            runtime,
+            drive: Drive::Threads,
             timing: Timing::default(),
         }
     }
 
     /// An endpoint that only calls.
-    pub fn client(identity: Identity, runtime: tokio::runtime::Handle) -> Self {
+    pub fn client(identity: Identity) -> Self {
         Self {
             provider: "tcp".to_owned(),
             listen: None,
@@ -85,7 +97,7 @@ impl EndpointConfig {
             service: None,
             pool_bytes: CLIENT_POOL_BYTES,
             shards: 1,
-            runtime,
+            drive: Drive::Threads,
             timing: Timing::default(),
         }
     }
@@ -96,7 +108,7 @@ pub struct Endpoint {
     pool: BufPool,
     address: Option<String>,
     gates: Gates,
-    shards: Arc<[Arc<CommandQueue>]>,
+    shards: Arc<[Arc<ShardHandle>]>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     spread: RandomState,
     next_call: AtomicU64,
@@ -111,21 +123,19 @@ impl Endpoint {
         let parse = |text: &String| text.parse::<SocketAddr>().map_err(|e| NetError::Config(format!("`{text}` is not IP:port: {e}")));
         let listen = config.listen.as_ref().map(parse).transpose()?;
         let fabric = Fabric::open(&config.provider, listen)?;
-        // libfabric's libraries are loaded now, and have taken what they take.
-        reset_signal_handlers();
         let pool = BufPool::new(config.pool_bytes)?;
-        let shards = (0..config.shards).map(|_| CommandQueue::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let mut this = Self {
             pool: pool.clone(),
             address: None,
             gates: Gates::default(),
-            shards: shards.into(),
+            shards: (0..config.shards).map(|_| Arc::default()).collect(),
             threads: Mutex::default(),
             spread: RandomState::new(),
             next_call: AtomicU64::new(1),
         };
         let inbound = Arc::default();
         let instance = rand::random();
+        // On an error `this` is dropped, which ends the shards that are open already.
         for index in 0..config.shards {
             let parts = ShardParts {
                 fabric: fabric.clone(),
@@ -139,38 +149,17 @@ impl Endpoint {
                 index,
                 inbound: Arc::clone(&inbound),
             };
-            // On an error `this` is dropped, which stops the shards that run already.
-            if let Some(address) = this.start_shard(parts, config.runtime.clone())? {
+            if let Some(address) = this.shards[index].open(parts)? {
                 this.address = Some(address.to_string());
             }
         }
-        Ok(Arc::new(this))
-    }
-
-    fn start_shard(&self, parts: ShardParts, runtime: tokio::runtime::Handle) -> Result<Option<SocketAddr>, NetError> {
-        let (ready, started) = mpsc::sync_channel(1);
-        let queue = parts.shards[parts.index].clone();
-        let name = format!("net-shard-{}", parts.index);
-        let run = move || {
-            let _runtime = runtime.enter();
-            // However the thread ends, nobody waits for it for ever.
-            let _closed = CloseOnDrop(queue);
-            match Shard::open(parts).and_then(|shard| Ok((shard.address()?, shard))) {
-                Ok((address, shard)) => {
-                    if ready.send(Ok(address)).is_ok() {
-                        shard.run();
-                    }
-                }
-                Err(error) => {
-                    // Whoever started us hears it, or is gone.
-                    let _ = ready.send(Err(error));
-                }
+        for (index, shard) in this.shards.iter().enumerate() {
+            match &config.drive {
+                Drive::Threads => this.lock_threads().push(drive::spawn_thread(shard.clone(), index)?),
+                Drive::Runtime(runtime) => drop(runtime.spawn(drive::drive(shard.clone(), index))),
             }
-        };
-        let thread =
-            std::thread::Builder::new().name(name).spawn(run).map_err(|e| NetError::Fabric { call: "spawn", reason: e.to_string() })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        started.recv().map_err(|_| NetError::Closed)?
+        }
+        Ok(Arc::new(this))
     }
 
     /// Where it listens, with the port that was picked.
@@ -187,19 +176,23 @@ impl Endpoint {
     /// Ends all links and stops the threads; every call fails from now on.
     pub fn shutdown(&self) {
         for shard in self.shards.iter() {
-            shard.close();
+            shard.end();
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.lock_threads());
         let own = std::thread::current().id();
         for thread in threads {
-            // The last owner may be a task's result that the shard itself drops; it cannot wait for itself.
-            if thread.thread().id() != own && thread.join().is_err() {
+            // The last owner may be a task's result that a shard itself drops; who is in a shard cannot wait for its end.
+            if thread.thread().id() != own && !ShardHandle::is_held_here() && thread.join().is_err() {
                 tracing::error!(component = "net.fabric", "a shard's thread panicked");
             }
         }
     }
 
-    fn shard_of(&self, peer: &Peer) -> &Arc<CommandQueue> {
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard_of(&self, peer: &Peer) -> &Arc<ShardHandle> {
         let count = self.shards.len();
         &self.shards[if count == 1 { 0 } else { (self.spread.hash_one(&peer.address) % count as u64) as usize }]
     }
@@ -253,7 +246,7 @@ impl Drop for Endpoint {
 
 /// Tells the shard that a caller does not wait any more.
 struct CancelOnDrop<'a> {
-    shard: &'a CommandQueue,
+    shard: &'a ShardHandle,
     call: u64,
     armed: bool,
 }
@@ -263,14 +256,5 @@ impl Drop for CancelOnDrop<'_> {
         if self.armed {
             self.shard.push(Command::Cancel(self.call));
         }
-    }
-}
-
-/// Closes a shard's queue when its thread ends, in whatever way.
-struct CloseOnDrop(Arc<CommandQueue>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }

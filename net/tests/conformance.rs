@@ -20,7 +20,16 @@ macro_rules! conformance {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    crate::$module::$name(&crate::bed::Fabric { shards: 1 }).await;
+                    crate::$module::$name(&crate::bed::Fabric { shards: 1, own_threads: true }).await;
+                }
+            )*
+        }
+
+        mod over_libfabric_all_on_one_thread {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    crate::$module::$name(&crate::bed::Fabric { shards: 1, own_threads: false }).await;
                 }
             )*
         }
@@ -29,7 +38,7 @@ macro_rules! conformance {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    crate::$module::$name(&crate::bed::Fabric { shards: 3 }).await;
+                    crate::$module::$name(&crate::bed::Fabric { shards: 3, own_threads: true }).await;
                 }
             )*
         }

@@ -34,18 +34,14 @@ impl Service for Echo {
 
 fn node() -> (Arc<Endpoint>, String) {
     let identity = Identity { cluster: CLUSTER, node: NodeId(1), boot: Boot(1) };
-    let config = EndpointConfig {
-        pool_bytes: POOL_BYTES,
-        ..EndpointConfig::node(identity, "127.0.0.1:0", Arc::new(Echo::default()), tokio::runtime::Handle::current())
-    };
+    let config = EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::node(identity, "127.0.0.1:0", Arc::new(Echo::default())) };
     let endpoint = Endpoint::start(config).unwrap();
     let address = endpoint.local_address().unwrap().to_owned();
     (endpoint, address)
 }
 
 fn client() -> Arc<Endpoint> {
-    let config =
-        EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::client(Identity::client(CLUSTER), tokio::runtime::Handle::current()) };
+    let config = EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::client(Identity::client(CLUSTER)) };
     Endpoint::start(config).unwrap()
 }
 
@@ -207,10 +203,8 @@ async fn a_configuration_that_cannot_work_is_one_clear_error() {
     let identity = Identity { cluster: CLUSTER, node: NodeId(1), boot: Boot(1) };
     let (_node, address) = node();
     let start = |change: &dyn Fn(&mut EndpointConfig)| {
-        let mut config = EndpointConfig {
-            pool_bytes: POOL_BYTES,
-            ..EndpointConfig::node(identity, "127.0.0.1:0", Arc::new(Echo::default()), tokio::runtime::Handle::current())
-        };
+        let mut config =
+            EndpointConfig { pool_bytes: POOL_BYTES, ..EndpointConfig::node(identity, "127.0.0.1:0", Arc::new(Echo::default())) };
         change(&mut config);
         Endpoint::start(config).map(drop).unwrap_err().to_string()
     };

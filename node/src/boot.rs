@@ -305,7 +305,7 @@ async fn taken_in(views: &Views, epoch: Epoch) {
 async fn listen(config: &NodeConfig, parts: &Parts) -> Result<Arc<Endpoint>, NodeError> {
     let identity = net::Identity { cluster: config.cluster, node: parts.me, boot: parts.boot };
     let service = Arc::new(NodeService::new(parts.node.clone()));
-    let mut endpoint = EndpointConfig::node(identity, config.fabric.clone(), service, tokio::runtime::Handle::current());
+    let mut endpoint = EndpointConfig::node(identity, config.fabric.clone(), service);
     endpoint.provider = config.provider.clone();
     endpoint.pool_bytes = POOL_BYTES;
     let mut attempt = 1;

@@ -36,7 +36,6 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    net::fabric::reset_signal_handlers();
     let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match live(&Arguments::parse()) {
@@ -54,6 +53,8 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms } };
     let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
+    // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.
+    std::thread::spawn(|| drop(net::fabric::load()));
     loop {
         let mut life = tokio::runtime::Builder::new_multi_thread();
         let life = life.worker_threads(WORKERS).thread_name("work").enable_all().build().context("starting a runtime")?;

@@ -127,7 +127,7 @@ impl Cluster {
         let addresses: Vec<String> = ha_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let options = ClientOptions { name: "test".into(), factor: FACTOR, deadline: PATIENCE, ..ClientOptions::default() };
         let ha = HaClient::with_options(&addresses, options).expect("addresses");
-        let mut config = EndpointConfig::client(Identity::client(CLUSTER), tokio::runtime::Handle::current());
+        let mut config = EndpointConfig::client(Identity::client(CLUSTER));
         config.pool_bytes = 8 * 1024 * 1024;
         let endpoint = Endpoint::start(config).expect("an endpoint");
         let session = ha.open_session().await.expect("a session");

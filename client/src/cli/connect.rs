@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use client::{Client, Options};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Common;
 use super::dev::cluster::ClusterFile;
@@ -19,6 +20,8 @@ pub async fn with_client<T, F: Future<Output = Result<T, Failure>>>(common: &Com
 /// A client of the cluster that the command line names.
 pub async fn connect(common: &Common) -> Result<Client, Failure> {
     let addresses = if common.ha.is_empty() { ClusterFile::read(&common.dir)?.ha } else { common.ha.clone() };
-    let options = Options { timeout: common.timeout(), ..Options::default() };
+    // A runtime of one thread drives the fabric itself: see `Verb::runtime`.
+    let own_thread = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
+    let options = Options { timeout: common.timeout(), own_thread, ..Options::default() };
     Ok(Client::connect(&addresses, options).await?)
 }

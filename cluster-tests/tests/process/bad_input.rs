@@ -179,7 +179,7 @@ fn talk_to_fabric(clients: &Clients, status: &serde_json::Value, address: &str) 
     let cluster = status["cluster"].as_str().context("a cluster id")?.parse()?;
     overheard(address, |address| {
         clients.wait(async {
-            let endpoint = Endpoint::start(EndpointConfig::client(net::Identity::client(cluster), tokio::runtime::Handle::current()))?;
+            let endpoint = Endpoint::start(EndpointConfig::client(net::Identity::client(cluster)))?;
             let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
             endpoint.call(&Peer::at(address.to_string()), Request::new(Operation::Usage, Vec::new()), deadline).await?;
             Ok(())

@@ -117,6 +117,17 @@ impl Message {
     }
 }
 
+/// What came of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// All is sent that there are credits for.
+    All,
+    /// The provider is full: only a retry moves on.
+    Full,
+    /// All send slots are taken: a completion moves on.
+    NoSlot,
+}
+
 /// One link. The order of the fields is the order of their end: the endpoint before the memory that is posted on it.
 pub(super) struct Link {
     ep: Ep,
@@ -245,10 +256,10 @@ impl Link {
         self.said <= then && self.control.is_empty()
     }
 
-    /// Sends what can be sent. Whether something is left that only a retry moves on.
-    pub(super) fn pump(&mut self, now: Instant) -> Result<bool, NetError> {
+    /// Sends what can be sent.
+    pub(super) fn pump(&mut self, now: Instant) -> Result<Pumped, NetError> {
         if self.state == LinkState::Connecting {
-            return Ok(false);
+            return Ok(Pumped::All);
         }
         let mut again = false;
         while !again && self.slots.has_free_send() {
@@ -262,7 +273,14 @@ impl Link {
             }
         }
         again |= !self.transfers.pump(&self.ep, self.id)?;
-        Ok(again)
+        let waits = !self.control.is_empty() || !self.queue.is_empty();
+        Ok(if again {
+            Pumped::Full
+        } else if waits && !self.slots.has_free_send() {
+            Pumped::NoSlot
+        } else {
+            Pumped::All
+        })
     }
 
     /// The next message for which there is a credit, and whether it is control.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use types::wire::frame::LendDescriptor;
 
-use super::command::{AnswerCommand, Command, CommandQueue, TransferCommand};
+use super::command::{AnswerCommand, Command, TransferCommand};
+use super::handle::ShardHandle;
 use super::link::LinkId;
 use crate::service::Exchange;
 use crate::{Buf, NetError};
@@ -29,7 +30,7 @@ pub(super) struct Served {
 
 /// The service's way back to the shard, for one request.
 pub(super) struct FabricExchange {
-    pub(super) commands: Arc<CommandQueue>,
+    pub(super) shard: Arc<ShardHandle>,
     pub(super) link: LinkId,
     pub(super) call: u64,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -42,7 +43,7 @@ impl FabricExchange {
         }
         let (done, result) = oneshot::channel();
         let command = TransferCommand { link: self.link, call: self.call, buf, offset, length, write, done };
-        if !self.commands.push(Command::Transfer(command)) {
+        if !self.shard.push(Command::Transfer(command)) {
             return Err(NetError::Closed);
         }
         result.await.unwrap_or(Err(NetError::Closed))
@@ -61,7 +62,7 @@ impl Exchange for FabricExchange {
 
     fn finish(&self, answer: Result<Bytes, String>, pushed: usize) {
         // Of no use once the shard is gone.
-        self.commands.push(Command::Answer(AnswerCommand { link: self.link, call: self.call, answer, pushed }));
+        self.shard.push(Command::Answer(AnswerCommand { link: self.link, call: self.call, answer, pushed }));
     }
 
     fn is_cancelled(&self) -> bool {

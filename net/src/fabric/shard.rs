@@ -1,7 +1,7 @@
-//! A shard: one thread that owns a domain with all its links and calls.
+//! A shard: a domain with all its links and calls.
 //!
-//! Its loop reads completions and events, takes commands, sends what can be sent, looks at the clock, and sleeps on the descriptors of the
-//! queues. It never blocks anywhere else: with tcp, data that is aimed at us moves only while we read completions.
+//! A turn reads completions and events, carries out commands, sends what can be sent and looks at the clock. It never blocks: with tcp, data
+//! that is aimed at us moves only while completions are read.
 
 mod frames;
 mod outgoing;
@@ -10,26 +10,25 @@ mod tick;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::Timing;
-use super::command::{Command, CommandQueue};
-use super::link::{LINK_IDS_MAX, Link, LinkId, LinkSide, Remains, Ticket};
-use super::sys::{Arrival, Completion, Domain, Event, Fabric, Listener, Memory};
+use super::command::Command;
+use super::handle::ShardHandle;
+use super::link::{LINK_IDS_MAX, Link, LinkId, LinkSide, Pumped, Remains, Ticket};
+use super::sys::{Arrival, COMPLETIONS_AT_ONCE, Completion, Domain, Event, Fabric, Listener, Memory, Queues};
 use crate::{BufPool, Identity, NetError, Service};
 
 pub(super) use outgoing::{Call, PeerLinks};
 
 /// How often the clock is looked at while there are links, and while there are none.
 const TICK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// How long a shard sleeps at most while the provider is full somewhere.
+/// How long a shard sleeps at most while the provider or a link is full.
 const RETRY: Duration = Duration::from_millis(1);
-/// After so many turns without sleep, events are looked for.
+/// After so many turns events are looked for, even if nothing says that there are any.
 const TURNS_WITHOUT_EVENTS: u32 = 32;
 /// Most links that others may have to an endpoint.
 pub(super) const INBOUND_LINKS_MAX: usize = 1024;
@@ -43,12 +42,23 @@ pub(super) struct ShardParts {
     pub(super) instance: u64,
     pub(super) service: Option<Arc<dyn Service>>,
     pub(super) timing: Timing,
-    /// Queues of all shards, this one's too: arrivals are spread over them.
-    pub(super) shards: Arc<[Arc<CommandQueue>]>,
+    /// All shards, this one too: arrivals are spread over them.
+    pub(super) shards: Arc<[Arc<ShardHandle>]>,
     /// Which of them is this one's.
     pub(super) index: usize,
     /// Links that others have to the endpoint.
     pub(super) inbound: Arc<AtomicUsize>,
+}
+
+/// What is to be done after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There is more to do.
+    Busy,
+    /// Nothing, until a descriptor is ready or the clock says so.
+    Idle(Instant),
+    /// The shard is over.
+    Closed,
 }
 
 /// A shard. The order of the fields is the order of their end.
@@ -56,10 +66,10 @@ pub(super) struct Shard {
     links: HashMap<LinkId, Link>,
     calls: HashMap<u64, Call>,
     listener: Option<Listener>,
-    memory: Rc<Memory>,
+    memory: Arc<Memory>,
     domain: Domain,
     parts: ShardParts,
-    commands: Arc<CommandQueue>,
+    handle: Arc<ShardHandle>,
     /// Links by the number that events call them.
     keys: HashMap<usize, LinkId>,
     /// Links to those whom we call.
@@ -70,16 +80,24 @@ pub(super) struct Shard {
     next_arrival: usize,
     next_tick: Instant,
     last_tick: Instant,
+    turns: u32,
+    /// Pieces of transfers under way on all links.
+    transfers: usize,
+    /// The fabric failed while somebody helped.
+    broken: Option<NetError>,
+    /// Empty between turns; kept for its room.
+    completions: Vec<Completion>,
+    /// Likewise.
+    commands: VecDeque<Command>,
 }
 
 impl Shard {
-    /// Opens everything that the shard owns, on its own thread.
-    pub(super) fn open(parts: ShardParts) -> Result<Self, NetError> {
-        let domain = Domain::open(&parts.fabric)?;
+    /// Opens everything that the shard owns.
+    pub(super) fn open(parts: ShardParts, handle: Arc<ShardHandle>) -> Result<Self, NetError> {
+        let domain = Domain::open(&parts.fabric, Queues::SendsApart)?;
         let (base, length) = parts.pool.region();
-        let memory = Rc::new(Memory::register(&domain, base, length, Some(rand::random()))?);
+        let memory = Arc::new(Memory::register(&domain, base, length, Some(rand::random()))?);
         let listener = parts.listen.map(|address| Listener::open(&domain, address)).transpose()?;
-        let commands = parts.shards[parts.index].clone();
         let now = Instant::now();
         Ok(Self {
             links: HashMap::new(),
@@ -88,7 +106,7 @@ impl Shard {
             memory,
             domain,
             parts,
-            commands,
+            handle,
             keys: HashMap::new(),
             peers: HashMap::new(),
             listed: Vec::new(),
@@ -96,6 +114,11 @@ impl Shard {
             next_arrival: 0,
             next_tick: now,
             last_tick: now,
+            turns: 0,
+            transfers: 0,
+            broken: None,
+            completions: Vec::new(),
+            commands: VecDeque::new(),
         })
     }
 
@@ -104,81 +127,96 @@ impl Shard {
         self.listener.as_ref().map(Listener::address).transpose()
     }
 
-    /// Runs until the command queue is closed, or the fabric itself fails.
-    pub(super) fn run(mut self) {
-        if let Err(error) = self.turn_until_closed() {
-            tracing::error!(component = "net.fabric", shard = self.parts.index, %error, "the shard stops");
-        }
-        self.commands.close();
+    /// The descriptors that become readable when a turn is due, in duplicate: of completions and of events.
+    pub(super) fn descriptors(&self) -> Result<[OwnedFd; 2], NetError> {
+        let [completions, events] = self.domain.wait_fds();
+        let twin =
+            |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|e| NetError::Fabric { call: "dup", reason: e.to_string() });
+        Ok([twin(completions)?, twin(events)?])
+    }
+
+    /// Ends all links and calls.
+    pub(super) fn end(mut self) {
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         for id in ids {
             self.close_link(id, "the endpoint is closed");
         }
     }
 
-    fn turn_until_closed(&mut self) -> Result<(), NetError> {
-        let mut completions = Vec::new();
-        let mut commands = VecDeque::new();
-        // Events are rare and looking for them is a system call: they are read when their descriptor says so, and now and then.
-        let mut events = true;
-        let mut turn = 0u32;
-        loop {
-            turn = turn.wrapping_add(1);
-            let mut busy = self.domain.read_completions(&mut completions)?;
-            for completion in completions.drain(..) {
-                self.on_completion(completion);
-            }
-            events |= turn.is_multiple_of(TURNS_WITHOUT_EVENTS);
-            while events {
-                match self.domain.read_event()? {
-                    Some(event) => self.on_event(event),
-                    None => events = false,
-                }
-                busy = true;
-            }
-            self.commands.take(&mut commands);
-            busy |= !commands.is_empty();
-            for command in commands.drain(..) {
-                self.on_command(command);
-            }
-            self.pump();
-            let now = Instant::now();
-            if now >= self.next_tick {
-                self.tick(now);
-                self.next_tick = now + TICK[usize::from(self.links.is_empty())];
-            }
-            if busy {
-                continue;
-            }
-            if self.commands.is_closed() {
-                return Ok(());
-            }
-            events = self.sleep(now)?;
+    /// Does everything that is due.
+    pub(super) fn turn(&mut self, mut may_be_events: bool) -> Result<Turn, NetError> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
         }
+        self.turns = self.turns.wrapping_add(1);
+        let mut busy = self.take_completions()? == COMPLETIONS_AT_ONCE;
+        // Events are rare and looking for them is a system call: they are read when their descriptor says so, and now and then.
+        may_be_events |= self.turns.is_multiple_of(TURNS_WITHOUT_EVENTS);
+        if may_be_events {
+            while let Some(event) = self.domain.read_event()? {
+                self.on_event(event);
+            }
+            busy |= !self.domain.may_wait_for_events();
+        }
+        self.carry_out()?;
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.take_sends()?;
+            self.tick(now);
+            self.next_tick = now + TICK[usize::from(self.links.is_empty())];
+            self.pump()?;
+        }
+        if busy || !self.domain.may_wait_for_completions() {
+            return Ok(Turn::Busy);
+        }
+        // The last look moved data too, and who waits for a transfer is not told by the descriptors.
+        if self.transfers > 0 && self.take_sends()? {
+            return Ok(Turn::Busy);
+        }
+        let until = if self.listed.is_empty() { self.next_tick } else { self.next_tick.min(now + RETRY) };
+        Ok(Turn::Idle(until))
     }
 
-    /// Sleeps until there is something to do, at most until the next tick. Whether there may be events.
-    fn sleep(&self, now: Instant) -> Result<bool, NetError> {
-        let mut may_be_events = true;
-        if self.commands.fall_asleep() && self.domain.may_wait() {
-            let [completions, events] = self.domain.wait_fds();
-            let wake = self.commands.wake_fd();
-            let mut fds = [
-                PollFd::from_borrowed_fd(completions, PollFlags::IN),
-                PollFd::from_borrowed_fd(events, PollFlags::IN),
-                PollFd::from_borrowed_fd(wake, PollFlags::IN),
-            ];
-            let left = self.next_tick.saturating_duration_since(now);
-            let left = if self.listed.is_empty() { left } else { left.min(RETRY) };
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(_) => may_be_events = !fds[1].revents().is_empty(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(NetError::Fabric { call: "poll", reason: e.to_string() }),
-            }
+    /// Carries out commands for somebody else than who drives the shard. Whether that one has to look after the shard soon.
+    pub(super) fn help(&mut self) -> bool {
+        if let Err(error) = self.carry_out() {
+            self.broken = Some(error);
         }
-        self.commands.awake();
-        Ok(may_be_events)
+        self.broken.is_some() || !self.listed.is_empty()
+    }
+
+    /// Carries out the commands in the queue, and sends what can be sent.
+    fn carry_out(&mut self) -> Result<(), NetError> {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.handle.take(&mut commands);
+        for command in commands.drain(..) {
+            self.on_command(command);
+        }
+        self.commands = commands;
+        self.pump()
+    }
+
+    /// Takes completions; how many there were.
+    fn take_completions(&mut self) -> Result<usize, NetError> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.domain.read_completions(&mut completions)?;
+        Ok(self.on_completions(completions))
+    }
+
+    /// Takes completions of sends and transfers, where they have a queue of their own. Whether there were any.
+    fn take_sends(&mut self) -> Result<bool, NetError> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.domain.read_sends(&mut completions)?;
+        Ok(self.on_completions(completions) > 0)
+    }
+
+    fn on_completions(&mut self, mut completions: Vec<Completion>) -> usize {
+        let count = completions.len();
+        for completion in completions.drain(..) {
+            self.on_completion(completion);
+        }
+        self.completions = completions;
+        count
     }
 
     fn on_completion(&mut self, completion: Completion) {
@@ -205,7 +243,10 @@ impl Shard {
             }
             Ticket::Transfer(_, job) => {
                 link.heard = Instant::now();
-                if let Some(job) = link.transfers.completed(job) {
+                let before = link.transfers.under_way();
+                let job = link.transfers.completed(job);
+                self.transfers -= before - link.transfers.under_way();
+                if let Some(job) = job {
                     self.on_transferred(id, job);
                 }
                 self.list(id);
@@ -300,21 +341,37 @@ impl Shard {
         }
     }
 
-    /// Sends what can be sent. Links for which the provider is full stay listed: they are tried again soon.
-    fn pump(&mut self) {
+    /// Sends what can be sent. Links that are full stay listed: they are tried again soon.
+    fn pump(&mut self) -> Result<(), NetError> {
+        if self.listed.is_empty() {
+            return Ok(());
+        }
         let now = Instant::now();
         let mut again = Vec::new();
-        while let Some(id) = self.listed.pop() {
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            link.listed = false;
-            match link.pump(now) {
-                Ok(false) => {}
-                Ok(true) => again.push(id),
-                Err(error) => self.close_link(id, &error.to_string()),
+        loop {
+            let mut no_slot = false;
+            while let Some(id) = self.listed.pop() {
+                let Some(link) = self.links.get_mut(&id) else { continue };
+                link.listed = false;
+                let before = link.transfers.under_way();
+                let pumped = link.pump(now);
+                self.transfers += link.transfers.under_way() - before;
+                match pumped {
+                    Ok(Pumped::All) => {}
+                    Ok(pumped) => {
+                        again.push(id);
+                        no_slot |= pumped == Pumped::NoSlot;
+                    }
+                    Err(error) => self.close_link(id, &error.to_string()),
+                }
             }
-        }
-        for id in again {
-            self.list(id);
+            let slots_came_free = no_slot && self.take_sends()?;
+            for id in again.drain(..) {
+                self.list(id);
+            }
+            if !slots_came_free {
+                return Ok(());
+            }
         }
     }
 
@@ -322,6 +379,7 @@ impl Shard {
     pub(super) fn close_link(&mut self, id: LinkId, reason: &str) {
         let Some(link) = self.links.remove(&id) else { return };
         self.keys.remove(&link.key());
+        self.transfers -= link.transfers.under_way();
         tracing::debug!(component = "net.fabric", link = id, side = ?link.side, state = ?link.state, peer = ?link.peer, reason, "link closed");
         let side = link.side.clone();
         let was_up = link.peer.is_some();

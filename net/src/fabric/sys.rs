@@ -6,7 +6,9 @@
 
 mod endpoint;
 mod info;
+mod library;
 mod listener;
+mod signals;
 
 use std::ffi::{CStr, c_void};
 use std::os::fd::{BorrowedFd, RawFd};
@@ -17,6 +19,7 @@ use libfabric_sys::bindgen as fi;
 
 pub(super) use endpoint::{Ep, Memory, Posted, Range, Remote};
 pub(super) use info::Info;
+use library::library;
 pub(super) use listener::{Arrival, Listener};
 
 use crate::NetError;
@@ -27,6 +30,13 @@ pub(super) const COMPLETIONS_AT_ONCE: usize = 64;
 const COMPLETION_QUEUE_ENTRIES: usize = 8192;
 /// Room for what comes with a connection event.
 const EVENT_DATA_BYTES: usize = 512;
+
+/// Loads libfabric, which takes 0.3 s. Whoever knows that it will be needed may do so ahead, on a thread of its own; nobody has to.
+///
+/// Libraries that come along take signals. What was set before is set again after; a handler that is set while this runs may be lost.
+pub fn load() -> Result<(), NetError> {
+    library().map(drop)
+}
 
 /// Turns a function's negative result into an error.
 pub(super) fn check(call: &'static str, result: impl Into<i64>) -> Result<i64, NetError> {
@@ -39,8 +49,9 @@ pub(super) fn check(call: &'static str, result: impl Into<i64>) -> Result<i64, N
 
 fn strerror(code: i64) -> String {
     let code = i32::try_from(code.unsigned_abs()).unwrap_or(i32::MAX);
-    // SAFETY: `fi_strerror` returns a static string for every number.
-    let text = unsafe { CStr::from_ptr(fi::fi_strerror(code)) };
+    let Ok(library) = library() else { return format!("error {code}") };
+    // SAFETY: it returns a static string for every number.
+    let text = unsafe { CStr::from_ptr((library.strerror)(code)) };
     format!("{} ({code})", text.to_string_lossy())
 }
 
@@ -75,7 +86,7 @@ impl Fabric {
         let info = Info::get(provider, listen.map(|address| (address, info::Side::Source)))?;
         let mut fabric = null_mut();
         // SAFETY: the info and its attributes live until after the call; the out pointer is ours.
-        check("fi_fabric", unsafe { fi::fi_fabric((*info.raw()).fabric_attr, &mut fabric, null_mut()) })?;
+        check("fi_fabric", unsafe { (library()?.fabric)((*info.raw()).fabric_attr, &mut fabric, null_mut()) })?;
         Ok(Arc::new(Self { info, fabric }))
     }
 
@@ -109,22 +120,40 @@ pub(super) enum Event {
     Failed(usize, String),
 }
 
-/// A domain with its completion queue and event queue: what one shard owns.
+/// Where the completions of sends and transfers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// With all others, into the queue that one sleeps on.
+    One,
+    /// Into a queue of their own that nobody sleeps on, where the provider is `tcp`: there a send has mostly completed when it returns, and a
+    /// transfer completes with data that wakes the other queue. So whoever sends wakes nobody, and completions may be fetched when they are
+    /// needed. Other providers have one queue.
+    SendsApart,
+}
+
+/// A domain with its completion queues and event queue: what one shard owns.
 pub(super) struct Domain {
     fabric: Arc<Fabric>,
     domain: *mut fi::fid_domain,
     completions: *mut fi::fid_cq,
+    /// Null where `completions` takes everything.
+    sends: *mut fi::fid_cq,
     events: *mut fi::fid_eq,
     completions_fd: RawFd,
     events_fd: RawFd,
 }
 
+// SAFETY: libfabric's objects belong to no thread (FI_THREAD_SAFE, as for the fabric), and the shard that owns these is used by one thread at
+// a time.
+unsafe impl Send for Domain {}
+
 impl Domain {
-    pub(super) fn open(fabric: &Arc<Fabric>) -> Result<Self, NetError> {
+    pub(super) fn open(fabric: &Arc<Fabric>, queues: Queues) -> Result<Self, NetError> {
         let mut this = Self {
             fabric: fabric.clone(),
             domain: null_mut(),
             completions: null_mut(),
+            sends: null_mut(),
             events: null_mut(),
             completions_fd: -1,
             events_fd: -1,
@@ -142,6 +171,10 @@ impl Domain {
                 ..std::mem::zeroed()
             };
             check("fi_cq_open", fi::fi_cq_open(this.domain, &mut attr, &mut this.completions, null_mut()))?;
+            if queues == Queues::SendsApart && fabric.provider() == "tcp" {
+                attr.wait_obj = fi::fi_wait_obj_FI_WAIT_NONE;
+                check("fi_cq_open", fi::fi_cq_open(this.domain, &mut attr, &mut this.sends, null_mut()))?;
+            }
             let wait = fi::FI_GETWAIT as i32;
             let fd: *mut RawFd = &mut this.completions_fd;
             check("fi_control", fi::fi_control(&raw mut (*this.completions).fid, wait, fd.cast()))?;
@@ -161,21 +194,45 @@ impl Domain {
         unsafe { [BorrowedFd::borrow_raw(self.completions_fd), BorrowedFd::borrow_raw(self.events_fd)] }
     }
 
-    /// Whether one may sleep on [`Domain::wait_fds`] now.
+    /// Whether one may sleep on both of [`Domain::wait_fds`] now.
     pub(super) fn may_wait(&self) -> bool {
-        // SAFETY: both queues are open.
-        unsafe {
-            let mut fids = [&raw mut (*self.completions).fid, &raw mut (*self.events).fid];
-            fi::fi_trywait(self.fabric.fabric, fids.as_mut_ptr(), fids.len() as i32) == 0
-        }
+        self.may_wait_for_completions() && self.may_wait_for_events()
+    }
+
+    /// Whether one may sleep on the first of [`Domain::wait_fds`] now. Moves data as [`Domain::read_completions`] does.
+    pub(super) fn may_wait_for_completions(&self) -> bool {
+        // SAFETY: the queue is open.
+        unsafe { self.try_wait(&raw mut (*self.completions).fid) }
+    }
+
+    /// Whether one may sleep on the second of [`Domain::wait_fds`] now: to be asked after events were read.
+    pub(super) fn may_wait_for_events(&self) -> bool {
+        // SAFETY: the queue is open.
+        unsafe { self.try_wait(&raw mut (*self.events).fid) }
+    }
+
+    /// # Safety
+    /// The object is one of this domain's queues.
+    unsafe fn try_wait(&self, mut fid: *mut fi::fid) -> bool {
+        // SAFETY: the fabric is open, and the queue as the caller says.
+        unsafe { fi::fi_trywait(self.fabric.fabric, &raw mut fid, 1) == 0 }
     }
 
     /// Takes completions; moves all data of the domain's endpoints on the way. Whether there were any.
     pub(super) fn read_completions(&self, out: &mut Vec<Completion>) -> Result<bool, NetError> {
+        Self::read_queue(self.completions, out)
+    }
+
+    /// Takes completions of sends and transfers, where these have a queue of their own. Whether there were any.
+    pub(super) fn read_sends(&self, out: &mut Vec<Completion>) -> Result<bool, NetError> {
+        if self.sends.is_null() { Ok(false) } else { Self::read_queue(self.sends, out) }
+    }
+
+    fn read_queue(queue: *mut fi::fid_cq, out: &mut Vec<Completion>) -> Result<bool, NetError> {
         // SAFETY: plain numbers and pointers, for which zero is a value.
         let mut entries: [fi::fi_cq_data_entry; COMPLETIONS_AT_ONCE] = unsafe { std::mem::zeroed() };
-        // SAFETY: the queue has this format and the array this many entries.
-        let count = unsafe { fi::fi_cq_read(self.completions, entries.as_mut_ptr().cast(), entries.len()) };
+        // SAFETY: the queue is open and has this format, and the array has this many entries.
+        let count = unsafe { fi::fi_cq_read(queue, entries.as_mut_ptr().cast(), entries.len()) };
         if count > 0 {
             let taken = entries.iter().take(count as usize);
             out.extend(taken.map(|entry| Completion { context: entry.op_context as u64, length: entry.len, error: None }));
@@ -188,7 +245,7 @@ impl Domain {
             // SAFETY: plain numbers and pointers, for which zero is a value.
             let mut entry: fi::fi_cq_err_entry = unsafe { std::mem::zeroed() };
             // SAFETY: the queue is open and the entry ours.
-            let count = unsafe { fi::fi_cq_readerr(self.completions, &mut entry, 0) };
+            let count = unsafe { fi::fi_cq_readerr(queue, &mut entry, 0) };
             if count == 1 {
                 let error = Some(strerror(entry.err.into()));
                 out.push(Completion { context: entry.op_context as u64, length: 0, error });
@@ -246,6 +303,9 @@ impl Drop for Domain {
         unsafe {
             if !self.completions.is_null() {
                 close(&raw mut (*self.completions).fid, "completion queue");
+            }
+            if !self.sends.is_null() {
+                close(&raw mut (*self.sends).fid, "queue of sends");
             }
             if !self.events.is_null() {
                 close(&raw mut (*self.events).fid, "event queue");

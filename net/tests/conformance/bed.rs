@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use net::fabric::{Endpoint, EndpointConfig};
+use net::fabric::{Drive, Endpoint, EndpointConfig};
 use net::sim::{Network, SimOptions};
 use net::{BufPool, Identity, Peer, Transport};
 use types::{Boot, ClusterId, NodeId};
@@ -53,6 +53,13 @@ pub async fn whole(pool: &BufPool) {
 
 pub struct Fabric {
     pub shards: usize,
+    pub own_threads: bool,
+}
+
+impl Fabric {
+    fn drive(&self) -> Drive {
+        if self.own_threads { Drive::Threads } else { Drive::Runtime(tokio::runtime::Handle::current()) }
+    }
 }
 
 impl Bed for Fabric {
@@ -61,7 +68,8 @@ impl Bed for Fabric {
         let config = EndpointConfig {
             pool_bytes: POOL_BYTES,
             shards: self.shards,
-            ..EndpointConfig::node(identity, at.unwrap_or("127.0.0.1:0"), service.clone(), tokio::runtime::Handle::current())
+            drive: self.drive(),
+            ..EndpointConfig::node(identity, at.unwrap_or("127.0.0.1:0"), service.clone())
         };
         let endpoint = Endpoint::start(config).unwrap();
         service.serve_with(endpoint.pool());
@@ -70,11 +78,8 @@ impl Bed for Fabric {
     }
 
     fn client_of(&self, identity: Identity) -> Arc<dyn Transport> {
-        let config = EndpointConfig {
-            pool_bytes: POOL_BYTES,
-            shards: self.shards,
-            ..EndpointConfig::client(identity, tokio::runtime::Handle::current())
-        };
+        let config =
+            EndpointConfig { pool_bytes: POOL_BYTES, shards: self.shards, drive: self.drive(), ..EndpointConfig::client(identity) };
         Endpoint::start(config).unwrap()
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{ECHO_BYTES_MAX, Measured, Pattern, Plan, UNDER_WAY_BYTES_MAX, WINDOW_MAX};
 use crate::NetError;
 use crate::buf::Region;
-use crate::fabric::sys::{Completion, Domain, Ep, Event, Fabric, Memory, Posted};
+use crate::fabric::sys::{Completion, Domain, Ep, Event, Fabric, Memory, Posted, Queues};
 
 /// What a client says of one operation; an echo has its data behind it.
 pub(super) const ORDER_BYTES: usize = 32;
@@ -140,7 +140,7 @@ pub(super) fn wait(domain: &Domain, out: &mut Vec<Completion>, until: Instant) -
 
 /// Makes one figure, over a connection of its own.
 pub(super) fn measure(address: SocketAddr, plan: Plan, provider: &str) -> Result<Measured, NetError> {
-    let domain = Domain::open(&Fabric::open(provider, None)?)?;
+    let domain = Domain::open(&Fabric::open(provider, None)?, Queues::One)?;
     let (ep, info) = Ep::to(&domain, address)?;
     let mut raw = Raw::new(&domain, ep)?;
     raw.ep.connect(&info)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::raw::{ORDER_BYTES, RECEIVE, Raw, SEND, TRANSFER, taken, wait};
 use super::{Pattern, SIZE_MAX, WINDOW_MAX};
 use crate::NetError;
-use crate::fabric::sys::{Completion, Domain, Ep, Event, Fabric, Listener, Range, Remote};
+use crate::fabric::sys::{Completion, Domain, Ep, Event, Fabric, Listener, Queues, Range, Remote};
 
 /// How often the thread looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ pub(super) fn start(address: SocketAddr, provider: &str) -> Result<RawServer, Ne
     let (ready, started) = mpsc::sync_channel(1);
     let (stopped, provider) = (stop.clone(), provider.to_owned());
     let run = move || {
-        let opened = Fabric::open(&provider, Some(address)).and_then(|fabric| Domain::open(&fabric));
+        let opened = Fabric::open(&provider, Some(address)).and_then(|fabric| Domain::open(&fabric, Queues::One));
         let opened = opened.and_then(|domain| Listener::open(&domain, address).map(|listener| (listener, domain)));
         match opened {
             Ok((listener, domain)) => {

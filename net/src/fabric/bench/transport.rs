@@ -71,17 +71,18 @@ pub(super) async fn cpu_of(endpoint: &Endpoint, peer: &Peer) -> Result<f64, NetE
 /// Makes one figure.
 pub(super) async fn measure(endpoint: &Arc<Endpoint>, peer: &Peer, plan: Plan) -> Result<Measured, NetError> {
     // Both links stand before the clock runs.
-    one(endpoint, peer, plan, &mut None).await?;
+    let data = Bytes::from(vec![7u8; plan.bytes]);
+    one(endpoint, peer, plan, &data, &mut None).await?;
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..plan.window {
-        let (endpoint, peer) = (endpoint.clone(), peer.clone());
+        let (endpoint, peer, data) = (endpoint.clone(), peer.clone(), data.clone());
         tasks.spawn(async move {
             let mut times = Vec::new();
             let mut buf = None;
             while plan.goes_on(began, times.len() * plan.window) {
                 let start = Instant::now();
-                one(&endpoint, &peer, plan, &mut buf).await?;
+                one(&endpoint, &peer, plan, &data, &mut buf).await?;
                 times.push(start.elapsed());
             }
             Ok::<_, NetError>(times)
@@ -95,11 +96,10 @@ pub(super) async fn measure(endpoint: &Arc<Endpoint>, peer: &Peer, plan: Plan) -
 }
 
 /// One operation; the buffer is used again.
-async fn one(endpoint: &Endpoint, peer: &Peer, plan: Plan, buf: &mut Option<crate::Buf>) -> Result<(), NetError> {
+async fn one(endpoint: &Endpoint, peer: &Peer, plan: Plan, data: &Bytes, buf: &mut Option<crate::Buf>) -> Result<(), NetError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     if plan.pattern == Pattern::Echo {
-        let head = Bytes::from(vec![7u8; plan.bytes]);
-        return endpoint.call(peer, Request::new(Operation::Echo, head), deadline).await.map(drop);
+        return endpoint.call(peer, Request::new(Operation::Echo, data.clone()), deadline).await.map(drop);
     }
     let lent = match buf.take() {
         Some(buf) => buf,

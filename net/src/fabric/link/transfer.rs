@@ -1,7 +1,7 @@
 //! One-sided operations of a link: the buffers that they use stay here until the last piece has completed or the endpoint is closed.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use types::wire::frame::LendDescriptor;
@@ -62,12 +62,12 @@ pub(in super::super) struct Transfers {
     waiting: VecDeque<u32>,
     next: u32,
     under_way: usize,
-    memory: Option<Rc<Memory>>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Transfers {
     /// Begins a transfer out of or into the pool's registered memory.
-    pub(in super::super) fn add(&mut self, job: Job, memory: &Rc<Memory>) {
+    pub(in super::super) fn add(&mut self, job: Job, memory: &Arc<Memory>) {
         self.memory.get_or_insert_with(|| memory.clone());
         while self.jobs.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
@@ -75,6 +75,11 @@ impl Transfers {
         self.jobs.insert(self.next, job);
         self.waiting.push_back(self.next);
         self.next = self.next.wrapping_add(1);
+    }
+
+    /// Pieces that were posted and have not completed.
+    pub(in super::super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// Posts pieces. `false` if the provider is full.

@@ -38,7 +38,7 @@ impl Shard {
             return self.send_answer(id, header.call, Err("too many requests at once".to_owned()), 0);
         }
         let cancelled = Arc::new(AtomicBool::new(false));
-        let exchange = FabricExchange { commands: self.commands.clone(), link: id, call: header.call, cancelled: cancelled.clone() };
+        let exchange = FabricExchange { shard: self.handle.clone(), link: id, call: header.call, cancelled: cancelled.clone() };
         link.serving_bytes += head.len();
         link.serving.insert(header.call, Served { lend: header.lend, head_bytes: head.len(), transfers: 0, answer: None, cancelled });
         let lend = header.lend.map(|lend| (lend.length as usize, lend.access == LendAccess::Write));

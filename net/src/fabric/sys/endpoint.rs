@@ -18,6 +18,11 @@ pub(in super::super) struct Memory {
     virtual_addresses: bool,
 }
 
+// SAFETY: as for `Domain`; registered memory is only described here, and may be described from any thread.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
 impl Memory {
     /// Registers memory for local use and, where `remote` gives a key, for peers.
     ///
@@ -73,6 +78,9 @@ pub(in super::super) struct Ep {
     ep: *mut fi::fid_ep,
 }
 
+// SAFETY: as for `Domain`.
+unsafe impl Send for Ep {}
+
 impl Ep {
     fn open(domain: &Domain, info: &Info) -> Result<Self, NetError> {
         let mut ep = null_mut();
@@ -82,8 +90,13 @@ impl Ep {
         // SAFETY: all objects are open; the queues outlive the endpoint (see the rules of `sys`).
         unsafe {
             check("fi_ep_bind", fi::fi_ep_bind(ep, &raw mut (*domain.events).fid, 0))?;
-            let both = u64::from(fi::FI_TRANSMIT | fi::FI_RECV);
-            check("fi_ep_bind", fi::fi_ep_bind(ep, &raw mut (*domain.completions).fid, both))?;
+            let (receive, transmit) = (u64::from(fi::FI_RECV), u64::from(fi::FI_TRANSMIT));
+            if domain.sends.is_null() {
+                check("fi_ep_bind", fi::fi_ep_bind(ep, &raw mut (*domain.completions).fid, transmit | receive))?;
+            } else {
+                check("fi_ep_bind", fi::fi_ep_bind(ep, &raw mut (*domain.completions).fid, receive))?;
+                check("fi_ep_bind", fi::fi_ep_bind(ep, &raw mut (*domain.sends).fid, transmit))?;
+            }
             check("fi_enable", fi::fi_enable(ep))?;
         }
         Ok(this)

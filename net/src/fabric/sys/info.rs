@@ -7,11 +7,11 @@ use std::ptr::{null, null_mut};
 
 use libfabric_sys::bindgen as fi;
 
-use super::check;
+use super::{check, library};
 use crate::NetError;
 
 /// The version of libfabric's interface that we are written to.
-const API_VERSION: u32 = 1 << 16 | 17;
+pub(super) const API_VERSION: u32 = 1 << 16 | 17;
 
 /// Which end an address is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,13 @@ impl Info {
     /// Asks the provider for connected endpoints with messages and one-sided operations.
     pub(in super::super) fn get(provider: &str, address: Option<(SocketAddr, Side)>) -> Result<Self, NetError> {
         let name = CString::new(provider).map_err(|_| NetError::Config("a provider's name with a zero in it".to_owned()))?;
+        let library = library()?;
         // SAFETY: allocates; null where memory is short.
-        let hints = Self { info: unsafe { fi::fi_allocinfo() } };
+        let hints = Self { info: unsafe { (library.dupinfo)(null()) } };
         if hints.info.is_null() {
-            return Err(NetError::Fabric { call: "fi_allocinfo", reason: "no memory".to_owned() });
+            return Err(NetError::Fabric { call: "fi_dupinfo", reason: "no memory".to_owned() });
         }
-        // SAFETY: `fi_allocinfo` fills in all attribute pointers; the name is copied with malloc because `fi_freeinfo` frees it.
+        // SAFETY: `fi_dupinfo` fills in all attribute pointers; the name is copied with malloc because `fi_freeinfo` frees it.
         unsafe {
             (*hints.info).caps = u64::from(fi::FI_MSG | fi::FI_RMA);
             (*(*hints.info).ep_attr).type_ = fi::fi_ep_type_FI_EP_MSG;
@@ -57,7 +58,7 @@ impl Info {
         let pointer = |name: &CString| if text.is_some() { name.as_ptr() } else { null() };
         let mut info = null_mut();
         // SAFETY: all strings and the hints live until after the call.
-        check("fi_getinfo", unsafe { fi::fi_getinfo(API_VERSION, pointer(&node), pointer(&service), flags, hints.info, &mut info) })
+        check("fi_getinfo", unsafe { (library.getinfo)(API_VERSION, pointer(&node), pointer(&service), flags, hints.info, &mut info) })
             .map_err(|e| NetError::Config(format!("provider {provider} for {address:?}: {e}", address = text.map(|t| t.0))))?;
         let info = Self { info };
         let found = info.provider();
@@ -100,9 +101,9 @@ impl Info {
 
 impl Drop for Info {
     fn drop(&mut self) {
-        if !self.info.is_null() {
+        if let (false, Ok(library)) = (self.info.is_null(), library()) {
             // SAFETY: ours alone, freed once.
-            unsafe { fi::fi_freeinfo(self.info) };
+            unsafe { (library.freeinfo)(self.info) };
         }
     }
 }

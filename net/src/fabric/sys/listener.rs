@@ -15,6 +15,9 @@ pub(in super::super) struct Listener {
     pep: *mut fi::fid_pep,
 }
 
+// SAFETY: as for `Domain`.
+unsafe impl Send for Listener {}
+
 impl Listener {
     /// Listens; connection requests come as events of the domain.
     pub(in super::super) fn open(domain: &Domain, address: SocketAddr) -> Result<Self, NetError> {
