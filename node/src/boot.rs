@@ -15,6 +15,7 @@ use ha_api::{ClientOptions, HaClient, HaError, Registered};
 use ha_state::lease::Timing;
 use net::Transport;
 use net::fabric::{Endpoint, EndpointConfig};
+use storage::EndsProcess;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use types::{Boot, DeviceId, Epoch, NodeId};
@@ -41,6 +42,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const LISTEN_ATTEMPTS: u32 = 20;
 /// Pause between them.
 const LISTEN_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether the fabric still works.
+const ENDPOINT_LOOK: Duration = Duration::from_millis(250);
 /// Bytes of the buffers that data goes through: with the caches of the devices, well within 512 MiB.
 const POOL_BYTES: usize = 128 * 1024 * 1024;
 
@@ -108,7 +111,7 @@ impl Life {
         let in_use = devices::settle(config, found.open, &registered.devices, &views)?;
         let parts = Parts::new(config, me, &registered, views, in_use);
         parts.tell_of_mended_devices();
-        let machines = parts.machines()?;
+        let machines = parts.machines();
         let endpoint = listen(config, &parts).await?;
         let transport: Arc<dyn Transport> = endpoint.clone();
         if parts.node.transport.set(transport.clone()).is_err() {
@@ -118,7 +121,7 @@ impl Life {
         let inboxes: Vec<Arc<DriverInbox>> = parts.node.devices.values().map(|device| device.inbox.clone()).collect();
         inboxes_tx.send_replace(inboxes.clone());
         inboxes.iter().for_each(|inbox| inbox.ring());
-        parts.start_duties(&ha, options, &inboxes, over_tx, &mut duties);
+        parts.start_duties(&ha, options, &inboxes, over_tx, &mut duties, endpoint.clone());
         tracing::info!(node = %me, boot = %registered.boot, epoch = %registered.epoch, fabric = config.fabric, "serving");
         let over = async move { over_rx.recv().await.unwrap_or_else(|| "its duties ended".into()) };
         Ok((Self { endpoint, drivers, inboxes, duties }, over))
@@ -189,30 +192,30 @@ impl Parts {
     }
 
     /// The machines of every device. One whose contents cannot be is told to HA as failed, and stands still.
-    fn machines(&self) -> Result<Machines, NodeError> {
+    fn machines(&self) -> Machines {
         let config = Arc::new(dtm::Config::default());
         let view = self.around.views.now();
         let mut machines = Vec::new();
         for (device, (store, incarnation)) in &self.in_use {
             let place = Place { node: self.me, boot: self.boot, device: *device, incarnation: *incarnation };
             let registered = view.map.devices.get(device).map_or(Epoch(0), |device| device.registered);
-            let fenced = store.meta().views().map_err(|error| self.device_error(*device, error))?;
-            self.around.fences.raise(*device, &fenced);
-            match crate::driver::replicas(store, place, registered, &config) {
+            let fenced = store.meta().views().map_err(|error| error.to_string());
+            let replicas = fenced.and_then(|fenced| {
+                self.around.fences.raise(*device, &fenced);
+                crate::driver::replicas(store, place, registered, &config).map_err(|error| error.to_string())
+            });
+            match replicas {
                 Ok(replicas) => machines.push((place, replicas)),
-                Err(error) => {
-                    let end = crate::report::DeviceEnd { incarnation: Some(*incarnation), ended: true, reason: error.to_string() };
+                Err(reason) => {
+                    store.fail(&reason);
+                    let end = crate::report::DeviceEnd { incarnation: Some(*incarnation), ended: true, reason };
                     self.around.reports.failed(*device, end);
                     self.around.fences.retire(*device);
                     self.node.devices[device].inbox.stop();
                 }
             }
         }
-        Ok(machines)
-    }
-
-    fn device_error(&self, device: DeviceId, error: storage::StorageError) -> NodeError {
-        NodeError::Device { device, path: "its metadata".into(), error }
+        machines
     }
 
     fn start_drivers(&self, machines: Machines, transport: Arc<dyn Transport>) -> Result<Vec<JoinHandle<()>>, NodeError> {
@@ -223,7 +226,14 @@ impl Parts {
             let LocalDevice { store, inbox } = self.node.devices[&place.device].clone();
             let driver = Driver::new(place, store, peers.clone(), self.around.clone(), inbox, replicas);
             let thread = std::thread::Builder::new().name(format!("driver-{}", place.device.0));
-            drivers.push(thread.spawn(|| driver.run()).map_err(|error| NodeError::System { what: "starting a thread", error })?);
+            drivers.push(
+                thread
+                    .spawn(|| {
+                        let _guard = EndsProcess("driver");
+                        driver.run();
+                    })
+                    .map_err(|error| NodeError::System { what: "starting a thread", error })?,
+            );
         }
         Ok(drivers)
     }
@@ -235,7 +245,15 @@ impl Parts {
         inboxes: &[Arc<DriverInbox>],
         over: tokio::sync::mpsc::Sender<String>,
         duties: &mut JoinSet<()>,
+        endpoint: Arc<Endpoint>,
     ) {
+        let deaf = over.clone();
+        duties.spawn(async move {
+            while !endpoint.is_closed() {
+                tokio::time::sleep(ENDPOINT_LOOK).await;
+            }
+            let _second = deaf.try_send("the fabric failed".into());
+        });
         let renewal = Renewal {
             ha: ha.clone(),
             node: self.me,

@@ -173,6 +173,8 @@ impl<S: Store, P: Post> Driver<S, P> {
             caller.answer(Err(Refusal::Busy(reason.clone())));
         }
         if ended.is_err() {
+            // Units are written past the driver: they end, too.
+            self.store.fail(&reason);
             self.around.reports.failed(self.place.device, DeviceEnd { incarnation: Some(self.place.incarnation), ended: true, reason });
         }
     }

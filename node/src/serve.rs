@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use net::{Incoming, Operation, Service, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use types::map::GroupView;
 use types::wire::request::Refusal;
@@ -23,6 +24,7 @@ use crate::permits::Permits;
 use crate::report::Reports;
 use crate::view::Views;
 
+mod admit;
 mod bench;
 mod delete_units;
 mod dtm;
@@ -72,14 +74,21 @@ pub struct Node {
 /// Serves a [`Node`] to the fabric.
 pub struct NodeService {
     node: Arc<Node>,
+    /// Where tasks run: not on the transport's own thread, which has to go on moving data.
+    runtime: Handle,
     tasks: Arc<Semaphore>,
     scans: Arc<Semaphore>,
 }
 
 impl NodeService {
-    /// Serves this node.
+    /// Serves this node; tasks run in the runtime of the caller.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, tasks: Arc::new(Semaphore::new(TASKS_MAX)), scans: Arc::new(Semaphore::new(scan::SCANS_MAX)) }
+        Self {
+            node,
+            runtime: Handle::current(),
+            tasks: Arc::new(Semaphore::new(TASKS_MAX)),
+            scans: Arc::new(Semaphore::new(scan::SCANS_MAX)),
+        }
     }
 
     /// Runs a task for a request, or refuses it where too many run.
@@ -87,7 +96,7 @@ impl NodeService {
         match self.tasks.clone().try_acquire_owned() {
             Ok(permit) => {
                 let task = task(self.node.clone(), incoming);
-                tokio::spawn(async move {
+                self.runtime.spawn(async move {
                     task.await;
                     drop(permit);
                 });

@@ -91,6 +91,11 @@ impl Device {
         self.core().health.failure()
     }
 
+    /// Ends it: it takes no more changes.
+    pub fn fail(&self, reason: &str) {
+        self.core().health.fail(&StorageError::Failed(reason.into()));
+    }
+
     /// How full it is.
     pub fn usage(&self) -> DeviceUsage {
         self.core().usage()

@@ -1,7 +1,7 @@
 //! Threads that others wait for: a panic in one is a broken invariant of the device, and ends the process.
 
 /// Ends the process when it is dropped by a panic. To be the first value of such a thread.
-pub(crate) struct EndsProcess(pub &'static str);
+pub struct EndsProcess(pub &'static str);
 
 impl Drop for EndsProcess {
     fn drop(&mut self) {

@@ -22,6 +22,7 @@ mod guard;
 pub use buf::AlignedBuf;
 pub use device::Device;
 pub use error::StorageError;
+pub use guard::EndsProcess;
 pub use meta::{Batch, Durability, Meta, MetaSnapshot, RowsPage};
 pub use options::{FormatOptions, IoMode, OpenOptions};
 pub use superblock::Identity;

@@ -35,9 +35,12 @@ struct Queue {
     closed: bool,
 }
 
+/// How often in a row a thread that handed a command over looks for more.
+const HELPS_MAX: usize = 4;
+
 thread_local! {
-    /// Whether this thread holds a shard.
-    static HOLDS: Cell<bool> = const { Cell::new(false) };
+    /// How many shards this thread holds.
+    static HOLDS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// While this lives, the thread holds a shard.
@@ -45,14 +48,14 @@ struct Holding;
 
 impl Holding {
     fn begin() -> Self {
-        HOLDS.set(true);
+        HOLDS.set(HOLDS.get() + 1);
         Self
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        HOLDS.set(false);
+        HOLDS.set(HOLDS.get() - 1);
     }
 }
 
@@ -80,7 +83,10 @@ impl ShardHandle {
 
     /// Carries out what stands in the queue, unless somebody holds the shard.
     fn help(&self) {
-        while !self.lock().commands.is_empty() {
+        for _ in 0..HELPS_MAX {
+            if self.lock().commands.is_empty() {
+                return;
+            }
             let Ok(mut held) = self.shard.try_lock() else { return };
             let Some(shard) = held.as_mut() else { return };
             let holding = Holding::begin();
@@ -91,11 +97,17 @@ impl ShardHandle {
                 self.driver.wake();
             }
         }
+        // Others go on handing over: who drives the shard takes that, so that nobody is kept here.
+        self.driver.wake();
     }
 
     /// One turn of who drives the shard.
     pub(super) fn turn(&self, may_be_events: bool) -> Result<Turn, NetError> {
         let turn = {
+            if self.shard.is_poisoned() {
+                let reason = "a thread panicked while it held the shard: what its tables say is not to be trusted";
+                return Err(NetError::Fabric { call: "a turn", reason: reason.into() });
+            }
             let mut held = self.lock_shard();
             let Some(shard) = held.as_mut() else { return Ok(Turn::Closed) };
             let _holding = Holding::begin();
@@ -145,7 +157,7 @@ impl ShardHandle {
 
     /// Whether the calling thread holds a shard: it may not wait for one.
     pub(super) fn is_held_here() -> bool {
-        HOLDS.get()
+        HOLDS.get() > 0
     }
 
     pub(super) fn is_closed(&self) -> bool {

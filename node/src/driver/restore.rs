@@ -27,6 +27,10 @@ impl Store for Device {
         }
     }
 
+    fn fail(&self, reason: &str) {
+        Self::fail(self, reason);
+    }
+
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), StorageError> {
         let mut batch = self.meta().batch();
         for (group, change) in changes {

@@ -64,6 +64,9 @@ pub trait Store: Send + 'static {
     /// Makes changes, all or none, in order; with `sync` they are on stable media when it returns, with every change before them.
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Self::Error>;
 
+    /// The device takes no more changes, of whomever.
+    fn fail(&self, reason: &str);
+
     /// A row as it is now.
     fn row(&self, group: GroupId, key: &RowKey) -> Result<Option<Row>, Self::Error>;
 

@@ -54,6 +54,10 @@ impl Store for Memory {
         })
     }
 
+    fn fail(&self, _reason: &str) {
+        self.held(|held| held.gone = true);
+    }
+
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Gone> {
         self.held(|held| {
             for (_, change) in changes {

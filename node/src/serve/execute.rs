@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use net::Incoming;
-use types::ops;
 use types::wire::request::{Execute, ExecuteReply, Refusal};
 
-use super::{Gate, Node, behind, decoded, refuse};
+use super::{Gate, Node, admit, behind, decoded, refuse};
 use crate::driver::{Caller, ClientRequest};
 
 /// Queues the transaction, refuses it, or gives it back where this process is behind its sender.
@@ -15,8 +14,8 @@ pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     match node.gate(execute.group, execute.view) {
         Gate::Behind => return Err(incoming),
         Gate::Refuse(refusal) => refuse(incoming, refusal),
-        Gate::Pass(device) => match ops::validate(&execute.ops) {
-            Err(error) => refuse(incoming, error.into()),
+        Gate::Pass(device) => match admit::admit(&execute, &node.views.now().map) {
+            Err(refusal) => refuse(incoming, refusal),
             Ok(()) => {
                 let inbox = &node.devices[&device].inbox;
                 if let Err(request) = inbox.offer_client(ClientRequest { execute, caller: Box::new(incoming) }) {

@@ -4,7 +4,7 @@
 //! answer is full; the sender goes on after its last key.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use net::Incoming;
@@ -44,6 +44,10 @@ pub async fn run(node: Arc<Node>, incoming: Incoming, scans: Arc<Semaphore>) {
 fn page(node: &Node, scan: &Scan) -> Result<ScanPage, Refusal> {
     if scan.groups.len() > GROUPS_MAX {
         return Err(Refusal::Invalid(format!("a scan has at most {GROUPS_MAX} groups, this one has {}", scan.groups.len())));
+    }
+    // Each group is a run in memory: named twice it would be one twice.
+    if scan.groups.iter().map(|(group, _)| group).collect::<BTreeSet<_>>().len() < scan.groups.len() {
+        return Err(Refusal::Invalid("a scan names each group once".into()));
     }
     let Some(&kind) = scan.from.first().or(scan.prefix.first()) else {
         return Err(Refusal::Invalid("a scan begins at a key or has a prefix, with its kind byte".into()));

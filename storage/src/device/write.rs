@@ -80,6 +80,8 @@ fn place(core: &Core, info: &UnitInfo, checksums: &[u32]) -> Result<Admission, S
     let mut record = UnitRecord { info: info.clone(), checksums: checksums.to_vec(), extents: Vec::new() };
     let key = record.key();
     if let Some(value) = core.meta.store().get(Family::Units, &key)? {
+        // Its record may be in memory only, of a commit whose sync has failed meanwhile.
+        core.health.check()?;
         let there = UnitRecord::from_value(&key, &value)?;
         let same = there.info == record.info && there.checksums == record.checksums;
         return if same { Ok(Admission::There) } else { Err(StorageError::Conflict { fid: info.fid, unit: info.unit }) };

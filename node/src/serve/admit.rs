@@ -1,0 +1,123 @@
+//! What a client may ask for: rows of catalogues that exist, of the kinds that are a client's to write, in the group that they belong to.
+//!
+//! Whatever passes here is replicated and applied everywhere without being looked at again.
+
+use types::keys::Key;
+use types::limits::NAME_BYTES_MAX;
+use types::map::ClusterMap;
+use types::object::PendingRow;
+use types::ops::{self, Op};
+use types::record::RowKey;
+use types::routing;
+use types::wire::request::{Execute, Refusal};
+
+/// Refuses a transaction that no client may ask for.
+pub fn admit(execute: &Execute, map: &ClusterMap) -> Result<(), Refusal> {
+    ops::validate(&execute.ops)?;
+    for op in &execute.ops {
+        for row in op.rows() {
+            admit_row(execute, &row, map)?;
+        }
+        admit_kind(op)?;
+    }
+    Ok(())
+}
+
+fn admit_row(execute: &Execute, row: &RowKey, map: &ClusterMap) -> Result<(), Refusal> {
+    // One that was created a moment ago may not have been heard of here yet: its client asks again.
+    let catalogue = map
+        .catalogues
+        .get(&row.catalogue)
+        .ok_or_else(|| Refusal::Busy(format!("{} does not exist here: it was dropped, or is not known yet", row.catalogue)))?;
+    let key = Key::parse(&row.key).ok_or_else(|| Refusal::Invalid("a key is of no kind that there is".into()))?;
+    let length = key.routing().len();
+    if length > NAME_BYTES_MAX {
+        return Err(Refusal::Invalid(format!("a name or key has at most {NAME_BYTES_MAX} bytes, this one has {length}")));
+    }
+    let pool = map.pools.get(&catalogue.pool).ok_or_else(|| Refusal::Busy(format!("{} is not known here yet", catalogue.pool)))?;
+    let group = routing::group_of(catalogue, pool, key.routing());
+    if group != execute.group {
+        return Err(Refusal::Invalid(format!("a key of group {group} is sent to {}", execute.group)));
+    }
+    Ok(())
+}
+
+fn admit_kind(op: &Op) -> Result<(), Refusal> {
+    let allowed = match op {
+        Op::Put { row, value, .. } => match Key::parse(&row.key) {
+            Some(Key::User(_)) => true,
+            Some(Key::Pending(..)) => PendingRow::from_value(value).is_ok(),
+            _ => false,
+        },
+        Op::Delete { row, .. } => matches!(Key::parse(&row.key), Some(Key::User(_))),
+        Op::PutObject { .. } | Op::DeleteObject { .. } | Op::Abandon { .. } => true,
+    };
+    if allowed { Ok(()) } else { Err(Refusal::Invalid("a client does not write keys of that kind".into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::keys::{self, kind};
+    use types::map::{Catalogue, CatalogueKind, Pool};
+    use types::ops::Condition;
+    use types::scheme::{FailureDomain, Scheme};
+    use types::{CatalogueId, DtxId, Fid, GroupId, PoolId, SessionId, ViewNumber};
+
+    use super::*;
+
+    const CATALOGUE: CatalogueId = CatalogueId(5);
+
+    fn map() -> ClusterMap {
+        let id = CATALOGUE;
+        let scheme = Scheme::Replicated { copies: 3 };
+        let pool = Pool {
+            id: PoolId(3),
+            name: "meta".into(),
+            scheme,
+            failure_domain: FailureDomain::Node,
+            devices: Vec::new(),
+            groups: 2,
+            priority: 0,
+        };
+        let catalogue = Catalogue { id, name: "people".into(), kind: CatalogueKind::Index, pool: pool.id, first_group: 0, width: 1 };
+        ClusterMap { pools: [(pool.id, pool)].into(), catalogues: [(id, catalogue)].into(), ..ClusterMap::default() }
+    }
+
+    fn put(catalogue: CatalogueId, key: Vec<u8>, value: Vec<u8>) -> Op {
+        Op::Put { row: RowKey { catalogue, key }, value, condition: Condition::Always }
+    }
+
+    fn asked(group: u32, op: Op) -> Result<(), Refusal> {
+        let group = GroupId { pool: PoolId(3), index: group };
+        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op] }, &map())
+    }
+
+    #[test]
+    fn a_client_writes_its_own_rows_and_announces_what_it_writes() {
+        let fid = Fid { group: GroupId { pool: PoolId(1), index: 0 }, session: SessionId(5), counter: 0 };
+        let pending = PendingRow { session: SessionId(5), slots: 6 }.to_value();
+        assert_eq!(asked(0, put(CATALOGUE, keys::user(b"key"), b"value".to_vec())), Ok(()));
+        assert_eq!(asked(0, put(CATALOGUE, keys::pending(b"name", fid), pending.clone())), Ok(()));
+        assert_eq!(asked(0, Op::DeleteObject { catalogue: CATALOGUE, name: b"name".to_vec(), condition: Condition::Always }), Ok(()));
+        let refused = [
+            put(CATALOGUE, keys::pending(b"name", fid), b"no such row".to_vec()),
+            put(CATALOGUE, keys::dead(b"name", fid), pending),
+            put(CATALOGUE, keys::object(b"name"), Vec::new()),
+            put(CATALOGUE, vec![0x77, 1], Vec::new()),
+            put(CATALOGUE, Vec::new(), Vec::new()),
+            put(CATALOGUE, keys::user(&[b'k'; NAME_BYTES_MAX + 1]), Vec::new()),
+            Op::Delete { row: RowKey { catalogue: CATALOGUE, key: vec![kind::OBJECT, 1] }, condition: Condition::Always },
+        ];
+        for op in refused {
+            assert!(matches!(asked(0, op.clone()), Err(Refusal::Invalid(_))), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn the_machines_own_catalogue_one_that_is_gone_and_another_group_are_refused() {
+        let unknown = |id| asked(0, put(id, keys::user(b"key"), Vec::new()));
+        assert!(matches!(unknown(CatalogueId(u64::MAX)), Err(Refusal::Busy(_))));
+        assert!(matches!(unknown(CatalogueId(6)), Err(Refusal::Busy(_))));
+        assert!(matches!(asked(1, put(CATALOGUE, keys::user(b"key"), Vec::new())), Err(Refusal::Invalid(_))));
+    }
+}
