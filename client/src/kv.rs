@@ -64,9 +64,16 @@ impl Inner {
                 attempts.failed(Refusal::OutcomeUnknown);
                 return Err(attempts.unknown());
             }
-            self.after(failure, began, &mut attempts)
-                .await
-                .map_err(|error| if perhaps && error.is_retryable() { attempts.unknown() } else { error })?;
+            if let Err(error) = self.after(failure, began, &mut attempts).await {
+                if !perhaps {
+                    return Err(error);
+                }
+                // A refusal says nothing of an attempt before it that was not answered.
+                if !error.is_retryable() {
+                    attempts.failed(error);
+                }
+                return Err(attempts.unknown());
+            }
         }
     }
 

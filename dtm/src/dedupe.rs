@@ -38,6 +38,11 @@ impl Replica {
         true
     }
 
+    /// Whether a transaction is known here, executed or in flight: it is answered, not executed again.
+    pub fn knows(&self, dtx: &DtxId) -> bool {
+        self.results.get(dtx).is_some() || matches!(&self.role, Role::Primary(primary) if primary.in_flight.contains_key(dtx))
+    }
+
     /// Whether a transaction that is not found might have been forgotten.
     pub(crate) fn is_out_of_window(&self, dtx: &DtxId, now: Instant) -> bool {
         let HaTime(present) = self.ha_time(now).max(self.log.last_at());

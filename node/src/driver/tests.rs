@@ -225,12 +225,17 @@ fn a_transaction_is_synced_and_applied_before_its_answer() {
 fn a_full_device_refuses_what_grows_and_lets_go_of_rows() {
     let store = Memory::default();
     let mut driver = driver(&store);
-    let (first, _answer) = request(1, put(Condition::Always));
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    let (first, answer) = request(1, put(Condition::Always));
     driver.turn(vec![first], Vec::new()).expect("the device works");
+    assert!(matches!(answer.try_recv(), Ok(Ok(Outcome::Done { version: Seq(1), .. }))));
     store.held(|held| held.full = true);
     let (grows, full) = request(2, put(Condition::Always));
+    let (again, known) = request(1, put(Condition::Always));
     let (shrinks, done) = request(3, vec![Op::Delete { row: row(), condition: Condition::Always }]);
-    driver.turn(vec![grows, shrinks], Vec::new()).expect("the device works");
+    driver.turn(vec![grows, again, shrinks], Vec::new()).expect("the device works");
+    let known = known.try_recv();
+    assert!(matches!(known, Ok(Ok(Outcome::Done { version: Seq(1), .. }))), "what was done before is answered, not refused: {known:?}");
     assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(PLACE.device))));
     assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))));
 }

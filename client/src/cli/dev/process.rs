@@ -15,6 +15,8 @@ use crate::cli::exit::Failure;
 
 /// How often a process that is to end is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a process that is being killed may take: the kernel ends its I/O first.
+const DYING: Duration = Duration::from_secs(10);
 /// How much of the end of a log is shown.
 const LOG_TAIL_BYTES: i64 = 2000;
 
@@ -83,6 +85,33 @@ fn look(pid: u32) -> Option<Running> {
         return None;
     }
     Some(Running { pid, started, is_stopped: matches!(state, "T" | "t") })
+}
+
+/// Whether a process is being killed: it is there for some moments more, and serves nobody.
+fn is_dying(pid: u32) -> bool {
+    const EXITING: u64 = 0x4;
+    const KILLED: u64 = 1 << 8;
+    let flags = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.split(' ').nth(6)?.parse::<u64>().ok()
+    });
+    let pending = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().is_some_and(|status| {
+        let sets = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
+        sets.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & KILLED != 0)
+    });
+    pending || flags.is_some_and(|flags| flags & EXITING != 0)
+}
+
+/// The process, if it runs and is not being killed; one that is is waited for.
+pub async fn settled(file: &ClusterFile, node: &NodeFile, service: Service) -> Result<Option<Running>, Failure> {
+    let Some(process) = running(file, node, service) else { return Ok(None) };
+    if !is_dying(process.pid) {
+        return Ok(Some(process));
+    }
+    if ended(process, DYING).await {
+        return Ok(None);
+    }
+    Err(Failure::other(format!("{} of {} was killed {} s ago and has not ended", service.executable(), node.name, DYING.as_secs())))
 }
 
 /// The executable beside our own.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Nodes;
 use super::cluster::ClusterFile;
-use super::process::{self, running, signal};
+use super::process::{self, signal};
 use crate::cli::exit::Failure;
 use crate::cli::{Common, output};
 
@@ -21,7 +21,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> 
     let file = ClusterFile::read(&common.dir)?;
     let mut started = Vec::new();
     for (node, service) in arguments.nodes.services(&file)? {
-        match running(&file, node, service) {
+        match process::settled(&file, node, service).await? {
             Some(process) if process.is_stopped => signal(process, Signal::CONT)?,
             Some(_) => {}
             None => started.push(process::start(&file, node, service)?),

@@ -55,7 +55,7 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
         create(&common.dir, &Wish { nodes, disk_groups, device_bytes, factor })?
     };
     for (node, service) in file.services() {
-        if running(&file, node, service).is_none() {
+        if process::settled(&file, node, service).await?.is_none() {
             process::start(&file, node, service)?;
         }
     }
