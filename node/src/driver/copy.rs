@@ -25,7 +25,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         for (group, effect) in effects {
             match effect {
                 Effect::OpenCopy { target } => {
-                    let (snapshot, state) = self.store.snapshot(group)?;
+                    let Some((snapshot, state)) = self.readable(self.store.snapshot(group)) else { continue };
                     let state = ReplicaState::decode(&state).map_err(|error| DriverError::Replica { group, error })?;
                     tracing::info!(%group, %target, as_of = %state.applied, "a full copy begins to go out");
                     self.snapshots.insert((group, target), snapshot);
@@ -33,7 +33,8 @@ impl<S: Store, P: Post> Driver<S, P> {
                 }
                 Effect::ReadCopy { target, number, after, rows_max, bytes_max } => {
                     let Some(snapshot) = self.snapshots.get(&(group, target)) else { continue };
-                    let Page { rows, end } = self.store.page(snapshot, group, after.as_ref(), rows_max, bytes_max)?;
+                    let page = self.store.page(snapshot, group, after.as_ref(), rows_max, bytes_max);
+                    let Some(Page { rows, end }) = self.readable(page) else { continue };
                     self.hand(group, Event::CopyRead { target, number, rows, end }, next);
                 }
                 Effect::CloseCopy { target } => drop(self.snapshots.remove(&(group, target))),
@@ -41,5 +42,11 @@ impl<S: Store, P: Post> Driver<S, P> {
             }
         }
         Ok(())
+    }
+
+    /// What was read for somebody else. An error of it is an error of the device, not its end: it may hold the only copy of the rest. Whoever
+    /// waits asks again.
+    pub(super) fn readable<T>(&self, read: Result<T, S::Error>) -> Option<T> {
+        read.inspect_err(|error| self.around.reports.trouble(self.place.device, error.to_string())).ok()
     }
 }

@@ -86,7 +86,15 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
         self.copy(copies, &mut next)?;
         for LogWanted { group, reader, from, upto, bytes_max } in wanted {
-            let records = self.store.log(group, from, upto, bytes_max)?;
+            let records = self.store.log(group, from, upto, bytes_max);
+            let records = match reader {
+                // Without its own log this replica cannot go on.
+                Reader::Apply => records?,
+                Reader::Redo(..) | Reader::Fetch(..) => match self.readable(records) {
+                    Some(records) => records,
+                    None => continue,
+                },
+            };
             let records = records.into_iter().map(Arc::new).collect();
             self.hand(group, Event::LogRead { reader, from, records }, &mut next);
         }
