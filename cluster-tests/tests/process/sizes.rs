@@ -43,9 +43,9 @@ fn an_object_of_a_gibibyte_in_bounded_memory() -> Result<()> {
     in_and_out("512MiB", 1024 * MIB)
 }
 
-/// Takes 23 GiB of disk and some minutes: `cargo test -p cluster-tests --test process four_gibibytes -- --ignored`.
+/// Takes 16 GiB of disk and some minutes: `cargo test -p cluster-tests --test process four_gibibytes -- --ignored`.
 #[test]
-#[ignore = "takes 23 GiB of disk and some minutes"]
+#[ignore = "takes 16 GiB of disk and some minutes"]
 fn an_object_of_four_gibibytes_in_bounded_memory() -> Result<()> {
-    in_and_out("2560MiB", 4096 * MIB)
+    in_and_out("1280MiB", 4096 * MIB)
 }
