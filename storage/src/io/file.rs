@@ -15,6 +15,13 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens an existing data file, with a lock on it for as long as it is open.
 pub(crate) fn open(path: &Path, direct: bool, lock_wait: Duration) -> Result<File, StorageError> {
+    let file = open_unlocked(path, direct)?;
+    lock(&file, path, lock_wait)?;
+    Ok(file)
+}
+
+/// Opens an existing file that somebody's lock on another covers.
+pub(crate) fn open_unlocked(path: &Path, direct: bool) -> Result<File, StorageError> {
     let file = match try_open(path, direct) {
         // The file system has no direct I/O.
         Err(error) if direct && error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
@@ -23,9 +30,7 @@ pub(crate) fn open(path: &Path, direct: bool, lock_wait: Duration) -> Result<Fil
         }
         other => other,
     };
-    let file = file.map_err(|e| StorageError::io(format!("opening {}", path.display()), &e))?;
-    lock(&file, path, lock_wait)?;
-    Ok(file)
+    file.map_err(|e| StorageError::io(format!("opening {}", path.display()), &e))
 }
 
 fn try_open(path: &Path, direct: bool) -> io::Result<File> {

@@ -2,9 +2,10 @@
 //!
 //! A file of fixed size whose blocks were written when the device was formatted, used as a ring: a sync writes data and nothing else, where
 //! that of a growing log is a commit of the file system's own journal, too, and waits for those of all other devices on the file system.
-//! RocksDB writes no log of its own. A record is written here and put into RocksDB's memory under one lock, so both have one order; a
-//! flush of RocksDB makes everything before it durable in its tables and gives the ring's space back. After a crash the records from the
-//! last flush on are done again. The form of the ring: [`ring`].
+//! RocksDB writes no log of its own. A record is added here and put into RocksDB's memory under one lock, so both have one order; a sync
+//! writes what was added, directly and from a copy that nobody changes, so that no sector is ever half old and half new. A flush of RocksDB
+//! makes everything before it durable in its tables and gives the ring's space back. After a crash the records from the last flush on are
+//! done again. The form of the ring: [`ring`].
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,6 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::StorageError;
+use crate::io::file;
 
 pub mod ring;
 
@@ -21,6 +23,8 @@ mod tests;
 
 use ring::{Position, SECTOR_BYTES, Shape, Writer};
 
+/// Bytes that wait for a sync at most: whoever adds more writes them.
+const PENDING_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a writer waits at most for a flush to give space back. Flushes take far below a second; one that takes this long never ends.
 const ROOM_WAIT: Duration = Duration::from_secs(60);
 
@@ -89,8 +93,7 @@ impl Journal {
 
     /// A journal that begins with that mark.
     pub fn start(path: &Path, mark: Mark) -> Result<Self, StorageError> {
-        let failed = |error| StorageError::io(format!("opening {}", path.display()), &error);
-        let file = File::options().write(true).open(path).map_err(failed)?;
+        let file = file::open_unlocked(path, true)?;
         let shape = mark.shape;
         let state = State { writer: Writer::new(shape), synced: 0, flushed: 0, syncing: false, stopped: false, failed: None };
         Ok(Self { file, shape, state: Mutex::new(state), changed: Condvar::new(), flush_due: Condvar::new() })
@@ -106,6 +109,7 @@ impl Journal {
         let mut state = self.room(payload.len())?;
         let done = self.write_locked(&mut state, payload, apply);
         let end = done.map_err(|error| self.fail(&mut state, &error))?;
+        let sync = sync || state.writer.pending() > PENDING_BYTES_MAX;
         if end - state.flushed >= self.shape.capacity() / 2 {
             self.flush_due.notify_one();
         }
@@ -119,9 +123,7 @@ impl Journal {
         apply: impl FnOnce(Mark) -> Result<(), StorageError>,
     ) -> Result<Position, StorageError> {
         let synced = state.synced;
-        for run in state.writer.append(payload, synced)? {
-            self.file.write_all_at(run.bytes, run.at).map_err(|error| StorageError::io("writing the journal", &error))?;
-        }
+        state.writer.append(payload, synced)?;
         let position = state.writer.end();
         apply(Mark { shape: self.shape, position })?;
         Ok(position)
@@ -153,13 +155,15 @@ impl Journal {
             }
             state.syncing = true;
             let upto = state.writer.end();
+            let taken = state.writer.take();
             drop(state);
-            let synced = self.file.sync_data();
+            let written = taken.runs(self.shape).iter().try_for_each(|run| self.file.write_all_at(run.bytes, run.at));
+            let synced = written.and_then(|()| self.file.sync_data());
             state = self.state();
             state.syncing = false;
             match synced {
                 Ok(()) => state.synced = state.synced.max(upto),
-                Err(error) => drop(self.fail(&mut state, &StorageError::io("syncing the journal", &error))),
+                Err(error) => drop(self.fail(&mut state, &StorageError::io("writing the journal", &error))),
             }
             self.changed.notify_all();
         }

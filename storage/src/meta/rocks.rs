@@ -97,7 +97,7 @@ impl RocksStore {
         Self::create_with(dir, JOURNAL_BYTES)
     }
 
-    /// The same with a journal of that many bytes, a multiple of 512.
+    /// The same with a journal of that many bytes, a multiple of 4096.
     pub fn create_with(dir: &Path, journal_bytes: u64) -> Result<(), StorageError> {
         let db = start(dir, true)?;
         let mark = Journal::create(&dir.join(JOURNAL), journal_bytes)?;
@@ -217,7 +217,7 @@ fn decode_mark(bytes: &[u8]) -> Option<Mark> {
     let (position, _) = rest.split_first_chunk()?;
     let shape = Shape { generation: u32::from_le_bytes(*generation), sectors: u64::from_le_bytes(*sectors) };
     let mark = Mark { shape, position: u64::from_le_bytes(*position) };
-    (encode_mark(mark) == bytes && sectors != &[0; 8]).then_some(mark)
+    (encode_mark(mark) == bytes && shape.is_possible()).then_some(mark)
 }
 
 impl MetaStore for RocksStore {

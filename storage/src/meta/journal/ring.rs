@@ -11,15 +11,18 @@
 //! never written: a crash tore that record, and what comes after it was not synced. A sector whose stamp is right but whose bytes are not is
 //! damaged: records that were synced may be gone, and nobody may go on from there. A header never crosses sectors, as 504 is a multiple of 24.
 
+use types::buf::IoBuf;
 use types::checksum::crc32c_of;
+use types::limits::BLOCK_BYTES;
 
-use crate::StorageError;
+use crate::{AlignedBuf, StorageError};
 
 /// Bytes of a sector.
 pub const SECTOR_BYTES: usize = 512;
 const STAMP_BYTES: usize = 8;
 const BODY_BYTES: usize = SECTOR_BYTES - STAMP_BYTES;
 const HEADER_BYTES: usize = 24;
+const SECTORS_PER_BLOCK: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
 /// Highest generation, and highest lap.
 const COUNT_MAX: u32 = (1 << 24) - 1;
 
@@ -31,7 +34,7 @@ pub type Position = u64;
 pub struct Shape {
     /// Counts the openings: records of an earlier one are not taken for this one's.
     pub generation: u32,
-    /// Sectors of the ring.
+    /// Sectors of the ring: whole blocks of 4096 bytes.
     pub sectors: u64,
 }
 
@@ -47,6 +50,11 @@ enum Stamp {
 }
 
 impl Shape {
+    /// Whether there can be such a ring.
+    pub fn is_possible(&self) -> bool {
+        self.sectors != 0 && self.sectors.is_multiple_of(SECTORS_PER_BLOCK)
+    }
+
     /// Bytes of stream that the ring holds.
     pub fn capacity(&self) -> u64 {
         self.sectors * BODY_BYTES as u64
@@ -121,31 +129,47 @@ impl Header {
 /// Bytes for the ring, and where they go.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run<'a> {
-    /// Offset in the ring, in bytes.
+    /// Offset in the ring, in bytes; a multiple of a block.
     pub at: u64,
-    /// Whole sectors.
+    /// Whole blocks.
     pub bytes: &'a [u8],
 }
 
-/// Writes the stream of one generation.
+/// Sectors that are to be written, as they were at one moment: from a block's begin to a block's end.
+#[derive(Debug)]
+pub struct Taken {
+    first: u64,
+    bytes: AlignedBuf,
+}
+
+impl Taken {
+    /// One run, and another where the ring ends; the second may be empty.
+    pub fn runs(&self, shape: Shape) -> [Run<'_>; 2] {
+        let place = self.first % shape.sectors;
+        let bytes = IoBuf::bytes(&self.bytes);
+        let before_end = ((shape.sectors - place) as usize * SECTOR_BYTES).min(bytes.len());
+        let (bytes, wrapped) = bytes.split_at(before_end);
+        [Run { at: place * SECTOR_BYTES as u64, bytes }, Run { at: 0, bytes: wrapped }]
+    }
+}
+
+/// Makes the stream of one generation.
 #[derive(Debug)]
 pub struct Writer {
     shape: Shape,
     end: Position,
-    /// What the last sector's body holds, where it is not full.
-    tail: Vec<u8>,
+    /// The first sector of `out`: the first of a block.
+    first: u64,
+    /// Sectors that were not taken yet, after those that were and share a block with them.
     out: Vec<u8>,
+    /// Up to where the stream was taken.
+    taken: Position,
 }
 
 impl Writer {
     /// A stream that is empty yet.
     pub fn new(shape: Shape) -> Self {
-        Self { shape, end: 0, tail: Vec::with_capacity(BODY_BYTES), out: Vec::new() }
-    }
-
-    /// Which ring.
-    pub fn shape(&self) -> Shape {
-        self.shape
+        Self { shape, end: 0, first: 0, out: Vec::new(), taken: 0 }
     }
 
     /// Where the next record begins.
@@ -153,49 +177,54 @@ impl Writer {
         self.end
     }
 
+    /// Bytes of stream that were not taken yet.
+    pub fn pending(&self) -> u64 {
+        self.end - self.taken
+    }
+
     /// First position whose sector a record of this payload would write over.
     pub fn writes_over(&self, payload: usize) -> Position {
-        let last = (self.end + Shape::record_bytes(payload)).div_ceil(BODY_BYTES as u64);
+        let last = (self.end + Shape::record_bytes(payload)).div_ceil(BODY_BYTES as u64).next_multiple_of(SECTORS_PER_BLOCK);
         last.saturating_sub(self.shape.sectors) * BODY_BYTES as u64
     }
 
-    /// The next record: the sectors that it changes, in one run, or two where the ring ends.
-    pub fn append(&mut self, payload: &[u8], synced: Position) -> Result<[Run<'_>; 2], StorageError> {
+    /// Adds a record.
+    pub fn append(&mut self, payload: &[u8], synced: Position) -> Result<(), StorageError> {
         let length = u32::try_from(payload.len()).expect("bounded by `payload_max`");
         let header = Header { length, sum: crc32c_of(&[payload]), synced }.encode(self.shape, self.end);
-        let first = self.end / BODY_BYTES as u64;
-        self.end += Shape::record_bytes(payload.len());
         let zeros = Shape::record_bytes(payload.len()) as usize - HEADER_BYTES - payload.len();
-        self.out.clear();
-        let mut body = std::mem::take(&mut self.tail);
-        let mut sector = first;
-        for mut part in [&header[..], payload, &[0; HEADER_BYTES][..zeros]] {
-            while !part.is_empty() {
-                let (now, later) = part.split_at(part.len().min(BODY_BYTES - body.len()));
-                body.extend_from_slice(now);
-                part = later;
-                if body.len() == BODY_BYTES {
-                    self.push(sector, &body)?;
-                    body.clear();
-                    sector += 1;
-                }
-            }
-        }
-        if !body.is_empty() {
-            self.push(sector, &body)?;
-        }
-        self.tail = body;
-        let place = first % self.shape.sectors;
-        let before_end = ((self.shape.sectors - place) as usize * SECTOR_BYTES).min(self.out.len());
-        let (bytes, wrapped) = self.out.split_at(before_end);
-        Ok([Run { at: place * SECTOR_BYTES as u64, bytes }, Run { at: 0, bytes: wrapped }])
+        self.put(&header)?;
+        self.put(payload)?;
+        self.put(&[0; HEADER_BYTES][..zeros])
     }
 
-    fn push(&mut self, sector: u64, body: &[u8]) -> Result<(), StorageError> {
-        self.out.extend_from_slice(&self.shape.stamp(sector)?);
-        self.out.extend_from_slice(body);
-        self.out.resize(self.out.len().next_multiple_of(SECTOR_BYTES), 0);
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
+        while !bytes.is_empty() {
+            let (sector, within) = (self.end / BODY_BYTES as u64, (self.end % BODY_BYTES as u64) as usize);
+            let at = (sector - self.first) as usize * SECTOR_BYTES;
+            if within == 0 {
+                self.out.resize(at + SECTOR_BYTES, 0);
+                self.out[at..at + STAMP_BYTES].copy_from_slice(&self.shape.stamp(sector)?);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(BODY_BYTES - within));
+            self.out[at + STAMP_BYTES + within..][..now.len()].copy_from_slice(now);
+            self.end += now.len() as u64;
+            bytes = later;
+        }
         Ok(())
+    }
+
+    /// Takes what is to be written, as it is now: nothing that is added later changes it.
+    pub fn take(&mut self) -> Taken {
+        let mut bytes = AlignedBuf::zeroed(self.out.len().next_multiple_of(BLOCK_BYTES));
+        IoBuf::bytes_mut(&mut bytes)[..self.out.len()].copy_from_slice(&self.out);
+        let taken = Taken { first: self.first, bytes };
+        // The block that is not full is written again with what comes next.
+        let keep = self.end / BODY_BYTES as u64 / SECTORS_PER_BLOCK * SECTORS_PER_BLOCK;
+        self.out.drain(..(keep - self.first) as usize * SECTOR_BYTES);
+        self.first = keep;
+        self.taken = self.end;
+        taken
     }
 }
 

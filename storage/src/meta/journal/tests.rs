@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::ring::{Position, Run, SECTOR_BYTES, Shape, Writer, replay};
+use super::ring::{Position, Run, SECTOR_BYTES, Shape, Taken, Writer, replay};
 use crate::StorageError;
 
 const SHAPE: Shape = Shape { generation: 7, sectors: 64 };
@@ -21,9 +21,9 @@ impl Disk {
         Self { durable: vec![0; SHAPE.sectors as usize * SECTOR_BYTES], written: Vec::new() }
     }
 
-    fn write(&mut self, runs: [Run<'_>; 2]) {
-        for Run { at, bytes } in runs {
-            assert!(bytes.len().is_multiple_of(SECTOR_BYTES) && at as usize + bytes.len() <= self.durable.len());
+    fn write(&mut self, taken: &Taken) {
+        for Run { at, bytes } in taken.runs(SHAPE) {
+            assert!(bytes.len().is_multiple_of(4096) && at.is_multiple_of(4096) && at as usize + bytes.len() <= self.durable.len());
             for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
                 self.written.push((at as usize + number * SECTOR_BYTES, sector.to_vec()));
             }
@@ -66,7 +66,8 @@ fn filled(lengths: &[usize]) -> (Vec<u8>, Vec<Position>) {
     for (number, length) in (0..).zip(lengths) {
         begins.push(writer.end());
         let synced = writer.end();
-        disk.write(writer.append(&payload(number, *length), synced).expect("appends"));
+        writer.append(&payload(number, *length), synced).expect("appends");
+        disk.write(&writer.take());
         disk.sync();
     }
     (disk.durable, begins)
@@ -81,7 +82,8 @@ fn records_come_back_over_the_end_of_the_ring() {
         begins.push(writer.end());
         let length = lengths[number as usize % lengths.len()];
         let synced = writer.end();
-        disk.write(writer.append(&payload(number, length), synced).expect("appends"));
+        writer.append(&payload(number, length), synced).expect("appends");
+        disk.write(&writer.take());
         disk.sync();
         let oldest = begins.iter().position(|begin| *begin >= writer.writes_over(0)).expect("the last is there");
         let expected: Vec<Vec<u8>> = (oldest as u32..=number).map(|n| payload(n, lengths[n as usize % lengths.len()])).collect();
@@ -105,13 +107,18 @@ proptest! {
             let over = writer.writes_over(*length);
             if over > begins[flushed] {
                 // A flush is a sync, too.
+                disk.write(&writer.take());
                 disk.sync();
                 durable = begins.len() - 1;
                 let least = begins.iter().position(|begin| *begin >= over).expect("all is flushed at most");
                 flushed = least + ((durable - least) as f64 * flushed_part) as usize;
             }
-            disk.write(writer.append(&payload(number, *length), begins[durable]).expect("appends"));
+            writer.append(&payload(number, *length), begins[durable]).expect("appends");
             begins.push(writer.end());
+            // What is written and what is synced are two things here: a power cut comes between them.
+            if *sync || number % 3 == 0 {
+                disk.write(&writer.take());
+            }
             if *sync {
                 disk.sync();
                 durable = begins.len() - 1;
@@ -184,7 +191,9 @@ fn its_bytes_are_those_of_the_golden_file() {
     let payload = encode(&changes);
     assert_eq!(decode(&payload), Some(changes.to_vec()));
     let mut disk = Disk::blank();
-    disk.write(Writer::new(SHAPE).append(&payload, 0).expect("appends"));
+    let mut writer = Writer::new(SHAPE);
+    writer.append(&payload, 0).expect("appends");
+    disk.write(&writer.take());
     disk.sync();
     let used = disk.durable.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     assert_eq!(crate::meta::sealed::hex(&disk.durable[..used]), include_str!("../../../tests/golden/journal.hex").trim());
