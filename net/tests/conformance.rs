@@ -63,6 +63,7 @@ conformance! {
     calls::posts_arrive_in_order,
     lending::lent_data_of_every_size_is_pulled_whole,
     lending::lent_room_of_every_size_is_filled,
+    lending::small_transfers_do_not_wait_for_the_clock,
     lending::a_server_may_pull_and_push_in_parts,
     lending::a_server_cannot_reach_beyond_what_was_lent,
     lending::a_call_that_is_dropped_gives_its_buffer_back_and_its_server_is_told,

@@ -26,7 +26,7 @@ pub(super) use outgoing::{Call, PeerLinks};
 
 /// How often the clock is looked at while there are links, and while there are none.
 const TICK: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// How long a shard sleeps at most while the provider or a link is full.
+/// How long a shard sleeps at most while the provider or a link is full, or transfers are under way whose end nothing may tell of.
 const RETRY: Duration = Duration::from_millis(1);
 /// After so many turns events are looked for, even if nothing says that there are any.
 const TURNS_WITHOUT_EVENTS: u32 = 32;
@@ -173,16 +173,30 @@ impl Shard {
         if self.transfers > 0 && self.take_sends()? {
             return Ok(Turn::Busy);
         }
-        let until = if self.listed.is_empty() { self.next_tick } else { self.next_tick.min(now + RETRY) };
+        let until = if self.is_pressed() { self.next_tick.min(now + RETRY) } else { self.next_tick };
         Ok(Turn::Idle(until))
     }
 
     /// Carries out commands for somebody else than who drives the shard. Whether that one has to look after the shard soon.
     pub(super) fn help(&mut self) -> bool {
-        if let Err(error) = self.carry_out() {
+        if let Err(error) = self.carry_out_transfers_too() {
             self.broken = Some(error);
         }
-        self.broken.is_some() || !self.listed.is_empty()
+        self.broken.is_some() || self.is_pressed()
+    }
+
+    /// Whether there is something that descriptors need not tell of.
+    fn is_pressed(&self) -> bool {
+        !self.listed.is_empty() || self.transfers > 0
+    }
+
+    /// Carries out the commands in the queue. A small push is done by the time that it is posted, and wakes nobody: so it is looked for at once.
+    fn carry_out_transfers_too(&mut self) -> Result<(), NetError> {
+        self.carry_out()?;
+        while self.transfers > 0 && self.take_sends()? {
+            self.pump()?;
+        }
+        Ok(())
     }
 
     /// Carries out the commands in the queue, and sends what can be sent.

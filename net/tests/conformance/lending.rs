@@ -48,6 +48,23 @@ pub async fn lent_room_of_every_size_is_filled(bed: &impl Bed) {
     whole(node.transport.pool()).await;
 }
 
+/// A transfer that waits for the transport's clock (50 ms) would take twice the time that is allowed here; one that does not takes a fraction.
+pub async fn small_transfers_do_not_wait_for_the_clock(bed: &impl Bed) {
+    const TRANSFERS: u32 = 100;
+    let (node, client) = (bed.node(), bed.client());
+    for operation in [Operation::Sink, Operation::Source] {
+        let mut buf = client.pool().take(4096).await.unwrap();
+        let start = Instant::now();
+        for _ in 0..TRANSFERS {
+            let lend = if operation == Operation::Sink { Lend::Give(buf) } else { Lend::Room(buf) };
+            let reply = client.call(&node.peer(), Request::lending(operation, Bytes::new(), lend), soon()).await.unwrap();
+            buf = reply.lent.unwrap();
+        }
+        let allowed = TRANSFERS * Duration::from_millis(25);
+        assert!(start.elapsed() < allowed, "{operation:?}: {:?}", start.elapsed());
+    }
+}
+
 pub async fn a_server_may_pull_and_push_in_parts(bed: &impl Bed) {
     let (node, client) = (bed.node(), bed.client());
     let mut buf = client.pool().take(300_000).await.unwrap();
