@@ -1,15 +1,15 @@
 //! What only the leader does: leases, and deciding what to propose.
 //!
-//! Everything here is of one term: a new term begins with nothing granted and waits one lease before it takes anybody for lost. A lease is
-//! granted after a quorum has confirmed the leader, and never to a process that this leader has begun to declare lost, so that between a
-//! look at the leases and the commit of what follows from it no new lease comes into being.
+//! What is remembered is of one term, [`Term`]; here are its clock, its quorum and its loops. A lease is granted after a quorum has confirmed
+//! the leader, a look is taken only where one did so a moment ago.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ha_state::director::{self, Observations, PlaceRequest};
-use ha_state::lease::{Leases, Timing};
+use ha_state::director::PlaceRequest;
+use ha_state::lease::Timing;
+use ha_state::term::{NotRenewed, Term};
 use ha_state::{Change, Command, LossReason, Outcome};
 use layout::place::{Wish, place};
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,6 @@ const PROPOSAL: Duration = Duration::from_millis(1000);
 const CONFIRM: Duration = Duration::from_millis(150);
 /// Renewals that wait for one confirmation.
 const ASKS_MAX: usize = 4096;
-/// What a process has for its first renewal after its registration, in leases, beyond the one that every lease has.
-const FIRST_RENEWAL_LEASES: u32 = 2;
 
 /// What daemons ask the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,22 +103,6 @@ pub struct Lead {
     asks: mpsc::Sender<Waiting>,
 }
 
-/// What one term of leadership has seen.
-struct Term {
-    number: u64,
-    leases: Leases,
-    renewed: BTreeMap<Boot, Duration>,
-    sessions: BTreeMap<SessionId, Duration>,
-    elected: Duration,
-    ended: BTreeSet<Boot>,
-    /// Boots for which a loss by lease was proposed: they get no lease in this term.
-    condemned: BTreeSet<Boot>,
-    confirmed: BTreeMap<Boot, u64>,
-    /// HA time at the election.
-    base: HaTime,
-    warnings: Vec<String>,
-}
-
 impl std::fmt::Debug for Lead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lead").field("timing", &self.timing).finish_non_exhaustive()
@@ -152,30 +134,16 @@ impl Lead {
         let standing = self.group.standing();
         if !standing.leads {
             *term = None;
-        } else if term.as_ref().is_none_or(|t| t.number != standing.term) {
+        } else if term.as_ref().is_none_or(|t| t.number() != standing.term) {
             let elected = self.now();
             tracing::info!(term = standing.term, "this daemon leads");
-            // Who lives already has the one lease that every new leader waits, and no more.
-            let live = self.machine.read(|state| state.map().nodes.values().map(|n| n.boot).collect::<Vec<_>>());
-            *term = Some(Term {
-                number: standing.term,
-                leases: Leases::elected(self.timing, elected),
-                renewed: live.into_iter().map(|boot| (boot, elected)).collect(),
-                sessions: BTreeMap::new(),
-                elected,
-                ended: BTreeSet::new(),
-                condemned: BTreeSet::new(),
-                confirmed: BTreeMap::new(),
-                base: self.machine.read(|state| state.ha_time()),
-                warnings: Vec::new(),
-            });
+            *term = Some(self.machine.read(|state| Term::begin(standing.term, self.timing, state, elected)));
         }
         term.is_some()
     }
 
     fn ha_time(&self, term: &Term) -> HaTime {
-        let passed = u64::try_from(self.now().saturating_sub(term.elected).as_millis()).unwrap_or(u64::MAX);
-        HaTime(term.base.0.saturating_add(passed)).max(self.machine.read(|state| state.ha_time()))
+        self.machine.read(|state| term.ha_time(state, self.now()))
     }
 
     /// Has a change agreed on, stamped with this leader's epoch and time.
@@ -187,7 +155,7 @@ impl Lead {
             }
             let term = guard.as_mut().expect("it leads");
             if let Change::ProcessLost { boot, reason: LossReason::Ended | LossReason::Stopped, .. } = &change {
-                term.ended.insert(*boot);
+                term.note_ended(*boot);
             }
             let (at, epoch) = (self.ha_time(term), self.machine.read(|state| state.epoch()));
             Command { epoch, at, wall_ms: wall_ms(), change }
@@ -229,25 +197,18 @@ impl Lead {
     fn answer(&self, term: Option<&mut Term>, ask: &Ask) -> Result<Told, Denied> {
         let Some(term) = term else { return Err(Denied::NotLeader(None)) };
         let now = self.now();
-        let (epoch, index) = self.machine.read(|state| (state.epoch(), state.index()));
+        let (mut epoch, index) = self.machine.read(|state| (state.epoch(), state.index()));
         match *ask {
-            Ask::Renew { node, boot, confirmed } => {
-                if self.machine.read(|state| state.live(boot)) != Some(node) {
-                    return Err(Denied::OldBoot(boot));
-                }
-                if term.condemned.contains(&boot) {
-                    return Err(Denied::NotLeader(None));
-                }
-                term.leases.grant(boot, epoch, now);
-                term.renewed.insert(boot, now);
-                note_confirmed(term, boot, confirmed);
-            }
-            Ask::Confirm { boot, index } => note_confirmed(term, boot, index),
+            Ask::Renew { node, boot, confirmed } => match self.machine.read(|state| term.renew(state, node, boot, confirmed, now)) {
+                Ok(granted_on) => epoch = granted_on,
+                Err(NotRenewed::OldBoot) => return Err(Denied::OldBoot(boot)),
+                Err(NotRenewed::Condemned) => return Err(Denied::NotLeader(None)),
+            },
+            Ask::Confirm { boot, index } => term.note_confirmed(boot, index),
             Ask::Session(session) => {
-                if !self.machine.read(|state| state.session_is_open(session)) {
+                if !self.machine.read(|state| term.renew_session(state, session, now)) {
                     return Err(Denied::NoSession(session));
                 }
-                term.sessions.insert(session, now);
             }
             Ask::ReadIndex => {}
         }
@@ -284,54 +245,12 @@ impl Lead {
             return Vec::new();
         }
         let term = guard.as_mut().expect("it leads");
-        let (now, ha_time, wall_ms) = (self.now(), self.ha_time(term), wall_ms());
-        let proposals = self.machine.read(|state| {
-            let live: BTreeSet<Boot> = state.map().nodes.values().map(|n| n.boot).filter(|b| state.live(*b).is_some()).collect();
-            for boot in &live {
-                // A process that has just registered is given time for its first renewal.
-                term.renewed.entry(*boot).or_insert_with(|| {
-                    term.leases.grant(*boot, state.epoch(), now + self.timing.lease * FIRST_RENEWAL_LEASES);
-                    now
-                });
-            }
-            term.leases.keep_only(|boot| live.contains(&boot));
-            term.renewed.retain(|boot, _| live.contains(boot));
-            term.confirmed.retain(|boot, _| live.contains(boot));
-            term.ended.retain(|boot| live.contains(boot));
-            term.condemned.retain(|boot| live.contains(boot));
-            term.sessions.retain(|session, _| state.session_is_open(*session));
-            // A session opened in this term counts from its first sight.
-            for session in state.sessions().iter().filter(|(_, s)| s.node.is_none()).map(|(id, _)| *id) {
-                term.sessions.entry(session).or_insert(now);
-            }
-            let is_over = |session: &SessionId| {
-                let seen = term.sessions.get(session).copied().unwrap_or_default().max(term.elected);
-                now >= seen + self.timing.session
-            };
-            let over: BTreeSet<SessionId> =
-                state.sessions().iter().filter(|(id, s)| s.node.is_none() && is_over(id)).map(|(id, _)| *id).collect();
-            let seen = Observations {
-                now,
-                ha_time,
-                wall_ms,
-                leases: &term.leases,
-                ended: &term.ended,
-                confirmed: &term.confirmed,
-                sessions_over: &over,
-            };
-            director::propose(state, &seen, &place_groups)
-        });
-        for command in &proposals.commands {
-            if let Change::ProcessLost { boot, reason: LossReason::LeaseExpired, .. } = &command.change {
-                term.condemned.insert(*boot);
-            }
-        }
-        for warning in proposals.warnings.iter().filter(|w| !warned.contains(w)) {
+        let commands = self.machine.read(|state| term.look(state, self.now(), wall_ms(), &place_groups));
+        for warning in term.warnings().iter().filter(|w| !warned.contains(w)) {
             tracing::warn!("{warning}");
         }
-        warned.clone_from(&proposals.warnings);
-        term.warnings = proposals.warnings;
-        proposals.commands
+        *warned = term.warnings().to_vec();
+        commands
     }
 
     /// For operators.
@@ -341,16 +260,11 @@ impl Lead {
         let now = self.now();
         let age = |at: &Duration| u64::try_from(now.saturating_sub(*at).as_millis()).unwrap_or(u64::MAX);
         Some(LeaderView {
-            confirmed: term.confirmed.clone(),
-            lease_age_ms: term.renewed.iter().map(|(boot, at)| (*boot, age(at))).collect(),
-            warnings: term.warnings.clone(),
+            confirmed: term.confirmed().clone(),
+            lease_age_ms: term.renewed().iter().map(|(boot, at)| (*boot, age(at))).collect(),
+            warnings: term.warnings().to_vec(),
         })
     }
-}
-
-fn note_confirmed(term: &mut Term, boot: Boot, index: u64) {
-    let known = term.confirmed.entry(boot).or_default();
-    *known = (*known).max(index);
 }
 
 /// The groups of a pool, by `layout`.

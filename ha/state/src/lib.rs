@@ -7,6 +7,7 @@
 //! - [`Command`]: one change, its epoch and its time.
 //! - [`director`]: what a leader should propose, given the state and what it observes.
 //! - [`lease`]: the arithmetic of leases, for both ends.
+//! - [`term`]: what one term of leadership has granted and seen.
 
 pub mod command;
 pub mod director;
@@ -16,6 +17,7 @@ pub mod outcome;
 #[cfg(test)]
 mod sample;
 pub mod state;
+pub mod term;
 pub mod topology;
 
 pub use command::{Change, Command, Found, GroupSlots, LossReason, MemberChange, ViewChange};
