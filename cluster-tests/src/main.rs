@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use cluster_tests::model::{search, state::World, worlds};
 use cluster_tests::sim::dtm::{self, settings::Settings};
+use cluster_tests::sim::ha;
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -25,10 +26,22 @@ enum Output {
     Json,
 }
 
+/// What is simulated.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Simulated {
+    /// One replicated group of DTM0.
+    Dtm,
+    /// HA: its state, leaders and leases.
+    Ha,
+}
+
 #[derive(Subcommand)]
 enum Command {
-    /// Simulated runs of one replicated group: seeds SEED, SEED+1, ...
+    /// Simulated runs: seeds SEED, SEED+1, ...
     Sim {
+        /// Of what.
+        #[arg(long, value_enum, default_value = "dtm")]
+        world: Simulated,
         /// The first seed.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -66,6 +79,9 @@ enum Command {
     },
     /// Plays a recording again.
     Replay {
+        /// Of what it is.
+        #[arg(long, value_enum, default_value = "dtm")]
+        world: Simulated,
         /// The recording.
         file: PathBuf,
     },
@@ -96,7 +112,7 @@ struct Summary {
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Sim { seed, runs, record, output } => simulate(seed, runs, record, output),
+        Command::Sim { world, seed, runs, record, output } => simulate(world, seed, runs, record, output),
         Command::Model { without, script, world, states, seconds, walk } => {
             let rules = worlds::without(&without).map_err(anyhow::Error::msg)?;
             let limits = search::Limits { states, time: Duration::from_secs(seconds) };
@@ -107,11 +123,14 @@ fn main() -> Result<ExitCode> {
             let violations = chosen.iter().filter(|world| model(world, &rules, &script, limits, walk)).count();
             Ok(ExitCode::from(u8::from(violations > 0)))
         }
-        Command::Replay { file } => {
-            let report = dtm::replay(&file)?;
-            println!("{} events, trace hash {:016x}", report.outcome.events, report.outcome.trace_hash);
-            println!("{}", report.outcome.violation.as_deref().unwrap_or("nothing went wrong"));
-            Ok(ExitCode::from(u8::from(report.outcome.violation.is_some())))
+        Command::Replay { world, file } => {
+            let outcome = match world {
+                Simulated::Dtm => dtm::replay(&file)?.outcome,
+                Simulated::Ha => ha::replay(&file)?.outcome,
+            };
+            println!("{} events, trace hash {:016x}", outcome.events, outcome.trace_hash);
+            println!("{}", outcome.violation.as_deref().unwrap_or("nothing went wrong"));
+            Ok(ExitCode::from(u8::from(outcome.violation.is_some())))
         }
     }
 }
@@ -132,7 +151,7 @@ fn model(world: &World, rules: &::dtm::Rules, script: &str, limits: search::Limi
     true
 }
 
-fn simulate(first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> Result<ExitCode> {
+fn simulate(world: Simulated, first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> Result<ExitCode> {
     let began = Instant::now();
     let mut summary = Summary { seed: first, runs, ..Summary::default() };
     let mut all = cluster_tests::sim::trace::TraceHash::default();
@@ -140,21 +159,33 @@ fn simulate(first: u64, runs: u64, record: Option<PathBuf>, output: Output) -> R
         std::fs::create_dir_all(directory)?;
     }
     for seed in first..first + runs {
-        let path = record.as_ref().map(|directory| directory.join(format!("dtm-{seed}.events")));
-        let report = dtm::run_settings(seed, Settings::draw(seed), path.as_deref());
-        all.add(&report.outcome.trace_hash.to_le_bytes());
-        summary.events += report.outcome.events;
-        summary.answered += report.counts.answered;
-        summary.kills += report.counts.kills;
-        summary.wipes += report.counts.wipes;
-        summary.copies_begun += report.counts.copies.0;
-        summary.copies_complete += report.counts.copies.1;
-        summary.simulated_seconds += report.counts.simulated as f64 / 1e6;
-        if let Some(what) = report.outcome.violation {
+        let name = if world == Simulated::Dtm { "dtm" } else { "ha" };
+        let path = record.as_ref().map(|directory| directory.join(format!("{name}-{seed}.events")));
+        let (outcome, simulated) = match world {
+            Simulated::Dtm => {
+                let report = dtm::run_settings(seed, Settings::draw(seed), path.as_deref());
+                summary.answered += report.counts.answered;
+                summary.kills += report.counts.kills;
+                summary.wipes += report.counts.wipes;
+                summary.copies_begun += report.counts.copies.0;
+                summary.copies_complete += report.counts.copies.1;
+                (report.outcome, report.counts.simulated)
+            }
+            Simulated::Ha => {
+                let report = ha::run_settings(seed, ha::settings::Settings::draw(seed), path.as_deref());
+                summary.answered += report.counts.grants;
+                summary.kills += report.counts.kills;
+                (report.outcome, report.counts.simulated)
+            }
+        };
+        all.add(&outcome.trace_hash.to_le_bytes());
+        summary.events += outcome.events;
+        summary.simulated_seconds += simulated as f64 / 1e6;
+        if let Some(what) = outcome.violation {
             if output == Output::Text {
                 println!("seed {seed}: {what}");
             }
-            summary.violations.push(Violation { seed, trace_hash: format!("{:016x}", report.outcome.trace_hash), what });
+            summary.violations.push(Violation { seed, trace_hash: format!("{:016x}", outcome.trace_hash), what });
         }
     }
     summary.trace_hash = format!("{:016x}", all.value());

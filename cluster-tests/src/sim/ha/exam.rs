@@ -1,0 +1,119 @@
+//! The end of a run, after everything was healed: all must be well within a bound and stay so; then one process is killed and one is frozen,
+//! and HA must see that within its bounds.
+
+use types::state::ProcessState;
+use types::{Boot, GroupId};
+
+use super::packet::Happening;
+use super::settings::{CONVERGENCE, GROUPS, HOSTS, META, node_of};
+use super::world::HaWorld;
+use crate::sim::heap::{MILLISECOND, Micros, SECOND};
+use crate::sim::run::Clock;
+
+/// Whether a stage is over is asked so often.
+const ASK: Micros = 20 * MILLISECOND;
+/// All are left alone for so long, and nobody may be taken for lost.
+const CALM: Micros = 2 * SECOND;
+/// From the end of a process to the entry that says so: 100 ms to see it, the rest to agree.
+const KILL_SEEN: Micros = 100 * MILLISECOND + 50 * MILLISECOND;
+/// From a process's standstill to the entry that says so.
+const FREEZE_SEEN: Micros = 1300 * MILLISECOND;
+
+/// Where the end of the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// All become well, until then at most.
+    Heals(Micros),
+    /// All are well, and stay so until then, in that epoch.
+    Calm(Micros, types::Epoch),
+    /// That boot was killed, and is declared lost until then.
+    Killed(Boot, Micros),
+    /// Its process is back, all become well, until then at most.
+    Returns(Micros),
+    /// That boot stands still, and is declared lost until then.
+    Frozen(Boot, Micros),
+    /// It goes on, all become well, until then at most.
+    Thaws(Micros),
+    /// Nothing more to see.
+    Over,
+}
+
+impl HaWorld {
+    /// Looks whether the present stage is over, and begins the next.
+    pub(super) fn examine(&mut self, clock: &mut Clock<'_, Happening>) {
+        let now = clock.now;
+        let (killed, frozen) = self.settings.exam;
+        let well = self.ailment(now);
+        let next = match (self.stage, &well) {
+            (Stage::Heals(_), None) => {
+                self.oracle.asked_for = false;
+                Stage::Calm(now + CALM, self.oracle.state.epoch())
+            }
+            // What was asked for before may still come: the calm begins after it.
+            (Stage::Calm(..), _) if self.oracle.asked_for => Stage::Heals(now + CONVERGENCE),
+            (Stage::Calm(_, epoch), _) if self.oracle.state.epoch() != epoch => {
+                self.oracle.fail(format!("a quiet cluster moved from {epoch} to {}", self.oracle.state.epoch()));
+                Stage::Over
+            }
+            (Stage::Calm(until, _), _) if now >= until => {
+                let boot = self.processes[killed as usize].boot.unwrap_or_default();
+                let seen = 1 + now % super::faults::SEEN_MAX;
+                self.kill(killed, seen, clock);
+                Stage::Killed(boot, now + KILL_SEEN)
+            }
+            (Stage::Killed(boot, _), _) if self.oracle.lost.contains_key(&boot) => {
+                self.start(killed, clock);
+                Stage::Returns(now + CONVERGENCE)
+            }
+            (Stage::Returns(_), None) => {
+                self.pause(frozen);
+                Stage::Frozen(self.processes[frozen as usize].boot.unwrap_or_default(), now + FREEZE_SEEN)
+            }
+            (Stage::Frozen(boot, _), _) if self.oracle.lost.contains_key(&boot) => {
+                self.resume(frozen, clock);
+                Stage::Thaws(now + CONVERGENCE)
+            }
+            (Stage::Thaws(_), None) => Stage::Over,
+            (stage, _) => stage,
+        };
+        if let Stage::Heals(until) | Stage::Killed(_, until) | Stage::Returns(until) | Stage::Frozen(_, until) | Stage::Thaws(until) = next
+            && now > until
+        {
+            self.oracle.fail(format!("progress: {next:?} took too long: {}", well.unwrap_or_default()));
+        }
+        self.stage = next;
+        clock.after(ASK, Happening::End);
+    }
+
+    /// What is not well, in words.
+    fn ailment(&mut self, now: Micros) -> Option<String> {
+        let state = &self.oracle.state;
+        for host in 0..HOSTS {
+            let known = &state.map().nodes[&node_of(host)];
+            let process = &self.processes[host as usize];
+            if known.state != ProcessState::Online || process.boot != Some(known.boot) {
+                return Some(format!("node {host} is {}, {} to HA and {:?} to itself", known.state, known.boot, process.boot));
+            }
+            let (process, daemon) = (process.state.index(), self.daemons[host as usize].state.index());
+            if process.min(daemon) < state.index() {
+                return Some(format!("host {host} has {process} and {daemon} of {}", state.index()));
+            }
+        }
+        for index in 0..GROUPS {
+            let id = GroupId { pool: META, index };
+            let Some(view) = state.map().view(id) else { return Some(format!("no group {id}")) };
+            let best = view.members.iter().filter_map(|m| state.fitness(*m)).min();
+            let first = view.members.first().filter(|m| state.fitness(**m) == best);
+            let right = view.primary.is_some_and(|p| state.fitness(p.device) == best && first.is_none_or(|m| *m == p.device));
+            if !right || view.active != view.number {
+                return Some(format!("group {id}: {view:?}"));
+            }
+            let primary = view.primary.map(|p| p.boot);
+            let serving: Vec<_> = self.processes.iter_mut().filter_map(|p| p.serves(now).contains(&id).then_some(p.boot)).collect();
+            if serving != [primary] {
+                return Some(format!("group {id}: {serving:?} serve, {primary:?} should"));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,189 @@
+//! The invariants of HA, as they can be seen by one who sees all: the log, every subscriber, and every process's lease at true time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ha_state::{Change, Command, Done, MemberChange, Outcome, State};
+use types::map::Group;
+use types::{Boot, DeviceId, GroupId, Incarnation, NodeId};
+
+use super::process::Process;
+use super::raft::Raft;
+use crate::sim::heap::Micros;
+use crate::sim::trace::TraceHash;
+
+/// Subscribers are compared with the log at every so manieth entry: the history is in the state, so what once differs goes on to.
+const COMPARED: u64 = 4;
+
+/// What the oracle remembers.
+#[derive(Default)]
+pub struct Oracle {
+    /// The state as of the last entry that is kept for good.
+    pub state: State,
+    /// Hash of the state as of each entry.
+    hashes: BTreeMap<u64, u64>,
+    boots: BTreeSet<Boot>,
+    incarnations: BTreeSet<(DeviceId, Incarnation)>,
+    /// Members as HA was last told that they are active.
+    recorded: BTreeMap<GroupId, Vec<DeviceId>>,
+    /// When each boot was declared lost.
+    pub lost: BTreeMap<Boot, Micros>,
+    /// Members were changed as an operator asks for it, since this was last set back.
+    pub asked_for: bool,
+    /// The first thing that went wrong.
+    pub violation: Option<String>,
+}
+
+/// Whether a change of a view is one that an operator asks for, not one that HA decides by itself.
+fn is_asked_for(change: &MemberChange) -> bool {
+    matches!(change, MemberChange::Learners(_) | MemberChange::Replace { .. })
+}
+
+fn hash(state: &State) -> u64 {
+    let mut hash = TraceHash::default();
+    hash.add(&state.encode());
+    hash.value()
+}
+
+impl Oracle {
+    /// Notes that something is wrong.
+    pub fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// A subscriber has come to that state.
+    pub fn same(&mut self, who: &str, state: &State) {
+        if state.index().is_multiple_of(COMPARED) && self.hashes.get(&state.index()) != Some(&hash(state)) {
+            self.fail(format!("{who} has another state at {} than the log gives", state.index()));
+        }
+    }
+
+    /// More of the log is kept for good.
+    pub fn advance(&mut self, raft: &Raft, processes: &mut [Process], now: Micros) {
+        for index in self.state.index() + 1..=raft.committed() {
+            match raft.entry(index).1 {
+                Some(command) => {
+                    let before = self.state.clone();
+                    let outcome = self.state.apply(index, command);
+                    self.asked_for |=
+                        matches!(&command.change, Change::ChangeViews(changes) if changes.iter().any(|c| is_asked_for(&c.change)));
+                    if let Err(what) = self.step(&before, command, &outcome, processes, now) {
+                        self.fail(format!("entry {index}, {:?}: {what}", command.change));
+                    }
+                }
+                None => self.state.pass(index),
+            }
+            if index.is_multiple_of(COMPARED) {
+                self.hashes.insert(index, hash(&self.state));
+            }
+        }
+    }
+
+    fn step(&mut self, before: &State, command: &Command, outcome: &Outcome, all: &mut [Process], now: Micros) -> Result<(), String> {
+        self.identities(before, outcome)?;
+        for (node, n) in &before.map().nodes {
+            if before.live(n.boot).is_some() && self.state.live(n.boot).is_none() {
+                self.lost.entry(n.boot).or_insert(now);
+            }
+            self.ends(*node, n.boot)?;
+        }
+        if let ha_state::Change::Active { groups, .. } = &command.change
+            && outcome.is_ok()
+        {
+            for (id, number) in groups {
+                if let Some(view) = before.map().view(*id).filter(|v| v.number == *number && v.active != *number)
+                    && self.state.map().view(*id).is_some_and(|v| v.active == *number)
+                {
+                    self.recorded.insert(*id, view.members.clone());
+                }
+            }
+        }
+        for (id, group) in &self.state.map().groups {
+            if let Group::Replicated(_) = group {
+                self.view(before, *id, all, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Boots and incarnations are new when they are given.
+    fn identities(&mut self, before: &State, outcome: &Outcome) -> Result<(), String> {
+        for (id, n) in &self.state.map().nodes {
+            let old = before.map().nodes.get(id).map(|n| n.boot).unwrap_or_default();
+            if n.boot != old && !self.boots.insert(n.boot) {
+                return Err(format!("{} was given twice", n.boot));
+            }
+        }
+        for (id, d) in &self.state.map().devices {
+            let old = before.map().devices.get(id).map(|d| d.incarnation).unwrap_or_default();
+            if d.incarnation != old && (d.incarnation < old || !self.incarnations.insert((*id, d.incarnation))) {
+                return Err(format!("{id} was given {} twice or after {old}", d.incarnation));
+            }
+        }
+        match outcome {
+            Ok(Done::Registered(r)) if !self.boots.contains(&r.boot) => Err(format!("{} was never given", r.boot)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A boot that is over stays so.
+    fn ends(&self, node: NodeId, boot: Boot) -> Result<(), String> {
+        if self.lost.contains_key(&boot) && self.state.live(boot).is_some() {
+            return Err(format!("{boot} of {node} was lost and is live again"));
+        }
+        Ok(())
+    }
+
+    fn view(&self, before: &State, id: GroupId, all: &mut [Process], now: Micros) -> Result<(), String> {
+        let Some(is) = self.state.map().view(id) else { return Ok(()) };
+        let recorded = self.recorded.get(&id);
+        let Some(was) = before.map().view(id) else { return Ok(()) };
+        if was == is {
+            return Ok(());
+        }
+        if is.number == was.number {
+            let same = (&was.primary, &was.members, &was.old, &was.learners) == (&is.primary, &is.members, &is.old, &is.learners);
+            return if same { Ok(()) } else { Err(format!("group {id}: one view, two contents")) };
+        }
+        if is.number < was.number {
+            return Err(format!("group {id}: views go back"));
+        }
+        if recorded.is_some_and(|r| *r != is.old) {
+            return Err(format!("group {id}: `old` is {:?}, recorded active were {recorded:?}", is.old));
+        }
+        if was.members != is.members && recorded != Some(&was.members) {
+            return Err(format!("group {id}: members change, and those before were never recorded active"));
+        }
+        let Some(primary) = is.primary else { return Ok(()) };
+        if !is.members.contains(&primary.device) || self.state.live(primary.boot).is_none() {
+            return Err(format!("group {id}: its primary is no member, or does not live"));
+        }
+        if self.state.device(primary.device).is_none_or(|d| d.blank) {
+            return Err(format!("group {id}: its primary is blank"));
+        }
+        for process in all {
+            if process.boot != Some(primary.boot) && process.serves(now).contains(&id) {
+                return Err(format!("group {id}: {} is named primary while {:?} serves", primary.boot, process.boot));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody serves what another serves, and nobody that HA has declared lost serves at all.
+    pub fn look(&mut self, processes: &mut [Process], now: Micros) {
+        let mut serving: BTreeMap<GroupId, Boot> = BTreeMap::new();
+        for process in processes {
+            let Some(boot) = process.boot else { continue };
+            if !process.holds(now) {
+                continue;
+            }
+            if self.state.live(boot).is_none() {
+                return self.fail(format!("{boot} was declared lost and holds a lease"));
+            }
+            for group in process.serves(now) {
+                if let Some(other) = serving.insert(group, boot) {
+                    return self.fail(format!("{other} and {boot} both serve group {group}"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! HA's machines on the simulator: every invariant of HA that its state, its leaders and its leases answer for, under drawn faults.
+//!
+//! A failure is a seed: `cluster-tests sim --world ha --seed N --record DIR` leaves a recording, `cluster-tests replay --world ha FILE` plays
+//! it.
+
+use cluster_tests::sim::ha::settings::{Settings, Without};
+use cluster_tests::sim::ha::{replay, run_seed, run_settings};
+
+/// Seeds of each run of the tests: fixed, so that a commit is good or bad for everybody. Each is run twice.
+const SEEDS: std::ops::Range<u64> = 3_000_000..3_000_200;
+
+#[test]
+fn drawn_faults_break_no_invariant_and_all_is_well_after_them_twice_the_same() {
+    let (mut elections, mut kills, mut expired, mut grants) = (0, 0, 0, 0);
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in SEEDS {
+        let report = run_seed(seed);
+        assert_eq!(report.outcome.violation, None, "seed {seed}");
+        assert_eq!(run_seed(seed).outcome, report.outcome, "seed {seed}");
+        hashes.insert(report.outcome.trace_hash);
+        elections += report.counts.elections;
+        kills += report.counts.kills;
+        expired += report.counts.expired;
+        grants += report.counts.grants;
+    }
+    assert_eq!(hashes.len(), SEEDS.count(), "different seeds do different things");
+    assert!(
+        elections > 500 && kills > 1_000 && expired > 200 && grants > 10_000,
+        "{elections} elections, {kills} kills, {expired} leases over, {grants} granted: too little happened to mean anything"
+    );
+}
+
+#[test]
+fn each_rule_that_is_left_out_is_found_and_the_recording_shows_it_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for without in [Without::Quorum, Without::SentTime, Without::Epoch, Without::ElectionWait, Without::OwnRegistration] {
+        let path = directory.path().join(format!("{without:?}.events"));
+        let found = (1..400u64).find_map(|seed| {
+            let settings = Settings { without: Some(without), ..Settings::draw(seed) };
+            run_settings(seed, settings, Some(&path)).outcome.violation.map(|what| (seed, what))
+        });
+        let (seed, what) = found.unwrap_or_else(|| panic!("nothing shows that {without:?} is missing"));
+        let again = replay(&path).expect("the recording plays");
+        assert_eq!(again.outcome.violation, Some(what), "{without:?}, seed {seed}");
+    }
+}
