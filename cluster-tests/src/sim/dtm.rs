@@ -47,18 +47,7 @@ pub fn run_settings(seed: u64, settings: Settings, record_to: Option<&Path>) -> 
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_0fe7);
     let mut world = GroupWorld::new(settings.clone());
     let first = world.first(&mut rng);
-    let mut events: Vec<(u64, Happening)> = Vec::new();
-    let keep = record_to.is_some();
-    let mut outcome = run::run(&mut world, first, &mut rng, EVENTS_MAX, |now, event| {
-        if keep {
-            events.push((now, event.clone()));
-        }
-    });
-    if let (Some(path), Some(violation)) = (record_to, &outcome.violation)
-        && let Err(error) = (Recording { config: settings, events }).save(path)
-    {
-        outcome.violation = Some(format!("{violation}; and it could not be recorded: {error:#}"));
-    }
+    let outcome = run::run_recorded(&mut world, first, &mut rng, EVENTS_MAX, settings, record_to);
     Report { outcome, counts: world.counts }
 }
 

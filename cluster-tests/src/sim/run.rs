@@ -1,11 +1,14 @@
 //! The loop of a run: the next event comes off the heap, is hashed and recorded, and the world handles it.
 
+use std::path::Path;
+
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use types::codec;
 
 use super::heap::{Heap, Micros};
-use super::trace::TraceHash;
+use super::trace::{Recording, TraceHash};
 
 /// What a run is of: machines, and what surrounds them.
 pub trait World {
@@ -54,6 +57,30 @@ pub struct Outcome {
     pub events: u64,
     /// The first thing that went wrong.
     pub violation: Option<String>,
+}
+
+/// [`run`]; with a path, leaves a recording there, with the configuration of the run, if something goes wrong.
+pub fn run_recorded<W, C>(
+    world: &mut W,
+    first: Vec<(Micros, W::Event)>,
+    rng: &mut ChaCha8Rng,
+    events_max: u64,
+    config: C,
+    record_to: Option<&Path>,
+) -> Outcome
+where
+    W: World<Event: DeserializeOwned>,
+    C: Serialize + DeserializeOwned,
+{
+    let Some(path) = record_to else { return run(world, first, rng, events_max, |_, _| {}) };
+    let mut events = Vec::new();
+    let mut outcome = run(world, first, rng, events_max, |now, event| events.push((now, event.clone())));
+    if let Some(violation) = &outcome.violation
+        && let Err(error) = (Recording { config, events }).save(path)
+    {
+        outcome.violation = Some(format!("{violation}; and it could not be recorded: {error:#}"));
+    }
+    outcome
 }
 
 /// Runs until nothing is left to happen, `events_max` events have happened, or something went wrong. Every event goes to `record`.

@@ -49,8 +49,7 @@ async fn three_daemons_elect_agree_and_survive_the_loss_of_each() {
         let killed = Instant::now();
         let rest = cluster.client_without(leader);
         rest.renew_session(session.session).await.expect("another daemon leads and knows the session");
-        // An election takes 0.6 s where the machine has nothing else to do; here other tests run beside it.
-        assert!(killed.elapsed() < 5 * SECOND, "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < 2 * SECOND, "{:?}", killed.elapsed());
         cluster.restart(leader).await;
         client.close_session(session.session).await.expect("closed");
     }

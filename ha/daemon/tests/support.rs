@@ -8,6 +8,7 @@ use ha_api::{ClientOptions, Follower, HaClient, Notice};
 use ha_daemon::{Daemon, DaemonError, listen};
 use ha_state::{Change, Command, LossReason};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, MutexGuard};
 use types::scheme::{FailureDomain, Scheme};
 use types::{Boot, ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
 
@@ -26,7 +27,12 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     configs: Vec<HaConfig>,
     daemons: Vec<Option<Running>>,
+    /// Goes last: the next cluster starts when this one has ended.
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One cluster of a process at a time: tests hold elections and leases to times, which daemons of other tests would take from them.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A daemon on threads of its own, so that all of it can end at once.
 struct Running {
@@ -88,6 +94,7 @@ pub async fn wait_for_loss(follower: &mut Follower, of: Boot) -> LossReason {
 impl Cluster {
     /// Starts so many daemons and waits for a leader and the cluster's creation.
     pub async fn start(count: u16) -> Self {
+        let alone = ALONE.lock().await;
         let log = std::env::var("RUST_LOG").unwrap_or_default();
         if !log.is_empty() {
             // A second test of the same process finds it set.
@@ -139,7 +146,7 @@ impl Cluster {
         for (config, listener) in configs.iter().zip(listeners) {
             daemons.push(Some(Running::start(config, listener).await.expect("it starts")));
         }
-        let cluster = Self { dir, configs, daemons };
+        let cluster = Self { dir, configs, daemons, _alone: alone };
         cluster.leader().await;
         cluster
     }
