@@ -389,7 +389,7 @@ impl World {
             return;
         }
         let envelope = if self.faults && self.random.chance(5) { self.network[at].clone() } else { self.network.remove(at) };
-        let envelope = decode(&encode(&[envelope])).expect("our own bytes").remove(0);
+        let envelope = decode(&encode(&[], &[envelope])).expect("our own bytes").envelopes.remove(0);
         let Some(n) = self.nodes.iter().position(|x| x.id == envelope.to) else { return };
         let mut events = vec![Event::Message(envelope)];
         // Sometimes several messages are ready at once.

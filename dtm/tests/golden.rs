@@ -72,7 +72,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("record, all parts done", codec::encode(&record(8, done, Coordination::Done { seq: Seq(6) }))),
         ("results row, done", result_row(&local).1.value),
         ("results row, refused", result_row(&refused).1.value),
-        ("envelopes", encode(&envelopes)),
+        ("envelopes", encode(&[DeviceId(1)], &envelopes)),
     ]
 }
 

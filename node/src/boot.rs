@@ -166,6 +166,7 @@ impl Parts {
             fences: Arc::new(Fences::new(in_use.keys().copied())),
             permits: Arc::default(),
             lease: Arc::new(lease),
+            rooms: Arc::default(),
             reports: Reports::default(),
         };
         let local = |store: &storage::Device| LocalDevice { store: store.clone(), inbox: Arc::default() };
@@ -176,6 +177,7 @@ impl Parts {
             fences: around.fences.clone(),
             permits: around.permits.clone(),
             lease: around.lease.clone(),
+            rooms: around.rooms.clone(),
             devices: in_use.iter().map(|(id, (store, _))| (*id, local(store))).collect::<HashMap<_, _>>(),
             reports: around.reports.clone(),
             transport: OnceLock::new(),
@@ -220,7 +222,7 @@ impl Parts {
 
     fn start_drivers(&self, machines: Machines, transport: Arc<dyn Transport>) -> Result<Vec<JoinHandle<()>>, NodeError> {
         let local = self.node.devices.iter().map(|(id, device)| (*id, device.inbox.clone())).collect();
-        let peers = Arc::new(Peers::new(transport, self.around.views.clone(), local));
+        let peers = Arc::new(Peers::new(transport, self.around.views.clone(), self.around.rooms.clone(), local));
         let mut drivers = Vec::new();
         for (place, replicas) in machines {
             let LocalDevice { store, inbox } = self.node.devices[&place.device].clone();

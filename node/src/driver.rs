@@ -28,6 +28,7 @@ use crate::lease::Lease;
 use crate::peers::Peers;
 use crate::permits::Permits;
 use crate::report::{DeviceEnd, Reports};
+use crate::rooms::Rooms;
 use crate::view::{ClusterView, Views};
 pub use clock::Clock;
 use hosted::Hosted;
@@ -97,6 +98,8 @@ pub struct Surroundings {
     pub permits: Arc<Permits>,
     /// The lease of the process.
     pub lease: Arc<Lease>,
+    /// Which devices are full.
+    pub rooms: Arc<Rooms>,
     /// What HA is to be told.
     pub reports: Reports,
 }
@@ -165,6 +168,8 @@ impl<S: Store, P: Post> Driver<S, P> {
         self.inbox.stop();
         self.around.permits.withdraw(self.place.device);
         self.around.fences.retire(self.place.device);
+        // HA says from now on that it is over; nobody is refused for its sake.
+        self.around.rooms.tell(self.place.device, false);
         for request in self.inbox.drain(None).clients {
             request.caller.answer(Err(Refusal::Busy(reason.clone())));
         }

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod peers;
 pub mod permits;
 pub mod report;
+pub mod rooms;
 pub mod serve;
 pub mod sweep;
 pub mod view;

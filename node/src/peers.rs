@@ -1,6 +1,6 @@
 //! Messages between replicas: from a driver to the drivers of other devices, in this process or over the fabric.
 //!
-//! One head carries what one round of a driver has for one process. Nothing here waits: what a full queue or a broken link loses, the
+//! One head carries what one round of a driver has for one process, and which devices here are full. Nothing here waits: what a full queue or a broken link loses, the
 //! protocol sends again.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,7 @@ use types::wire::dtm::{self, ENVELOPES_MAX, Envelope};
 use types::{DeviceId, NodeId};
 
 use crate::driver::DriverInbox;
+use crate::rooms::Rooms;
 use crate::view::{ClusterView, Views};
 
 /// Room in a head for what the sizes of messages do not count.
@@ -23,13 +24,14 @@ const ENVELOPE_BYTES: usize = 64;
 pub struct Peers {
     transport: Arc<dyn Transport>,
     views: Arc<Views>,
+    rooms: Arc<Rooms>,
     local: HashMap<DeviceId, Arc<DriverInbox>>,
 }
 
 impl Peers {
     /// `local` are the drivers of this process.
-    pub fn new(transport: Arc<dyn Transport>, views: Arc<Views>, local: HashMap<DeviceId, Arc<DriverInbox>>) -> Self {
-        Self { transport, views, local }
+    pub fn new(transport: Arc<dyn Transport>, views: Arc<Views>, rooms: Arc<Rooms>, local: HashMap<DeviceId, Arc<DriverInbox>>) -> Self {
+        Self { transport, views, rooms, local }
     }
 
     /// Sends each envelope to the process that has its device now.
@@ -55,7 +57,7 @@ impl Peers {
     fn post(&self, view: &ClusterView, node: NodeId, batch: Vec<Envelope>) {
         let Some(node) = view.map.nodes.get(&node).filter(|node| node.boot.0 != 0) else { return };
         let peer = Peer::node(node.fabric_address.clone(), node.id, Some(node.boot));
-        for head in heads(&batch) {
+        for head in heads(&self.rooms.full_here(), &batch) {
             if let Err(error) = self.transport.post(&peer, Operation::Dtm, head.into()) {
                 tracing::debug!(node = %node.id, %error, "a message to a peer is lost");
                 return;
@@ -65,19 +67,19 @@ impl Peers {
 }
 
 /// The heads of a batch, each within the limits of a message.
-fn heads(batch: &[Envelope]) -> Vec<Vec<u8>> {
+fn heads(full: &[DeviceId], batch: &[Envelope]) -> Vec<Vec<u8>> {
     let mut heads = Vec::new();
     let (mut first, mut bytes) = (0, 0);
     for (index, envelope) in batch.iter().enumerate() {
         let more = ENVELOPE_BYTES + envelope.message.bytes();
         if index > first && (bytes + more > MESSAGE_HEAD_BYTES_MAX - HEAD_ROOM_BYTES || index - first == ENVELOPES_MAX) {
-            heads.push(dtm::encode(&batch[first..index]));
+            heads.push(dtm::encode(full, &batch[first..index]));
             (first, bytes) = (index, 0);
         }
         bytes += more;
     }
     if first < batch.len() {
-        heads.push(dtm::encode(&batch[first..]));
+        heads.push(dtm::encode(full, &batch[first..]));
     }
     heads
 }
@@ -114,9 +116,9 @@ mod tests {
     #[test]
     fn a_batch_is_split_into_heads_that_a_message_can_carry_in_order() {
         let batch: Vec<Envelope> = [10, 1_000_000, 900_000, 900_000, 5].map(envelope).into();
-        let heads = heads(&batch);
+        let heads = heads(&[DeviceId(9)], &batch);
         assert!(heads.len() > 1 && heads.iter().all(|head| head.len() <= MESSAGE_HEAD_BYTES_MAX));
-        let back: Vec<Envelope> = heads.iter().flat_map(|head| dtm::decode(head).expect("our own")).collect();
+        let back: Vec<Envelope> = heads.iter().flat_map(|head| dtm::decode(head).expect("our own").envelopes).collect();
         assert_eq!(back, batch);
     }
 }

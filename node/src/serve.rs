@@ -22,6 +22,7 @@ use crate::fences::Fences;
 use crate::lease::Lease;
 use crate::permits::Permits;
 use crate::report::Reports;
+use crate::rooms::Rooms;
 use crate::view::Views;
 
 mod admit;
@@ -63,6 +64,8 @@ pub struct Node {
     pub permits: Arc<Permits>,
     /// Whether the process may serve at all.
     pub lease: Arc<Lease>,
+    /// Which devices are full.
+    pub rooms: Arc<Rooms>,
     /// Its devices that are in use.
     pub devices: HashMap<DeviceId, LocalDevice>,
     /// What HA is to be told.

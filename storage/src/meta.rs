@@ -94,6 +94,11 @@ impl Meta {
         Ok(())
     }
 
+    /// Whether not even a log may grow: what is left of the reserve is for making durable in tables what memory holds already.
+    pub fn is_out(&self) -> Result<bool, StorageError> {
+        Ok(self.store.free()? < self.reserve_bytes / 2)
+    }
+
     /// Bytes of metadata, about.
     pub fn bytes(&self) -> u64 {
         self.store.bytes()

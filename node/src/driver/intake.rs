@@ -1,11 +1,13 @@
 //! What a turn takes in: HA's news, leases, messages, transactions, time.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
 use types::keys::kind;
 use types::map::Group;
 use types::ops::Op;
+use types::state::DeviceState;
 use types::wire::request::{Execute, Refusal};
 use types::{DeviceId, Epoch, GroupId, NodeId, ViewNumber};
 
@@ -110,8 +112,10 @@ impl<S: Store, P: Post> Driver<S, P> {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         };
         // One that was executed before is answered, however full the device is by now.
-        if room == Room::Full && ops.iter().any(grows) && !hosted.replica.knows(&dtx) {
-            return caller.answer(Err(Refusal::Full(self.place.device)));
+        if let Some(device) = self.full_device(hosted, room, &ops)
+            && !hosted.replica.knows(&dtx)
+        {
+            return caller.answer(Err(Refusal::Full(device)));
         }
         let mut rows = Vec::new();
         for key in ops.iter().flat_map(Op::rows) {
@@ -129,6 +133,23 @@ impl<S: Store, P: Post> Driver<S, P> {
         let client = ClientId(self.next_call);
         self.calls.insert(client, caller);
         self.hand(group, Event::Execute(dtm::Execute { client, view, dtx, ops, rows }), effects);
+    }
+
+    /// A device of the group that has no room for what is asked: every member has to hold it, so each is asked, not the primary's alone.
+    fn full_device(&self, hosted: &Hosted, room: Room, ops: &[Op]) -> Option<DeviceId> {
+        if room == Room::Out {
+            return Some(self.place.device);
+        }
+        if !ops.iter().any(grows) {
+            return None;
+        }
+        if room == Room::Full {
+            return Some(self.place.device);
+        }
+        let now = Instant::now();
+        let Placement { members, learners, peers, .. } = hosted.placement.as_ref()?;
+        let counts = |device: &&DeviceId| peers.get(device).is_none_or(|peer| peer.state != DeviceState::Failed);
+        members.iter().chain(learners).filter(counts).copied().find(|device| self.around.rooms.is_full(*device, now))
     }
 
     /// Tells machines whose time has come.

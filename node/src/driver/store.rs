@@ -33,13 +33,15 @@ pub enum Change<'a> {
     Fence(ViewNumber),
 }
 
-/// Whether a device takes more than its log, deletes and recovery need.
+/// How much more a device takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// It does.
     Free,
-    /// It is full.
+    /// It is full: what is left is for the log, deletes and recovery.
     Full,
+    /// What is left is for what it has taken already: not even the log grows.
+    Out,
 }
 
 /// Rows of a group as a snapshot shows them, in the order of catalogues and keys.

@@ -7,8 +7,9 @@ use std::time::Instant;
 use ha_state::lease::Timing;
 use types::map::{ClusterMap, Device, Group, GroupView, Node, Primary};
 use types::ops::{Condition, Op};
-use types::record::{Outcome, Record, Row, RowKey};
+use types::record::{Coordination, Outcome, Position, Record, Row, RowKey, Write};
 use types::state::{DeviceState, ProcessState};
+use types::wire::dtm::Message;
 use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumber};
 
 use super::store::{Change, Page, Room};
@@ -16,6 +17,7 @@ use super::*;
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
 const PLACE: Place = Place { node: NodeId(1), boot: Boot(2), device: DeviceId(1), incarnation: Incarnation(2) };
+const OTHER: Place = Place { node: NodeId(2), boot: Boot(2), device: DeviceId(2), incarnation: Incarnation(2) };
 const VIEW: ViewNumber = ViewNumber(3);
 
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ struct Held {
     state: Vec<u8>,
     /// Records appended by batches that were synced, and not.
     appended: Vec<bool>,
-    full: bool,
+    room: Option<Room>,
     gone: bool,
 }
 
@@ -47,11 +49,7 @@ impl Store for Memory {
     type Snapshot = BTreeMap<RowKey, Row>;
 
     fn room(&self) -> Result<Room, Gone> {
-        self.held(|held| match (held.gone, held.full) {
-            (true, _) => Err(Gone),
-            (_, true) => Ok(Room::Full),
-            _ => Ok(Room::Free),
-        })
+        self.held(|held| if held.gone { Err(Gone) } else { Ok(held.room.unwrap_or(Room::Free)) })
     }
 
     fn fail(&self, _reason: &str) {
@@ -114,6 +112,13 @@ impl Post for Nobody {
     }
 }
 
+/// Another replica, which never answers.
+struct Somebody;
+
+impl Post for Somebody {
+    fn send(&self, _envelopes: Vec<Envelope>) {}
+}
+
 struct Waiter(mpsc::Sender<ExecuteReply>);
 
 impl Caller for Waiter {
@@ -164,19 +169,52 @@ fn cluster() -> ClusterView {
     ClusterView { index: 3, map: Arc::new(map), ..ClusterView::default() }
 }
 
+/// The group has two members, of which that one is primary; one is enough for its quorum only where the other is a learner.
+fn cluster_with_two(primary: DeviceId) -> ClusterView {
+    let mut view = cluster();
+    let mut map = ClusterMap::clone(&view.map);
+    let (node, device) = (map.nodes[&PLACE.node].clone(), map.devices[&PLACE.device].clone());
+    map.nodes.insert(OTHER.node, Node { id: OTHER.node, boot: OTHER.boot, ..node });
+    map.devices.insert(OTHER.device, Device { id: OTHER.device, node: OTHER.node, incarnation: OTHER.incarnation, ..device });
+    let learner = if primary == PLACE.device { OTHER.device } else { PLACE.device };
+    let boot = if primary == PLACE.device { PLACE.boot } else { OTHER.boot };
+    if let Some(Group::Replicated(view)) = map.groups.get_mut(&GROUP) {
+        (view.members, view.old, view.learners) = (vec![primary], vec![primary], vec![learner]);
+        view.primary = Some(Primary { device: primary, boot });
+    }
+    view.map = Arc::new(map);
+    view
+}
+
+/// What the primary of the other process sends.
+fn redo() -> Envelope {
+    let done = Outcome::Done { version: Seq(1), previous: vec![None] };
+    let dtx = DtxId { session: SessionId(1), counter: 9, at: HaTime(1000) };
+    let writes = vec![Write::Put { row: row(), value: b"v".to_vec() }];
+    let record = Record { seq: Seq(1), view: VIEW, at: HaTime(1000), dtx, writes, outcome: done, coordination: Coordination::Local };
+    let (base, prev, stable, all_persistent) = (Seq(0), Position::default(), Seq(0), Seq(0));
+    let message = Message::Redo { view: VIEW, base, prev, records: vec![Arc::new(record)], stable, all_persistent };
+    Envelope { group: GROUP, from: OTHER.device, to: PLACE.device, boot: OTHER.boot, incarnation: OTHER.incarnation, message }
+}
+
 /// A driver that has taken the cluster in and has a lease.
 fn driver(store: &Memory) -> Driver<Memory, Nobody> {
+    driver_in(cluster(), store, Nobody)
+}
+
+fn driver_in<P: Post>(view: ClusterView, store: &Memory, post: P) -> Driver<Memory, P> {
     let around = Surroundings {
         views: Arc::default(),
         fences: Arc::new(Fences::new([PLACE.device])),
         permits: Arc::default(),
         lease: Arc::new(Lease::new(Timing::scaled(100.0))),
+        rooms: Arc::default(),
         reports: Reports::default(),
     };
-    around.views.publish(cluster());
+    around.views.publish(view);
     around.lease.set_time(HaTime(1000), Instant::now());
     around.lease.granted(Instant::now(), Epoch(3));
-    Driver::new(PLACE, store.clone(), Nobody, around, Arc::default(), Vec::new())
+    Driver::new(PLACE, store.clone(), post, around, Arc::default(), Vec::new())
 }
 
 fn request(counter: u64, ops: Vec<Op>) -> (ClientRequest, mpsc::Receiver<ExecuteReply>) {
@@ -229,7 +267,7 @@ fn a_full_device_refuses_what_grows_and_lets_go_of_rows() {
     let (first, answer) = request(1, put(Condition::Always));
     driver.turn(vec![first], Vec::new()).expect("the device works");
     assert!(matches!(answer.try_recv(), Ok(Ok(Outcome::Done { version: Seq(1), .. }))));
-    store.held(|held| held.full = true);
+    store.held(|held| held.room = Some(Room::Full));
     let (grows, full) = request(2, put(Condition::Always));
     let (again, known) = request(1, put(Condition::Always));
     let (shrinks, done) = request(3, vec![Op::Delete { row: row(), condition: Condition::Always }]);
@@ -238,6 +276,40 @@ fn a_full_device_refuses_what_grows_and_lets_go_of_rows() {
     assert!(matches!(known, Ok(Ok(Outcome::Done { version: Seq(1), .. }))), "what was done before is answered, not refused: {known:?}");
     assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(PLACE.device))));
     assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))));
+    assert_eq!(driver.around.rooms.full_here(), [PLACE.device], "others are told");
+}
+
+#[test]
+fn a_full_device_of_another_process_refuses_what_grows_in_its_groups() {
+    let store = Memory::default();
+    let mut driver = driver_in(cluster_with_two(PLACE.device), &store, Somebody);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    driver.around.rooms.hear(OTHER.node, &[OTHER.device], Instant::now());
+    let (grows, full) = request(1, put(Condition::Always));
+    let (shrinks, done) = request(2, vec![Op::Delete { row: row(), condition: Condition::Always }]);
+    driver.turn(vec![grows, shrinks], Vec::new()).expect("the device works");
+    assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(OTHER.device))));
+    assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))));
+    driver.around.rooms.hear(OTHER.node, &[], Instant::now());
+    let (grows, done) = request(3, put(Condition::Always));
+    driver.turn(vec![grows], Vec::new()).expect("the device works");
+    assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))), "room was made");
+}
+
+#[test]
+fn a_device_that_is_out_of_room_takes_no_records_and_does_not_fail_of_them() {
+    let store = Memory::default();
+    let mut driver = driver_in(cluster_with_two(OTHER.device), &store, Somebody);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    store.held(|held| held.room = Some(Room::Out));
+    driver.turn(Vec::new(), vec![redo()]).expect("the device works");
+    store.held(|held| assert!(held.log.is_empty(), "its reserve is for what it holds already"));
+    let (asks, full) = request(1, vec![Op::Delete { row: row(), condition: Condition::Always }]);
+    driver.turn(vec![asks], Vec::new()).expect("the device works");
+    assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(PLACE.device))), "a delete is a record too");
+    store.held(|held| held.room = Some(Room::Full));
+    driver.turn(Vec::new(), vec![redo()]).expect("the device works");
+    store.held(|held| assert_eq!(held.log.len(), 1, "a full one goes on with its log"));
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use dtm::{Effect, Event, Reader, Report};
 use types::record::Write;
-use types::wire::dtm::Envelope;
+use types::wire::dtm::{Envelope, Message};
 use types::wire::request::{ExecuteReply, Refusal};
 use types::{GroupId, Seq, ViewNumber};
 
 use super::copy::is_of_copy;
 use super::hosted::HeldAnswer;
-use super::store::{Change, Store};
+use super::store::{Change, Room, Store};
 use super::{ClientRequest, Driver, DriverError, Post};
 use crate::report::DeviceEnd;
 
@@ -32,7 +32,12 @@ impl<S: Store, P: Post> Driver<S, P> {
         let mut effects = Vec::new();
         let mut news = self.take_view(&mut effects);
         self.take_lease(&mut effects);
+        self.around.rooms.tell(self.place.device, room != Room::Free);
         for envelope in peers {
+            if room == Room::Out && grows_log(&envelope.message) {
+                // As if it were lost: its sender sends it again, and meanwhile takes nothing more from clients.
+                continue;
+            }
             self.hand(envelope.group, Event::Message(envelope), &mut effects);
         }
         for request in clients {
@@ -196,6 +201,15 @@ impl<S: Store, P: Post> Driver<S, P> {
             let view: Option<ViewNumber> = hosted.replica.read(view, now).is_ok().then_some(view);
             self.around.permits.set(self.place.device, *group, view);
         }
+    }
+}
+
+/// Whether taking a message in takes room.
+fn grows_log(message: &Message) -> bool {
+    match message {
+        Message::Redo { records, .. } | Message::Fetched { records, .. } => !records.is_empty(),
+        Message::CopyPiece { .. } => true,
+        _ => false,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Messages of DTM0 between the replicas of a group. One head carries a batch of envelopes to one process, with a format byte in front.
+//! Messages of DTM0 between the replicas of a group. One head carries a batch of envelopes to one process, and which devices of the sending
+//! process are full, with a format byte in front.
 //!
 //! Whatever asserts that something is durable (`Persistent`, `PeerState`) says of which boot and which incarnation, in its envelope. The
 //! last variants belong to transactions over several groups; a build that does not know what to do with them answers
@@ -14,9 +15,11 @@ use crate::record::{Position, Record, Row, RowKey, Write};
 use crate::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 /// Format of a head of envelopes that this build writes and reads: its first byte.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 /// Most envelopes in one head.
 pub const ENVELOPES_MAX: usize = 4096;
+/// Most devices of one process that a head names as full.
+pub const FULL_MAX: usize = 1024;
 /// Largest record (as [`Record::bytes`] counts) that a log takes: a head holds one with room for everything else in it.
 pub const RECORD_BYTES_MAX: usize = MESSAGE_HEAD_BYTES_MAX - 256 * 1024;
 /// Records in one message stop at this many bytes, unless the first alone has more: a head of a few messages stays below its limit.
@@ -254,21 +257,33 @@ pub enum EnvelopeError {
     /// Too many.
     #[error("{0} envelopes in one head, {ENVELOPES_MAX} are allowed")]
     Count(usize),
+    /// Too many.
+    #[error("{0} full devices of one process, {FULL_MAX} are allowed")]
+    Full(usize),
     /// Does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }
 
+/// What one process says to another at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Devices of the sending process that take no more rows now: all of them, each time.
+    pub full: Vec<DeviceId>,
+    /// The messages.
+    pub envelopes: Vec<Envelope>,
+}
+
 /// The head of a batch, a format byte in front.
-pub fn encode(envelopes: &[Envelope]) -> Vec<u8> {
+pub fn encode(full: &[DeviceId], envelopes: &[Envelope]) -> Vec<u8> {
     let mut head = vec![FORMAT];
-    head.extend(codec::encode(&envelopes));
+    head.extend(codec::encode(&(full, envelopes)));
     head
 }
 
 /// The inverse of [`encode`], for bytes from anybody.
-pub fn decode(head: &[u8]) -> Result<Vec<Envelope>, EnvelopeError> {
-    let envelopes: Vec<Envelope> = match head.split_first() {
+pub fn decode(head: &[u8]) -> Result<Head, EnvelopeError> {
+    let (full, envelopes): (Vec<DeviceId>, Vec<Envelope>) = match head.split_first() {
         None => return Err(EnvelopeError::Empty),
         Some((&FORMAT, rest)) => codec::decode(rest)?,
         Some((&other, _)) => return Err(EnvelopeError::Format(other)),
@@ -276,7 +291,10 @@ pub fn decode(head: &[u8]) -> Result<Vec<Envelope>, EnvelopeError> {
     if envelopes.len() > ENVELOPES_MAX {
         return Err(EnvelopeError::Count(envelopes.len()));
     }
-    Ok(envelopes)
+    if full.len() > FULL_MAX {
+        return Err(EnvelopeError::Full(full.len()));
+    }
+    Ok(Head { full, envelopes })
 }
 
 /// Shared records as plain ones.
@@ -328,15 +346,17 @@ mod tests {
     #[test]
     fn envelopes_survive_their_bytes() {
         let batch = vec![envelope(), Envelope { message: Message::Peer { view: ViewNumber(8) }, ..envelope() }];
-        assert_eq!(decode(&encode(&batch)), Ok(batch));
+        let full = vec![DeviceId(1), DeviceId(7)];
+        assert_eq!(decode(&encode(&full, &batch)), Ok(Head { full, envelopes: batch }));
     }
 
     #[test]
     fn every_truncation_is_an_error_and_another_format_says_so() {
-        let head = encode(&[envelope()]);
+        let head = encode(&[DeviceId(1)], &[envelope()]);
         for cut in 0..head.len() {
             assert!(decode(&head[..cut]).is_err());
         }
         assert_eq!(decode(&[9, 0]), Err(EnvelopeError::Format(9)));
+        assert_eq!(decode(&encode(&[DeviceId(1); FULL_MAX + 1], &[])), Err(EnvelopeError::Full(FULL_MAX + 1)));
     }
 }
