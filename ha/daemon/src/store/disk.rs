@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Ending of files that are being written; whatever has it is left over from a crash.
@@ -16,9 +17,9 @@ pub trait Disk: Send + 'static {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Makes or replaces a whole file: durable when it returns, and never seen in part.
     fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Adds to the end of a file that is there. Not durable.
-    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Makes durable what was added to a file.
+    /// Writes into a file that is there, from a byte of it on; it grows where it has to. Not durable.
+    fn write_at(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes durable what was written into a file.
     fn sync(&mut self, name: &str) -> io::Result<()>;
     /// Cuts a file, durably.
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
@@ -30,7 +31,7 @@ pub trait Disk: Send + 'static {
 #[derive(Debug)]
 pub struct FsDisk {
     dir: PathBuf,
-    /// Files being appended to.
+    /// Files being written to.
     open: BTreeMap<String, File>,
 }
 
@@ -54,7 +55,7 @@ impl FsDisk {
 
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         if !self.open.contains_key(name) {
-            let file = OpenOptions::new().append(true).open(self.path(name))?;
+            let file = OpenOptions::new().write(true).open(self.path(name))?;
             self.open.insert(name.into(), file);
         }
         self.open.get_mut(name).ok_or_else(|| io::Error::from(ErrorKind::NotFound))
@@ -88,8 +89,8 @@ impl Disk for FsDisk {
         self.sync_dir()
     }
 
-    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.file(name)?.write_all(bytes)
+    fn write_at(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all_at(bytes, at)
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {

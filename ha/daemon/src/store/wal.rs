@@ -1,8 +1,10 @@
 //! The write-ahead log: segments of frames; one frame is one durable batch of records.
 //!
 //! Guarantees: [`Wal::write`] returns when the batch is durable; after a crash the log is a prefix of the batches written, with every one
-//! that was acknowledged; a batch is there whole or not at all. Only one frame is ever on its way to the disk, so a bad frame with
-//! nothing good behind it at the end of the last segment is a torn one, and is cut; any other bad byte is damage, and the log does not open.
+//! that was acknowledged; a batch is there whole or not at all. Only one frame is ever on its way to the disk. When it is durable, a mark is
+//! put behind it, which the next frame overwrites: it reaches the disk when the system likes, or with that frame. So a bad frame at the end
+//! of the last segment with nothing good behind it is a torn one, and is cut; one with a frame or a mark behind it was durable once, and
+//! is damage, as any other bad byte: the log does not open.
 //!
 //! A segment begins with a checkpoint: the vote and what was purged. So a segment whose entries are all purged can go.
 
@@ -21,6 +23,10 @@ const MAGIC: &[u8; 8] = b"RDBTHAL1";
 const HEADER_BYTES: usize = 8 + 16 + 8 + 4;
 /// Length and checksum of a frame.
 const FRAME_HEAD_BYTES: usize = 8;
+/// First bytes of a mark.
+const MARK_MAGIC: &[u8; 8] = b"RDBTHALM";
+/// Magic and checksum of a mark.
+const MARK_BYTES: usize = 8 + 4;
 /// A segment that is longer gets a successor.
 pub const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// Largest frame: some entries of a megabyte each.
@@ -115,6 +121,20 @@ fn body_at(bytes: &[u8], number: u64, at: usize) -> Option<&[u8]> {
     (frame_sum(number, at, body) == sum).then_some(body)
 }
 
+/// What says at `at` that all before it was durable.
+fn mark(store: u128, number: u64, at: usize) -> [u8; MARK_BYTES] {
+    let sum = crc32c(&[&store.to_le_bytes()[..], &number.to_le_bytes(), &(at as u64).to_le_bytes()].concat());
+    let mut bytes = [0; MARK_BYTES];
+    bytes[..MARK_MAGIC.len()].copy_from_slice(MARK_MAGIC);
+    bytes[MARK_MAGIC.len()..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn is_marked(bytes: &[u8], store: u128, number: u64, at: usize) -> bool {
+    let found = bytes.get(at..at + MARK_BYTES).filter(|found| found.starts_with(MARK_MAGIC));
+    found == Some(&mark(store, number, at))
+}
+
 fn list(disk: &impl Disk) -> Result<Vec<String>, StoreError> {
     disk.list().map_err(|source| StoreError::Io { what: "the log's directory".into(), source })
 }
@@ -175,16 +195,36 @@ impl<D: Disk> Wal<D> {
             records.extend(batch);
             at += FRAME_HEAD_BYTES + body.len();
         }
-        if at < bytes.len() {
-            let follows = (at + 1..bytes.len()).any(|later| body_at(&bytes, number, later).is_some());
-            if follows || !is_last {
+        let is_whole = at + MARK_BYTES == bytes.len() && is_marked(&bytes, self.store, number, at);
+        if !is_whole && !is_last && at < bytes.len() {
+            return Err(damaged(format!("byte {at} is damaged, and a segment follows: do not use this copy of the log")));
+        }
+        if !is_whole && is_last {
+            let good = |later| body_at(&bytes, number, later).is_some() || is_marked(&bytes, self.store, number, later);
+            if (at + 1..bytes.len()).any(good) {
                 return Err(damaged(format!("byte {at} is damaged, and good data follows: do not use this copy of the log")));
             }
-            tracing::warn!(file = name, at, bytes = bytes.len() - at, "a write that a crash has torn is cut off");
-            self.disk.cut(&name, at as u64).map_err(|source| StoreError::Io { what: name.clone(), source })?;
+            self.end_at(number, at, bytes.len())?;
         }
         self.segments.push_back(Segment { number, bytes: at, last_index });
         Ok(())
+    }
+
+    /// Cuts off what a crash has torn. What is left may never have been synced: it is now, and is marked.
+    fn end_at(&mut self, number: u64, at: usize, length: usize) -> Result<(), StoreError> {
+        let name = name_of(number);
+        let torn = length - at;
+        if torn > 0 {
+            tracing::warn!(file = name, at, bytes = torn, "a write that a crash has torn is cut off");
+        }
+        self.disk.cut(&name, at as u64).map_err(|source| StoreError::Io { what: name, source })?;
+        self.put_mark(number, at)
+    }
+
+    /// Marks that everything before `at` is durable. The mark itself is not, and is not waited for.
+    fn put_mark(&mut self, number: u64, at: usize) -> Result<(), StoreError> {
+        let (name, mark) = (name_of(number), mark(self.store, number, at));
+        self.disk.write_at(&name, at as u64, &mark).map_err(|source| StoreError::Io { what: name, source })
     }
 
     fn begin_segment(&mut self, number: u64) -> Result<(), StoreError> {
@@ -194,9 +234,10 @@ impl<D: Disk> Wal<D> {
             let checkpoint = frame(number, bytes.len(), &records);
             bytes.extend_from_slice(&checkpoint);
         }
-        let name = name_of(number);
+        let (name, length) = (name_of(number), bytes.len());
+        bytes.extend_from_slice(&mark(self.store, number, length));
         self.disk.put(&name, &bytes).map_err(|source| StoreError::Io { what: name, source })?;
-        self.segments.push_back(Segment { number, bytes: bytes.len(), last_index: 0 });
+        self.segments.push_back(Segment { number, bytes: length, last_index: 0 });
         Ok(())
     }
 
@@ -217,7 +258,9 @@ impl<D: Disk> Wal<D> {
     fn write_frame(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let current = self.segments.back().expect("an open log has a segment");
         if current.bytes >= self.segment_bytes_max {
-            let next = current.number + 1;
+            let (last, next) = (name_of(current.number), current.number + 1);
+            // With a segment behind it, it ends in its mark: nothing else can be told from damage there.
+            self.disk.sync(&last).map_err(|source| StoreError::Io { what: last, source })?;
             self.begin_segment(next)?;
         }
         let current = self.segments.back_mut().expect("an open log has a segment");
@@ -227,15 +270,17 @@ impl<D: Disk> Wal<D> {
         }
         let name = name_of(current.number);
         let io = |source| StoreError::Io { what: name.clone(), source };
-        self.disk.append(&name, &bytes).map_err(io)?;
+        self.disk.write_at(&name, current.bytes as u64, &bytes).map_err(io)?;
         self.disk.sync(&name).map_err(io)?;
         current.bytes += bytes.len();
+        let (number, end) = (current.number, current.bytes);
         for record in records {
             self.checkpoint.take(record);
             if let Record::Entry(place, _) = record {
                 current.last_index = current.last_index.max(place.index);
             }
         }
+        self.put_mark(number, end)?;
         self.drop_purged()
     }
 

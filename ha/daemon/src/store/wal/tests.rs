@@ -62,9 +62,13 @@ impl Disk for MemDisk {
         Ok(())
     }
 
-    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.step()?;
-        self.files.get_mut(name).ok_or(ErrorKind::NotFound)?.0.extend_from_slice(bytes);
+        let (held, synced) = self.files.get_mut(name).ok_or(ErrorKind::NotFound)?;
+        let (at, end) = (at as usize, at as usize + bytes.len());
+        held.resize(held.len().max(end), 0);
+        held[at..end].copy_from_slice(bytes);
+        *synced = (*synced).min(at);
         Ok(())
     }
 
@@ -219,5 +223,60 @@ fn the_bytes_of_version_1_never_change() {
     wal.write(&[Record::Truncate(7), Record::Purge(Place { term: 3, leader: 1, index: 6 })]).expect("nothing stops it");
     let disk = wal.into_disk();
     let hex: String = disk.files[&name_of(1)].0.iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, include_str!("golden-v1.txt").trim_end());
+    let (frames, mark) = hex.split_at(hex.len() - 2 * MARK_BYTES);
+    assert_eq!(frames, include_str!("golden-v1.txt").trim_end());
+    // It came later: whoever does not know it takes it for a torn frame and cuts it off.
+    assert_eq!(mark, "5244425448414c4d00cf7b51");
+}
+
+/// What opening says to every flipped bit of some bytes of a segment.
+fn refused_flips(disk: &MemDisk, name: &str, bytes: std::ops::Range<usize>) -> Vec<bool> {
+    let flip = |bit: usize| {
+        let mut bad = disk.clone();
+        bad.files.get_mut(name).expect("it is there").0[bit / 8] ^= 1 << (bit % 8);
+        Wal::open(bad, STORE, SEGMENT).is_err()
+    };
+    (bytes.start * 8..bytes.end * 8).map(flip).collect()
+}
+
+#[test]
+fn every_flipped_bit_of_the_last_frame_that_was_synced_is_refused() {
+    // Of one that was appended, and of the one that a segment begins with.
+    for count in [3, batches().len()] {
+        let mut wal = created(None).expect("nothing stops it");
+        for batch in &batches()[..count] {
+            wal.write(batch).expect("nothing stops it");
+        }
+        let (number, end) = wal.segments.back().map(|last| (last.number, last.bytes)).expect("a segment");
+        let begin = end - frame(number, 0, &batches()[count - 1]).len();
+        let disk = wal.into_disk();
+        let flips = refused_flips(&disk, &name_of(number), begin..end);
+        assert_eq!(flips.iter().position(|refused| !refused), None, "of {} bits", flips.len());
+        // Damage to the mark alone loses nothing.
+        let flips = refused_flips(&disk, &name_of(number), end..end + MARK_BYTES);
+        assert!(flips.iter().all(|refused| !refused));
+    }
+    let mut wal = created(None).expect("nothing stops it");
+    wal.write(&batches()[0]).expect("nothing stops it");
+    wal.begin_segment(2).expect("nothing stops it");
+    let end = wal.segments.back().expect("a segment").bytes;
+    let flips = refused_flips(&wal.into_disk(), &name_of(2), HEADER_BYTES..end);
+    assert!(flips.iter().all(|refused| *refused), "of a segment's first frame");
+}
+
+#[test]
+fn a_torn_frame_over_the_mark_of_the_one_before_is_cut() {
+    let mut wal = created(None).expect("nothing stops it");
+    wal.write(&batches()[0]).expect("nothing stops it");
+    let end = wal.segments.back().expect("a segment").bytes;
+    let before = wal.disk.files[&name_of(1)].0.clone();
+    wal.write(&batches()[1]).expect("nothing stops it");
+    let mut disk = wal.into_disk();
+    let bytes = &mut disk.files.get_mut(&name_of(1)).expect("it is there").0;
+    // The sector with the mark was not written again, the frame's end was; its own mark was not.
+    bytes.truncate(bytes.len() - MARK_BYTES);
+    bytes[..end + MARK_BYTES].copy_from_slice(&before);
+    let (wal, records) = Wal::open(disk, STORE, SEGMENT).expect("it opens");
+    assert_eq!(records, batches()[0]);
+    assert_eq!(wal.disk.files[&name_of(1)].0, before, "and ends in the mark that it had");
 }
