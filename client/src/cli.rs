@@ -5,6 +5,7 @@ mod connect;
 mod dev;
 mod exit;
 mod idx;
+mod interrupt;
 mod name;
 mod obj;
 mod output;

@@ -4,6 +4,7 @@
 //! directory. The binaries are those beside the test's own (`make build` makes them). Where a command's start would be part of what is
 //! measured, [`Clients`] are long-lived clients of the Rust API, [`Load`] keeps them busy, and [`Moment`] is when a signal was sent.
 
+mod beside;
 mod clients;
 mod command;
 mod events;
@@ -13,6 +14,7 @@ mod load;
 mod pace;
 mod signal;
 
+pub use beside::Beside;
 pub use clients::{BUCKET, Clients, INDEX, Kind, Usage};
 pub use command::{Run, run};
 pub use events::Event;
@@ -24,7 +26,6 @@ pub use signal::{Moment, Pids, Signal, send};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -59,6 +60,13 @@ pub fn binaries() -> Result<PathBuf> {
 }
 
 impl Cluster {
+    /// A directory for a cluster, and nothing in it yet.
+    pub fn new() -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("redoubt-{}-{:x}", std::process::id(), unique()));
+        std::fs::create_dir(&dir)?;
+        Ok(Self { dir, bin: binaries()?, env: Vec::new(), keep: false })
+    }
+
     /// Starts a fresh cluster of `nodes` nodes in a directory of its own and waits until it serves.
     pub fn up(nodes: u32, more: &[&str]) -> Result<Self> {
         Self::up_with(nodes, more, &[])
@@ -103,10 +111,32 @@ impl Cluster {
 
     /// Starts a program beside the cluster, with what it says in a file; it is killed when what is given is dropped.
     pub fn start_beside(&self, program: &str, args: &[&str], log: &Path) -> Result<Beside> {
-        let log = std::fs::File::create(log)?;
-        let mut command = std::process::Command::new(self.bin.join(program));
-        command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Beside(command.spawn().with_context(|| program.to_string())?))
+        Beside::start(&self.bin.join(program), args, &self.dir, log)
+    }
+
+    /// The configurations of all processes that run for the cluster's directory, as the kernel knows them.
+    pub fn running(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            // One that has ended meanwhile has none.
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+            let config = words.iter().position(|word| word == "--config").and_then(|at| words.get(at + 1));
+            found.extend(config.filter(|config| Path::new(config.as_ref()).starts_with(&self.dir)).map(ToString::to_string));
+        }
+        Ok(found)
+    }
+
+    /// Waits until something is so.
+    pub fn wait_for(&self, what: &str, within: Duration, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+        let began = Instant::now();
+        while !is_so()? {
+            if began.elapsed() > within {
+                bail!("{what}: not after {within:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Runs `redoubt ARGS`, which has to succeed, and gives its standard output.
@@ -204,17 +234,6 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-/// A program that runs beside a cluster, as long as this lives.
-pub struct Beside(Child);
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

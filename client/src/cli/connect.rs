@@ -1,6 +1,7 @@
 //! From the command line to a client: whom to ask is what `--ha` says, or what the local cluster's directory says.
 
 use std::future::Future;
+use std::time::Duration;
 
 use client::{Client, Options};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -8,11 +9,27 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::Common;
 use super::dev::cluster::ClusterFile;
 use super::exit::Failure;
+use super::interrupt::interrupted;
 
-/// Connects, does it, and ends the session, whatever comes of it.
+/// Longest that the end of the session may take after an interruption: its lease ends it too.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Connects, does it, and ends the session, whatever comes of it. Ctrl-C drops what is under way.
 pub async fn with_client<T, F: Future<Output = Result<T, Failure>>>(common: &Common, act: impl FnOnce(Client) -> F) -> Result<T, Failure> {
-    let client = connect(common).await?;
-    let done = act(client.clone()).await;
+    let interrupted = interrupted();
+    tokio::pin!(interrupted);
+    let client = tokio::select! {
+        client = connect(common) => client?,
+        failure = &mut interrupted => return Err(failure),
+    };
+    let done = tokio::select! {
+        done = act(client.clone()) => done,
+        failure = &mut interrupted => {
+            // Nobody waits for long who wants to be rid of it.
+            let _closed = tokio::time::timeout(CLOSING, client.close()).await;
+            return Err(failure);
+        }
+    };
     client.close().await;
     done
 }

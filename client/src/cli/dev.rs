@@ -3,6 +3,7 @@
 pub mod cluster;
 mod down;
 mod kill;
+mod lock;
 pub mod plan;
 mod process;
 mod start;
@@ -10,10 +11,15 @@ mod status;
 mod up;
 mod wipe;
 
+use std::time::Duration;
+
 use super::Common;
 use super::exit::Failure;
 use cluster::{ClusterFile, NodeFile};
 use process::Service;
+
+/// How long a command waits for another one that works on the same directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Verbs on the local cluster.
 #[derive(clap::Subcommand)]

@@ -26,6 +26,10 @@ pub enum Exit {
     Full = 7,
     /// The change may or may not have happened.
     Unknown = 8,
+    /// Ctrl-C: 128 + SIGINT, as shells have it.
+    Interrupted = 130,
+    /// SIGTERM: 128 + its number.
+    Terminated = 143,
 }
 
 impl Exit {
@@ -41,6 +45,8 @@ impl Exit {
             Self::Corrupt => "corrupt",
             Self::Full => "full",
             Self::Unknown => "unknown",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
         }
     }
 }

@@ -8,6 +8,7 @@ mod examples;
 mod failures;
 mod full_copy;
 mod kills;
+mod local_cluster;
 mod objects;
 mod sizes;
 mod writes_go_on;

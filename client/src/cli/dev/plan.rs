@@ -25,7 +25,13 @@ const PORT_TRIES: usize = 10_000;
 /// All devices together are never planned larger than this share of what is free in its file system.
 const FREE_SHARE: f64 = 0.3;
 
+/// Nodes of a cluster unless told otherwise.
+pub const NODES: u16 = 3;
+/// Disk groups of a node unless told otherwise.
+pub const DISK_GROUPS: u16 = 2;
+
 /// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Wish {
     /// How many nodes.
     pub nodes: u16,
@@ -66,6 +72,21 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
     }
     file.write()?;
     Ok(file)
+}
+
+/// What was asked for when that cluster was made, as its configuration says; no size where its devices have several.
+pub fn planned(file: &ClusterFile) -> Result<Wish, Failure> {
+    let first = file.nodes.first().ok_or_else(|| Failure::other("a cluster without nodes"))?;
+    let path = file.config(first, Service::Ha);
+    let config = HaConfig::load(&path).map_err(|e| Failure::other(e.to_string()))?;
+    let devices = &config.topology.devices;
+    let sizes: BTreeSet<u64> = devices.iter().map(|device| device.bytes).collect();
+    Ok(Wish {
+        nodes: file.nodes.len() as u16,
+        disk_groups: devices.iter().filter(|device| device.node == first.name).count() as u16,
+        device_bytes: sizes.first().copied().filter(|_| sizes.len() == 1),
+        factor: config.factor,
+    })
 }
 
 fn usual_device_bytes(dir: &Path, wish: &Wish) -> Result<u64, Failure> {
@@ -193,6 +214,7 @@ mod tests {
             let wish = Wish { nodes, disk_groups: 2, device_bytes: Some(1 << 30), factor: Factor::ONE };
             let file = create(&dir.path().join(nodes.to_string()), &wish).expect("plans");
             assert_eq!(ClusterFile::read(&file.dir).expect("reads"), file);
+            assert_eq!(planned(&file).expect("reads"), wish);
             let paths: BTreeSet<_> = file.nodes.iter().map(|node| file.config(node, Service::Node)).collect();
             assert_eq!(paths.len(), usize::from(nodes));
             for node in &file.nodes {

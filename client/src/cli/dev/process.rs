@@ -1,8 +1,10 @@
 //! Processes of a local cluster: started detached, known by a pid file that names their start too, so that a number that was given to
 //! somebody else meanwhile is never signalled.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -121,6 +123,48 @@ pub fn executable(service: Service) -> Result<PathBuf, Failure> {
     if path.is_file() { Ok(path) } else { Err(Failure::other(format!("{} is not there: build it (`make build`)", path.display()))) }
 }
 
+/// Every process that runs with a configuration below a directory, whoever started it and whatever its pid file says.
+pub fn running_below(dir: &Path, service: Service) -> Vec<(Running, PathBuf)> {
+    let Ok(dir) = std::fs::canonicalize(dir) else { return Vec::new() };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let config = config_of(&std::fs::read(format!("/proc/{pid}/cmdline")).ok()?, service)?;
+        let config = std::fs::canonicalize(config).ok()?;
+        if config.starts_with(&dir) { Some((look(pid)?, config)) } else { None }
+    })
+    .collect()
+}
+
+/// The configuration that a command line of that executable names.
+fn config_of(command_line: &[u8], service: Service) -> Option<PathBuf> {
+    let words: Vec<&Path> = command_line.split(|&byte| byte == 0).map(|word| Path::new(OsStr::from_bytes(word))).collect();
+    let at = words.iter().position(|word| *word == Path::new("--config"))?;
+    // What is just being started runs as `setsid EXECUTABLE --config ...` for a moment.
+    let is_ours = words[..at].iter().any(|word| word.file_name() == Some(OsStr::new(service.executable())));
+    if is_ours { words.get(at + 1).map(|path| path.to_path_buf()) } else { None }
+}
+
+/// Writes pid files for processes that run without: their starter was ended before it could.
+pub fn adopt(file: &ClusterFile) -> Result<(), Failure> {
+    for service in [Service::Ha, Service::Node] {
+        for (process, config) in running_below(&file.dir, service) {
+            let its = |node: &&NodeFile| std::fs::canonicalize(file.config(node, service)).is_ok_and(|path| path == config);
+            if let Some(node) = file.nodes.iter().find(its)
+                && running(file, node, service).is_none()
+            {
+                write_pid(file, node, service, process.pid, process.started)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_pid(file: &ClusterFile, node: &NodeFile, service: Service, pid: u32, started: u64) -> Result<(), Failure> {
+    let path = pid_file(file, node, service);
+    std::fs::write(&path, format!("{pid} {started}\n")).map_err(|e| Failure::io(path.display(), &e))
+}
+
 /// Starts a process, detached, with its output in its log. Gives its pid.
 pub fn start(file: &ClusterFile, node: &NodeFile, service: Service) -> Result<u32, Failure> {
     let log_path = log_file(file, node, service);
@@ -139,8 +183,7 @@ pub fn start(file: &ClusterFile, node: &NodeFile, service: Service) -> Result<u3
         .map_err(|e| Failure::other(format!("{} does not start: {e}", service.executable())))?;
     let pid = child.id();
     let started = look(pid).map_or(0, |running| running.started);
-    let path = pid_file(file, node, service);
-    std::fs::write(&path, format!("{pid} {started}\n")).map_err(|e| Failure::io(path.display(), &e))?;
+    write_pid(file, node, service, pid, started)?;
     Ok(pid)
 }
 
@@ -185,4 +228,20 @@ fn tail_of(path: &Path) -> std::io::Result<String> {
     let mut tail = Vec::new();
     log.read_to_end(&mut tail)?;
     Ok(String::from_utf8_lossy(&tail).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_the_configuration_in_its_command_line() {
+        let line = b"/bin/redoubt-node\0--config\0/x/node-1/node.toml\0";
+        assert_eq!(config_of(line, Service::Node), Some("/x/node-1/node.toml".into()));
+        assert_eq!(config_of(line, Service::Ha), None);
+        assert_eq!(config_of(b"setsid\0/bin/redoubt-ha\0--config\0/a b\0", Service::Ha), Some("/a b".into()));
+        for other in [&b"vi\0--config\0/x/node-1/node.toml\0"[..], b"redoubt-node\0--help\0", b"redoubt-node\0--config", b""] {
+            assert_eq!(config_of(other, Service::Node), None);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Nodes;
 use super::cluster::ClusterFile;
+use super::lock::Lock;
 use super::process::{self, signal};
 use crate::cli::exit::Failure;
 use crate::cli::{Common, output};
@@ -19,6 +20,8 @@ pub struct Arguments {
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let file = ClusterFile::read(&common.dir)?;
+    let _lock = Lock::take(&file.dir, super::LOCK_PATIENCE).await?;
+    process::adopt(&file)?;
     let mut started = Vec::new();
     for (node, service) in arguments.nodes.services(&file)? {
         match process::settled(&file, node, service).await? {

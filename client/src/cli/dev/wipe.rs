@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::Service;
 use super::cluster::ClusterFile;
-use super::process::running;
+use super::lock::Lock;
+use super::process::{adopt, running};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{Common, output};
 
@@ -26,6 +27,8 @@ pub struct Arguments {
 pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let file = ClusterFile::read(&common.dir)?;
     let node = file.node(&arguments.node)?;
+    let _lock = Lock::take(&file.dir, super::LOCK_PATIENCE).await?;
+    adopt(&file)?;
     if running(&file, node, Service::Node).is_some() {
         let what = format!("{} runs: `redoubt dev kill {} --only node` first", node.name, node.name);
         return Err(Failure::new(Exit::Condition, what));
