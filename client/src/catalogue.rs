@@ -74,6 +74,11 @@ impl Client {
         }
     }
 
+    /// The bucket or index of that name. `NotFound` where there is none.
+    pub async fn catalogue(&self, kind: CatalogueKind, name: &str) -> Result<Catalogue, Error> {
+        Ok(self.inner.catalogue(kind, name).await?.0)
+    }
+
     /// All buckets or indices, by name.
     pub async fn catalogues(&self, kind: CatalogueKind) -> Result<Vec<Catalogue>, Error> {
         let map = self.map(Duration::ZERO).await?;

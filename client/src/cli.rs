@@ -1,6 +1,7 @@
 //! The command line: what all verbs share. One verb, one file.
 
 mod bench;
+mod bucket;
 mod connect;
 mod dev;
 mod exit;
@@ -63,6 +64,9 @@ enum Verb {
     /// Objects: put, get, stat, ls, rm
     #[command(subcommand)]
     Obj(obj::Verb),
+    /// Buckets, which hold objects: create, list, drop
+    #[command(subcommand)]
+    Bucket(bucket::Verb),
     /// Indices of keys and values
     #[command(subcommand)]
     Idx(idx::Verb),
@@ -125,6 +129,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let common = cli.common;
     match cli.verb {
         Verb::Obj(verb) => obj::run(&common, verb).await,
+        Verb::Bucket(verb) => bucket::run(&common, verb).await,
         Verb::Idx(verb) => idx::run(&common, verb).await,
         Verb::Pool(verb) => pool::run(&common, verb).await,
         Verb::Dev(verb) => dev::run(&common, verb).await,

@@ -8,8 +8,7 @@ use types::ops::{Condition, Op};
 use types::record::{Outcome, Row, RowKey};
 
 use crate::inner::Inner;
-use crate::name::{check_name, check_value};
-use crate::object::shown;
+use crate::name::{check_name, check_value, escaped};
 use crate::{Client, Error};
 
 /// A value with its version.
@@ -114,7 +113,7 @@ impl Place {
     }
 
     fn what(&self, verb: &str) -> String {
-        format!("{verb} {} of index {}", shown(&self.key), self.index.0.name)
+        format!("{verb} {} of index {}", escaped(&self.key), self.index.0.name)
     }
 
     async fn execute(&self, inner: &Inner, verb: &str, op: Op) -> Result<Outcome, Error> {

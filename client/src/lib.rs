@@ -35,7 +35,7 @@ use types::map::ClusterMap;
 pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
-pub use name::{check_catalogue_name, check_name, check_value};
+pub use name::{check_catalogue_name, check_name, check_value, escaped, unescaped};
 pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PutOptions, Range};
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;

@@ -63,8 +63,3 @@ impl ObjectInfo {
         pools
     }
 }
-
-/// A name as a human reads it.
-pub(crate) fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).escape_debug().to_string()
-}

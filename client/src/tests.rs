@@ -54,6 +54,20 @@ async fn every_size_comes_back_equal_whether_its_length_was_known_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wrong_pool_is_an_error_whatever_the_size() {
+    let client = client(&Fake::new()).await;
+    for size in [0, 10, 100_000] {
+        let put = async |pool: &str| {
+            let options = PutOptions { pool: Some(pool.into()), ..PutOptions::default() };
+            client.put(BUCKET, b"a", &pattern(size, 1)[..], Some(size as u64), &options).await
+        };
+        assert!(matches!(put("nope").await, Err(Error::NotFound(_))), "{size}");
+        assert!(matches!(put("meta").await, Err(Error::Invalid(_))), "{size}");
+        put("second").await.expect("is there");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_of_several_parts_comes_back_equal() {
     let fake = Fake::new();
     let client = client(&fake).await;

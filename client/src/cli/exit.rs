@@ -88,6 +88,19 @@ impl Failure {
     }
 }
 
+/// What makes a bucket or an index that is not there.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::NotFound(what) if what.starts_with("bucket `") => {
+            "; `redoubt bucket create NAME` makes one, `redoubt bucket list` shows which there are"
+        }
+        Error::NotFound(what) if what.starts_with("index `") => {
+            "; `redoubt idx create NAME` makes one, `redoubt idx list` shows which there are"
+        }
+        _ => "",
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
@@ -100,6 +113,6 @@ impl From<Error> for Failure {
             Error::Full(_) => Exit::Full,
             Error::Refused(_) | Error::Io { .. } => Exit::Failure,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, error.to_string() + hint(&error))
     }
 }

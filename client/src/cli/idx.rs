@@ -8,13 +8,11 @@ mod list;
 mod put;
 mod scan;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-
 use client::Condition;
 
 use super::Common;
 use super::exit::Failure;
+use super::name::{Name, parser};
 
 /// Verbs on indices.
 #[derive(clap::Subcommand)]
@@ -41,7 +39,8 @@ pub struct Place {
     /// The index
     index: String,
     /// The key
-    key: OsString,
+    #[arg(value_parser = parser())]
+    key: Name,
 }
 
 impl Place {

@@ -4,14 +4,26 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+pub use client::escaped as shown;
+use client::unescaped;
+
 use super::exit::Failure;
 
-/// A name, as people read it.
-pub fn shown(name: &[u8]) -> String {
-    match std::str::from_utf8(name) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_string(),
-        _ => name.escape_ascii().to_string(),
+/// A name or a key of the command line, in the form that lists show.
+#[derive(Clone, Debug, Default)]
+pub struct Name(Vec<u8>);
+
+impl Name {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
+}
+
+/// Reads names of the command line.
+pub fn parser() -> impl TypedValueParser<Value = Name> {
+    OsStringValueParser::new().try_map(|text| unescaped(text.as_bytes()).map(Name))
 }
 
 /// The name of a file below a directory that is stored as `base`.
@@ -30,7 +42,10 @@ pub fn below(directory: &Path, rest: &[u8]) -> Result<PathBuf, Failure> {
     let relative = Path::new(OsStr::from_bytes(rest));
     let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
     if rest.is_empty() || rest.contains(&0) || !plain || rest.ends_with(b"/") {
-        return Err(Failure::usage(format!("the name `{}` is no path of a file: get that object by itself", shown(rest))));
+        return Err(Failure::usage(format!(
+            "the name `{}` is no path of a file: get that object by itself, into a file that you name",
+            shown(rest)
+        )));
     }
     Ok(directory.join(relative))
 }

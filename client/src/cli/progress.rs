@@ -32,9 +32,27 @@ impl Progress {
         Self(bar)
     }
 
-    /// So many bytes more.
-    pub fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
+    /// So many more.
+    pub fn advance(&self, more: u64) {
+        self.0.inc(more);
+    }
+
+    /// A count of what is done, where somebody looks.
+    pub fn count(what: &str, format: Format) -> Self {
+        if format == Format::Json || !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{msg} {spinner} {pos}, {per_sec}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_string());
+        Self(bar)
+    }
+
+    /// Says something beside the bar.
+    pub fn aside(&self, say: impl FnOnce()) {
+        self.0.suspend(say);
     }
 
     /// Takes the bar away.

@@ -6,8 +6,7 @@ use types::map::CatalogueKind;
 
 use super::ObjectInfo;
 use super::record::read_record;
-use super::shown;
-use crate::{Client, Error};
+use crate::{Client, Error, escaped};
 
 /// Which page of a bucket.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +55,7 @@ impl Client {
                     Some(prefix) if page.prefixes.last().is_some_and(|last| last == prefix) => {}
                     Some(prefix) => page.prefixes.push(prefix.to_vec()),
                     None => {
-                        let (version, record) = read_record(&format!("{bucket}/{}", shown(name)), &row.row)?;
+                        let (version, record) = read_record(&format!("{bucket}/{}", escaped(name)), &row.row)?;
                         page.objects.push(ObjectInfo::new(name, version, record).0);
                     }
                 }

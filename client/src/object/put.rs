@@ -65,6 +65,8 @@ impl Client {
             return Err(Error::Invalid(format!("an object has at most {OBJECT_BYTES_MAX} bytes: store it as several")));
         }
         let target = Target::find(&self.inner, bucket, name).await?;
+        // Small objects go into no pool; a wrong one is an error for them, too.
+        crate::place::pools(&self.inner.map.latest(), options.pool.as_deref())?;
         let mut source = Source::new(target.shown(), source, length);
         let head = source.take(INLINE_BYTES_MAX + 1).await?;
         let mut put = Put::new(self.inner.clone(), target, options.clone(), layout::stripe::unit_bytes_for(length));

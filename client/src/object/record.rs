@@ -5,10 +5,9 @@ use types::object::{Content, ObjectRecord};
 use types::record::{Row, RowKey};
 use types::{Version, keys};
 
-use super::shown;
 use crate::Error;
 use crate::inner::Inner;
-use crate::name::check_name;
+use crate::name::{check_name, escaped};
 
 /// A name in its bucket.
 #[derive(Clone, Debug)]
@@ -32,7 +31,7 @@ impl Target {
 
     /// The name, as a human reads it.
     pub(crate) fn shown(&self) -> String {
-        format!("{}/{}", self.bucket.0.name, shown(&self.name))
+        format!("{}/{}", self.bucket.0.name, escaped(&self.name))
     }
 
     /// The record as it is now.

@@ -58,10 +58,6 @@ fn what_makes_no_sense_is_one_clear_error() -> Result<()> {
     let worked = Clients::connect(&cluster, Duration::from_secs(15))?;
     let kept = worked.fill(Kind::Object, "kept", &[70_000], 1)?;
     for (args, code, says) in cases {
-        // What goes to the pool that is given has to be too large for its record.
-        if args.contains(&"--pool") {
-            Pattern(9).write(&source, 100_000)?;
-        }
         is_clear(&cluster.redoubt(args)?, *code, says);
     }
     worked.verify(&Worked { objects: kept, ..Worked::default() })?;

@@ -9,6 +9,7 @@ mod failures;
 mod full_copy;
 mod kills;
 mod local_cluster;
+mod names;
 mod objects;
 mod sizes;
 mod writes_go_on;

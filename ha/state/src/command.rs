@@ -118,7 +118,8 @@ pub enum Change {
         /// Over how many groups; 0 takes [`crate::state::CATALOGUE_WIDTH`].
         width: u32,
     },
-    /// A catalogue goes; its id is never used again.
+    /// A catalogue goes: no write of it is admitted by whoever has taken this in, and the primaries of its groups empty it. Its id is never
+    /// used again, its name is free at once.
     DropCatalogue {
         /// Which.
         id: CatalogueId,
@@ -148,6 +149,13 @@ pub enum Change {
         incarnation: Incarnation,
         /// Why, in words.
         reason: String,
+    },
+    /// Groups in which nothing of a dropped catalogue is left, all of one process.
+    CataloguesEmptied {
+        /// The process.
+        boot: Boot,
+        /// Each with the group and the view in which its primary, active, saw that.
+        emptied: Vec<(CatalogueId, GroupId, ViewNumber)>,
     },
 }
 

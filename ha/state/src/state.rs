@@ -12,24 +12,26 @@ mod records;
 mod tests;
 mod views;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
 use types::map::{ClusterMap, Device, Group, Node, Pool, Primary};
 use types::state::{DeviceState, ProcessState};
-use types::{Boot, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
+use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
 
 use crate::command::{Change, Command, versioned};
 use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
-pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, SESSIONS_MAX, Session};
+pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
 pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
+/// The version before. What came with version 2 stands at the end, and was empty then.
+const SNAPSHOT_VERSION_1: u8 = 1;
 
 /// What HA replicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ pub struct State {
     events: VecDeque<Event>,
     /// Event being written: time and cause of the command in hand.
     wall_ms: u64,
+    /// Since version 2: catalogues that are being emptied.
+    dropped: BTreeMap<CatalogueId, Dropped>,
+    /// Since version 2: devices that were formatted anew while slots of erasure-coded groups were on them; what those held is not there.
+    units_missing: BTreeSet<DeviceId>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -119,6 +125,7 @@ impl State {
             Change::DeviceLags { device, incarnation, reason } => self.device_lags(*device, *incarnation, reason),
             Change::CreateCatalogue { name, kind, pool, width } => self.create_catalogue(name, *kind, *pool, *width),
             Change::DropCatalogue { id } => self.drop_catalogue(*id),
+            Change::CataloguesEmptied { boot, emptied } => self.catalogues_emptied(*boot, emptied),
             Change::OpenSession { nonce, name } => self.open_session(*nonce, name),
             Change::CloseSession { session } => self.close_session(*session),
             Change::AdvanceTime => Ok(Done::Changed),
@@ -182,6 +189,16 @@ impl State {
         self.groups.get(&group)
     }
 
+    /// Catalogues that were dropped and are not empty yet.
+    pub fn dropped(&self) -> &BTreeMap<CatalogueId, Dropped> {
+        &self.dropped
+    }
+
+    /// Devices whose units of before their last format are not there.
+    pub fn units_missing(&self) -> &BTreeSet<DeviceId> {
+        &self.units_missing
+    }
+
     /// Open sessions of writers, processes and clients.
     pub fn sessions(&self) -> &BTreeMap<SessionId, Session> {
         &self.sessions
@@ -207,6 +224,10 @@ impl State {
 
     /// The state of those bytes; a version that this software does not know is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        if let Some((&SNAPSHOT_VERSION_1, rest)) = bytes.split_first() {
+            let since = encode(&(BTreeMap::<CatalogueId, Dropped>::new(), BTreeSet::<DeviceId>::new()));
+            return decode(&[rest, &since].concat());
+        }
         decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?)
     }
 

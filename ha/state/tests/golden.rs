@@ -96,6 +96,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("close-session", Change::CloseSession { session: SessionId(9) }),
         ("advance-time", Change::AdvanceTime),
         ("set-voters", Change::SetVoters(vec![NodeId(1), NodeId(2)])),
+        ("catalogues-emptied", Change::CataloguesEmptied { boot: Boot(5), emptied: vec![(CatalogueId(9), group, ViewNumber(7))] }),
         ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }
@@ -161,6 +162,16 @@ fn golden_bytes_read_back_as_what_they_were() {
         assert_eq!(Command::decode(&bytes(name)), Ok(command(change)), "{name}");
     }
     assert_eq!(State::decode(&bytes("snapshot")), Ok(state()));
+}
+
+/// As software before version 2 wrote it: no dropped catalogues, no missing units, and no bucket that nobody made.
+#[test]
+fn a_snapshot_of_version_1_is_read() {
+    let kept = include_str!("golden/ha-snapshot-v1.txt");
+    let state = State::decode(&unhex(kept.trim())).expect("reads");
+    assert_eq!(state.map().catalogues.values().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["photos"]);
+    assert!(state.dropped().is_empty() && state.units_missing().is_empty());
+    assert_eq!(State::decode(&state.encode()), Ok(state));
 }
 
 #[test]

@@ -1,14 +1,11 @@
 //! `redoubt idx scan INDEX`: keys and values, in the order of the keys' bytes.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-
 use client::ScanRequest;
 use serde_json::json;
 
 use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
-use crate::cli::name::shown;
+use crate::cli::name::{Name, parser, shown};
 use crate::cli::output::Format;
 use crate::cli::{Common, output};
 
@@ -18,11 +15,11 @@ pub struct Arguments {
     /// The index
     index: String,
     /// Only keys that begin so
-    #[arg(long, default_value = "")]
-    prefix: OsString,
+    #[arg(long, default_value = "", value_parser = parser())]
+    prefix: Name,
     /// Only keys at or after this one
-    #[arg(long, default_value = "")]
-    from: OsString,
+    #[arg(long, default_value = "", value_parser = parser())]
+    from: Name,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,

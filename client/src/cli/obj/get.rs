@@ -2,29 +2,31 @@
 //!
 //! A file appears whole or not at all: the bytes go to a file beside it first, which then takes its name.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use client::{Client, ListRequest, ObjectInfo, ObjectReader, Range};
-use futures::{StreamExt, TryStreamExt};
+use client::{Client, Error, ListRequest, ObjectInfo, ObjectReader, Range};
+use futures::StreamExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::put::jobs;
 use super::{Bucket, JOBS, Total, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::name::{below, shown};
+use crate::cli::name::{Name, below, parser, shown};
 use crate::cli::output::Format;
 use crate::cli::progress::Progress;
 use crate::cli::{Common, output};
 
+/// Most objects that could not be got whose reasons are said one by one.
+const SAID_MAX: u64 = 20;
+
 /// Arguments of `obj get`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The object's name; with --recursive, or where it ends with `/`, what the names begin with
-    name: OsString,
+    /// The object's name; with --recursive, or where it ends with `/` and no object has that name, what the names begin with
+    #[arg(value_parser = parser())]
+    name: Name,
     /// A file, a directory, or `-` for standard output
     file: PathBuf,
     /// Which bytes: FIRST-LAST (both included), FIRST- or -COUNT (the last so many)
@@ -58,12 +60,17 @@ fn range(text: &str) -> Result<Range, String> {
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     with_client(common, |client| async move {
-        if arguments.recursive || arguments.name.as_bytes().ends_with(b"/") {
+        if arguments.recursive {
             return get_tree(common, &client, &arguments).await;
         }
         let began = Instant::now();
         let (bucket, name) = (&arguments.bucket.bucket, arguments.name.as_bytes());
-        let mut reader = client.get(bucket, name, arguments.range).await?;
+        let mut reader = match client.get(bucket, name, arguments.range).await {
+            Err(Error::NotFound(_)) if name.ends_with(b"/") && arguments.range.is_none() => {
+                return get_tree(common, &client, &arguments).await;
+            }
+            other => other?,
+        };
         let bytes = reader.left();
         let progress = Progress::bytes(Some(bytes), &shown(name), common.output);
         let is_stdout = arguments.file.as_os_str() == "-";
@@ -97,7 +104,10 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn last_part(name: &[u8]) -> Result<PathBuf, Failure> {
-    below(Path::new(""), name.rsplit(|&byte| byte == b'/').next().unwrap_or(name))
+    below(Path::new(""), name.rsplit(|&byte| byte == b'/').next().unwrap_or(name)).map_err(|failure| {
+        let message = format!("the name `{}` gives no file of that directory a name: say FILE with the file's name", shown(name));
+        Failure { message, ..failure }
+    })
 }
 
 async fn get_tree(common: &Common, client: &Client, arguments: &Arguments) -> Result<(), Failure> {
@@ -105,27 +115,63 @@ async fn get_tree(common: &Common, client: &Client, arguments: &Arguments) -> Re
     let (bucket, prefix) = (&arguments.bucket.bucket, arguments.name.as_bytes());
     let progress = Progress::bytes(None, &shown(prefix), common.output);
     let mut request = ListRequest { prefix: prefix.to_vec(), ..ListRequest::default() };
-    let mut total = Total::default();
+    let (mut total, mut left_out) = (Total::default(), LeftOut::default());
     loop {
         let page = client.list(bucket, &request).await?;
         let gets = futures::stream::iter(&page.objects).map(|info| get_below(client, bucket, prefix, info, &arguments.file, &progress));
-        let add = |sum: Total, bytes: u64| async move { Ok(Total { objects: sum.objects + 1, bytes: sum.bytes + bytes }) };
-        total = gets.buffer_unordered(arguments.jobs).try_fold(total, add).await?;
+        let mut gets = gets.buffer_unordered(arguments.jobs);
+        while let Some(got) = gets.next().await {
+            match got {
+                Ok(bytes) => total = Total { objects: total.objects + 1, bytes: total.bytes + bytes },
+                Err(failure) => left_out.add(failure, &progress)?,
+            }
+        }
         match page.next {
             Some(token) => request.after = Some(token),
             None => break,
         }
     }
     progress.finish();
-    if total.objects == 0 {
+    if total.objects + left_out.count == 0 {
         return Err(Failure::new(Exit::NotFound, format!("no object's name in bucket `{bucket}` begins with `{}`", shown(prefix))));
     }
     let seconds = began.elapsed().as_secs_f64();
     match common.output {
         Format::Text => output::note(total.words(seconds)),
-        Format::Json => output::line(total.json(seconds))?,
+        Format::Json => {
+            let mut value = total.json(seconds);
+            value["left_out"] = left_out.count.into();
+            output::line(value)?;
+        }
     }
-    Ok(())
+    left_out.into_result()
+}
+
+/// Objects that could not be got. The others do not wait for them.
+#[derive(Default)]
+struct LeftOut {
+    count: u64,
+    exit: Option<Exit>,
+}
+
+impl LeftOut {
+    /// Notes one and says why, or gives the failure back where it is of the cluster: then the others fail, too.
+    fn add(&mut self, failure: Failure, progress: &Progress) -> Result<(), Failure> {
+        if failure.exit == Exit::Unavailable {
+            return Err(failure);
+        }
+        self.count += 1;
+        if self.count <= SAID_MAX {
+            progress.aside(|| output::note(format!("left out: {}", failure.message)));
+        }
+        self.exit = Some(self.exit.filter(|before| *before != failure.exit).map_or(failure.exit, |_| Exit::Failure));
+        Ok(())
+    }
+
+    fn into_result(self) -> Result<(), Failure> {
+        let objects = if self.count == 1 { "1 object was" } else { &format!("{} objects were", self.count) };
+        self.exit.map_or(Ok(()), |exit| Err(Failure::new(exit, format!("{objects} left out, all others are there"))))
+    }
 }
 
 async fn get_below(
@@ -136,7 +182,11 @@ async fn get_below(
     to: &Path,
     progress: &Progress,
 ) -> Result<u64, Failure> {
-    let path = below(to, &info.name[prefix.len()..])?;
+    let path = below(to, &info.name[prefix.len()..]).map_err(|_| {
+        let message =
+            format!("the name `{}` is no path of a file: get that object by itself, into a file that you name", shown(&info.name));
+        Failure::usage(message)
+    })?;
     if let Some(parent) = path.parent() {
         tokio::fs::create_dir_all(parent).await.map_err(|e| Failure::io(parent.display(), &e))?;
     }

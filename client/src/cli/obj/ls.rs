@@ -1,15 +1,13 @@
 //! `redoubt obj ls [PREFIX]`: the names of a bucket, in the order of their bytes.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use client::{Error, ListPage, ListRequest};
+use client::{ListPage, ListRequest};
 
 use super::{Bucket, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
-use crate::cli::name::shown;
+use crate::cli::name::{Name, parser, shown};
 use crate::cli::output::Format;
 use crate::cli::{Common, output};
 
@@ -17,14 +15,14 @@ use crate::cli::{Common, output};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only names that begin so
-    #[arg(default_value = "")]
-    prefix: OsString,
+    #[arg(default_value = "", value_parser = parser())]
+    prefix: Name,
     /// Roll names up at this character after the prefix, as `/` does for directories
     #[arg(long, value_name = "CHARACTER")]
     delimiter: Option<char>,
     /// Only names after this one
-    #[arg(long, value_name = "NAME")]
-    after: Option<OsString>,
+    #[arg(long, value_name = "NAME", value_parser = parser())]
+    after: Option<Name>,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
@@ -52,11 +50,7 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
         let mut next = None;
         while left > 0 {
             request.limit = left.min(types::limits::SCAN_KEYS_MAX);
-            let page = match client.list(bucket, &request).await {
-                // Nothing was ever put into it.
-                Err(Error::NotFound(_)) if bucket == "default" => ListPage::default(),
-                other => other?,
-            };
+            let page = client.list(bucket, &request).await?;
             left = left.saturating_sub(page.objects.len() + page.prefixes.len());
             for entry in entries(&page) {
                 match (format, &entry) {

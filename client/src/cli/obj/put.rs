@@ -1,7 +1,5 @@
 //! `redoubt obj put FILE NAME`: stores a file, a directory with all that is in it, or standard input.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::{Bucket, JOBS, JOBS_MAX, Total, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::name::{joined, shown};
+use crate::cli::name::{Name, joined, parser, shown};
 use crate::cli::output::Format;
 use crate::cli::progress::Progress;
 use crate::cli::{Common, output};
@@ -25,7 +23,8 @@ pub struct Arguments {
     /// A file, a directory, or `-` for standard input
     file: PathBuf,
     /// The object's name; of a directory, what the names of its files begin with
-    name: OsString,
+    #[arg(value_parser = parser())]
+    name: Name,
     /// Only if there is no such object
     #[arg(long, conflicts_with = "if_version")]
     if_absent: bool,
@@ -80,7 +79,8 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     }
     with_client(common, |client| async move {
         let bucket = &arguments.bucket.bucket;
-        client.ensure(CatalogueKind::Bucket, bucket).await?;
+        // Before anything is read.
+        client.catalogue(CatalogueKind::Bucket, bucket).await?;
         match metadata {
             Some(metadata) if metadata.is_dir() => put_tree(common, &client, &arguments, &options).await,
             metadata => {

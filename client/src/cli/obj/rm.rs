@@ -1,30 +1,33 @@
 //! `redoubt obj rm NAME...`: deletes objects.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-
 use client::{Client, Condition, Error, ListRequest};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use super::{Bucket, JOBS};
 use crate::cli::connect::with_client;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::name::{Name, parser, shown};
+use crate::cli::output::Format;
+use crate::cli::progress::Progress;
 use crate::cli::{Common, output};
 
 /// Arguments of `obj rm`.
 #[derive(clap::Args)]
+#[command(
+    after_help = "What was deleted is gone at once; its space comes back when ten minutes have passed, for readers that began before"
+)]
 pub struct Arguments {
     /// Names of objects; with --recursive, prefixes
-    #[arg(required = true)]
-    names: Vec<OsString>,
+    #[arg(required = true, value_parser = parser())]
+    names: Vec<Name>,
     /// Delete all objects whose names begin so
     #[arg(short, long)]
     recursive: bool,
     /// Only if the object has this version
     #[arg(long, value_name = "VERSION", conflicts_with = "recursive")]
     if_version: Option<u64>,
-    /// An object that is not there is no error
+    /// What is not there is no error
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
@@ -39,7 +42,15 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
         let mut deleted = 0;
         for name in &names {
             if recursive {
-                deleted += delete_below(&client, &bucket, name.as_bytes()).await?;
+                let progress = Progress::count(&shown(name.as_bytes()), common.output);
+                let below = delete_below(&client, &bucket, name.as_bytes(), &progress).await;
+                progress.finish();
+                let below = below?;
+                if below == 0 && !force {
+                    let what = format!("no object's name in bucket `{bucket}` begins with `{}`", shown(name.as_bytes()));
+                    return Err(Failure::new(Exit::NotFound, what));
+                }
+                deleted += below;
                 continue;
             }
             match client.delete(&bucket, name.as_bytes(), condition).await {
@@ -50,12 +61,15 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
                 }
             }
         }
+        if common.output == Format::Text && recursive {
+            output::note(format!("{deleted} {} deleted", if deleted == 1 { "object" } else { "objects" }));
+        }
         output::value(common.output, &json!({"deleted": deleted}), String::new)
     })
     .await
 }
 
-async fn delete_below(client: &Client, bucket: &str, prefix: &[u8]) -> Result<u64, Failure> {
+async fn delete_below(client: &Client, bucket: &str, prefix: &[u8], progress: &Progress) -> Result<u64, Failure> {
     let mut request = ListRequest { prefix: prefix.to_vec(), ..ListRequest::default() };
     let mut deleted = 0;
     loop {
@@ -63,7 +77,10 @@ async fn delete_below(client: &Client, bucket: &str, prefix: &[u8]) -> Result<u6
         let deletes = futures::stream::iter(&page.objects).map(|info| async {
             match client.delete(bucket, &info.name, Condition::Always).await {
                 Err(Error::NotFound(_)) => Ok(0),
-                other => other.map(|()| 1),
+                other => {
+                    progress.advance(1);
+                    other.map(|()| 1)
+                }
             }
         });
         deleted += deletes.buffer_unordered(JOBS).try_fold(0, |sum, one: u64| async move { Ok(sum + one) }).await?;

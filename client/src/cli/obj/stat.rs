@@ -1,20 +1,19 @@
 //! `redoubt obj stat NAME`: what is known of an object, without its bytes.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::{Bucket, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
-use crate::cli::name::shown;
+use crate::cli::name::{Name, parser, shown};
 use crate::cli::{Common, output};
 
 /// Arguments of `obj stat`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The object's name
-    name: OsString,
+    #[arg(value_parser = parser())]
+    name: Name,
     #[command(flatten)]
     bucket: Bucket,
 }

@@ -74,8 +74,16 @@ impl State {
         }
     }
 
+    /// Whether the device has slots of erasure-coded groups.
+    pub(super) fn has_slots(&self, id: DeviceId) -> bool {
+        self.map.groups.values().any(|group| matches!(group, Group::Erasure(slots) if slots.slots.contains(&Some(id))))
+    }
+
     fn begin_incarnation(&mut self, id: DeviceId) {
         let holds_groups = self.map.groups.values().any(|g| g.devices().contains(&id));
+        if self.has_slots(id) {
+            self.units_missing.insert(id);
+        }
         let incarnation = Incarnation(self.map.index);
         if let Some(device) = self.map.devices.get_mut(&id) {
             device.incarnation = incarnation;

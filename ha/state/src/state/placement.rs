@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use types::map::{Group, GroupView, Pool, Slots};
+use types::map::{CatalogueKind, Group, GroupView, Pool, Slots};
 use types::scheme::Scheme;
 use types::state::DeviceState;
 use types::{DeviceId, Epoch, GroupId, PoolId, ViewNumber};
 
-use super::{GroupExtra, State};
+use super::{DEFAULT_BUCKET, GroupExtra, State};
 use crate::command::GroupSlots;
 use crate::event::Subject;
 use crate::outcome::{Done, Outcome, Refused};
@@ -64,6 +64,9 @@ impl State {
             pool.groups = count;
         }
         self.note(Subject::Pool(pool_id), &format!("{count} groups created"), "its devices have registered");
+        if replicated && self.catalogues_made == 0 {
+            self.create_catalogue(DEFAULT_BUCKET, CatalogueKind::Bucket, Some(pool_id), 0)?;
+        }
         Ok(Done::Changed)
     }
 
@@ -125,6 +128,9 @@ impl State {
                 *slots = Slots { number, slots: m.slots.clone() };
             }
         }
+        let stays = |id: &DeviceId| self.has_slots(*id);
+        let missing = self.units_missing.iter().copied().filter(stays).collect();
+        self.units_missing = missing;
         self.note(Subject::Cluster, &format!("slots of {} groups move", moves.len()), "placement changed");
         Ok(Done::Changed)
     }

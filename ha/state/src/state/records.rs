@@ -1,10 +1,15 @@
 //! Catalogues and sessions: global records. They move the log, not the epoch.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use types::limits::CATALOGUE_NAME_BYTES_MAX;
-use types::map::{Catalogue, CatalogueKind};
+use types::map::{Catalogue, CatalogueKind, GroupView};
 use types::scheme::Scheme;
-use types::{CatalogueId, HaTime, NodeId, PoolId, SessionId};
+use types::{Boot, CatalogueId, GroupId, HaTime, NodeId, PoolId, SessionId, ViewNumber};
 
 use super::State;
 use crate::event::{Subject, cut};
@@ -14,6 +19,8 @@ use crate::outcome::{Done, Outcome, Refused};
 pub const CATALOGUE_WIDTH: u32 = 16;
 /// Most catalogues of a cluster.
 pub const CATALOGUES_MAX: usize = 100_000;
+/// The bucket that is there from the start.
+pub const DEFAULT_BUCKET: &str = "default";
 /// Most open sessions of a cluster.
 pub const SESSIONS_MAX: usize = 100_000;
 
@@ -30,6 +37,21 @@ pub struct Session {
     pub opened: HaTime,
 }
 
+/// A catalogue that was dropped, until nothing of it is left.
+///
+/// ```text
+/// there --dropped: no write of it is admitted any more--> being emptied, group by group --empty in every group--> gone
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// What it was. Its name is free for another one.
+    pub catalogue: Catalogue,
+    /// The log entry that dropped it: a process that has taken it in admits no write of it.
+    pub at: u64,
+    /// The groups that may hold something of it still.
+    pub left: BTreeSet<GroupId>,
+}
+
 impl Session {
     pub(super) fn of_process(node: NodeId, opened: HaTime) -> Self {
         Self { node: Some(node), name: String::new(), nonce: 0, opened }
@@ -44,7 +66,7 @@ impl State {
         if let Some(present) = self.map.catalogue_named(kind, name) {
             return Ok(Done::Catalogue { id: present.id, created: false });
         }
-        if self.map.catalogues.len() >= CATALOGUES_MAX {
+        if self.map.catalogues.len() + self.dropped.len() >= CATALOGUES_MAX {
             return Err(Refused::TooMany { what: "catalogues".into(), max: CATALOGUES_MAX });
         }
         let mut replicated = self.map.pools.values().filter(|p| matches!(p.scheme, Scheme::Replicated { .. }));
@@ -70,12 +92,36 @@ impl State {
         match self.map.catalogues.remove(&id) {
             Some(catalogue) => {
                 self.note(Subject::Catalogue(id), "dropped", &catalogue.name);
+                let left = self.pool(catalogue.pool).map_or_else(BTreeSet::new, |pool| {
+                    (0..catalogue.width.min(pool.groups)).map(|i| types::routing::catalogue_group(&catalogue, pool, i)).collect()
+                });
+                self.dropped.insert(id, Dropped { catalogue, at: self.map.index, left });
                 Ok(Done::Changed)
             }
             // Ids are indices of entries: one at or below the cursor may have been there before.
             None if id.0 < self.map.index => Ok(Done::AlreadySo),
             None => Err(Refused::NoCatalogue(id)),
         }
+    }
+
+    /// Groups in which nothing of dropped catalogues is left, as the active primary of each says. What is no longer true is left out: another
+    /// primary looks for itself.
+    pub(super) fn catalogues_emptied(&mut self, boot: Boot, emptied: &[(CatalogueId, GroupId, ViewNumber)]) -> Outcome {
+        if self.live(boot).is_none() {
+            return Err(Refused::OldBoot { boot });
+        }
+        let mut changed = false;
+        for (id, group, number) in emptied {
+            let is_present = |view: &GroupView| view.number == *number && view.primary.is_some_and(|primary| primary.boot == boot);
+            let Some(dropped) = self.dropped.get_mut(id).filter(|_| self.map.view(*group).is_some_and(is_present)) else { continue };
+            changed |= dropped.left.remove(group);
+            if dropped.left.is_empty()
+                && let Some(dropped) = self.dropped.remove(id)
+            {
+                self.note(Subject::Catalogue(*id), "gone", &format!("nothing of {} is left", dropped.catalogue.name));
+            }
+        }
+        Ok(if changed { Done::Changed } else { Done::AlreadySo })
     }
 
     pub(super) fn open_session(&mut self, nonce: u64, name: &str) -> Outcome {

@@ -1,8 +1,8 @@
 //! The rules of the state, each tried by itself.
 
-use types::map::{CatalogueKind, Group};
+use types::map::Group;
 use types::state::{DeviceState, ProcessState};
-use types::{CatalogueId, DeviceId, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
+use types::{DeviceId, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use super::*;
 use crate::command::{Found, GroupSlots, LossReason, MemberChange, ViewChange};
@@ -412,24 +412,25 @@ fn a_blank_device_raises_the_views_of_its_erasure_coded_groups() {
 }
 
 #[test]
-fn catalogues_have_one_name_and_never_the_same_id() {
+fn units_of_a_device_that_came_back_blank_are_missing_until_its_slots_have_moved() {
     let mut log = Log::running();
-    let epoch = log.state.epoch();
-    let create = |name: &str| Change::CreateCatalogue { name: name.into(), kind: CatalogueKind::Bucket, pool: None, width: 0 };
-    let Ok(Done::Catalogue { id, created: true }) = log.put(create("photos")) else { panic!("not created") };
-    assert_eq!(log.put(create("photos")), Ok(Done::Catalogue { id, created: false }));
-    assert_eq!(log.state.map().catalogues[&id].width, GROUPS, "no wider than the pool");
-    assert_eq!(log.put(Change::DropCatalogue { id }), Ok(Done::Changed));
-    assert_eq!(log.put(Change::DropCatalogue { id }), Ok(Done::AlreadySo));
-    let Ok(Done::Catalogue { id: again, created: true }) = log.put(create("photos")) else { panic!("not created") };
-    assert_ne!(id, again);
-    assert_eq!(log.put(create("")), Err(Refused::Name));
-    assert_eq!(log.put(create(&"x".repeat(256))), Err(Refused::Name));
-    assert_eq!(log.put(Change::DropCatalogue { id: CatalogueId(1 << 40) }), Err(Refused::NoCatalogue(CatalogueId(1 << 40))));
-    let other = Change::CreateCatalogue { name: "b".into(), kind: CatalogueKind::Index, pool: Some(PoolId(2)), width: 1 };
-    assert_eq!(log.put(other), Err(Refused::NoPool(PoolId(2))), "an erasure-coded pool holds no catalogues");
-    assert_eq!(Log::created().put(create("early")), Err(Refused::NoGroups));
-    assert_eq!(log.state.epoch(), epoch, "global records do not move the epoch");
+    let [wiped, _] = devices(1);
+    assert!(log.state.units_missing().is_empty(), "the first format held nothing");
+    log.start(1);
+    assert!(log.state.units_missing().is_empty());
+    log.start_with(1, &[(wiped, Found::Blank)]);
+    log.recover(1);
+    assert_eq!(log.state.map().devices[&wiped].state, DeviceState::Online);
+    assert!(log.state.units_missing().contains(&wiped), "full copy does not bring units back");
+    let slots = |id: GroupId| log.state.map().slots(id).map(|slots| (id, slots.clone()));
+    let all: Vec<_> = log.state.map().groups.keys().filter_map(|id| slots(*id)).collect();
+    let moves = all.into_iter().map(|(group, slots)| {
+        let without = slots.slots.into_iter().map(|slot| slot.filter(|device| *device != wiped)).collect();
+        GroupSlots { group, from: slots.number, slots: without }
+    });
+    let moves = moves.collect();
+    assert_eq!(log.put(Change::SetPlacement(moves)), Ok(Done::Changed));
+    assert!(log.state.units_missing().is_empty());
 }
 
 #[test]

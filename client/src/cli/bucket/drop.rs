@@ -1,0 +1,35 @@
+//! `redoubt bucket drop BUCKET`: an empty one, unless told to take what is in it along.
+
+use client::{CatalogueKind, ListRequest};
+use serde_json::json;
+
+use crate::cli::connect::with_client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{Common, output};
+
+/// Arguments of `bucket drop`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The bucket
+    bucket: String,
+    /// With all objects in it
+    #[arg(short, long)]
+    recursive: bool,
+}
+
+/// Runs the verb.
+pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { bucket, recursive } = arguments;
+    with_client(common, |client| async move {
+        if !recursive {
+            let first = client.list(&bucket, &ListRequest { limit: 1, ..ListRequest::default() }).await?;
+            if !first.objects.is_empty() {
+                let what = format!("bucket `{bucket}` is not empty: say --recursive to drop it with all its objects");
+                return Err(Failure::new(Exit::Condition, what));
+            }
+        }
+        client.remove(CatalogueKind::Bucket, &bucket).await?;
+        output::value(common.output, &json!({"bucket": bucket, "dropped": true}), String::new)
+    })
+    .await
+}
