@@ -29,6 +29,7 @@ use crate::hearing::Hearing;
 use crate::lease::Lease;
 use crate::lease::renew::Renewal;
 use crate::peers::Peers;
+use crate::repair::{self, Repairs};
 use crate::report::Reports;
 use crate::serve::{LocalDevice, Node, NodeService};
 use crate::sweep::{Sweep, SweepOptions};
@@ -178,6 +179,7 @@ impl Parts {
             permits: around.permits.clone(),
             lease: around.lease.clone(),
             rooms: around.rooms.clone(),
+            repairs: Repairs::default(),
             devices: in_use.iter().map(|(id, (store, _))| (*id, local(store))).collect::<HashMap<_, _>>(),
             reports: around.reports.clone(),
             transport: OnceLock::new(),
@@ -277,6 +279,7 @@ impl Parts {
             incarnations: self.in_use.iter().map(|(id, (_, incarnation))| (*id, *incarnation)).collect(),
         };
         duties.spawn(hearing.run());
+        duties.spawn(repair::run(self.node.clone()));
         duties.spawn(Sweep::new(self.node.clone(), options.sweep).run());
     }
 }

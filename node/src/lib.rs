@@ -13,6 +13,7 @@ pub mod hearing;
 pub mod lease;
 pub mod peers;
 pub mod permits;
+pub mod repair;
 pub mod report;
 pub mod rooms;
 pub mod serve;

@@ -2,13 +2,20 @@
 //!
 //! Drivers and those who serve put in; [`crate::hearing`] sends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use storage::StorageError;
 use tokio::sync::Notify;
 use types::wire::request::Refusal;
-use types::{DeviceId, Epoch, GroupId, Incarnation, ViewNumber};
+use types::{DeviceId, Epoch, Fid, GroupId, Incarnation, ViewNumber};
+
+/// Bad places of all devices that are remembered.
+const PLACES_MAX: usize = 4096;
+
+fn unit_place(fid: Fid, unit: u32) -> String {
+    format!("unit {unit} of {fid}")
+}
 
 /// Reports to be made. Cheap to clone: the clones share them.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +26,8 @@ pub struct Reports {
 #[derive(Debug, Default)]
 struct Inner {
     pending: Mutex<Pending>,
+    /// What was told to be bad: a place counts once, however often it is read.
+    places: Mutex<BTreeSet<(DeviceId, String)>>,
     bell: Notify,
 }
 
@@ -72,14 +81,35 @@ impl Reports {
         });
     }
 
-    /// A device made an error and goes on.
+    /// A device made an error and goes on. The same words again are the same place, which counts once.
     pub fn trouble(&self, device: DeviceId, error: String) {
+        self.trouble_at(device, error.clone(), error);
+    }
+
+    fn trouble_at(&self, device: DeviceId, place: String, error: String) {
+        if !self.is_new(device, place) {
+            tracing::debug!(%device, error, "device error, at a place that is known to be bad");
+            return;
+        }
         tracing::warn!(%device, error, "device error");
         self.change(|pending| {
             let trouble = pending.errors.entry(device).or_default();
             trouble.count = trouble.count.saturating_add(1);
             trouble.last = error;
         });
+    }
+
+    fn is_new(&self, device: DeviceId, place: String) -> bool {
+        let mut places = self.inner.places.lock().expect("nobody panics with the lock");
+        // Where as many are bad, the device is about to be FAILED: what is over is counted each time.
+        places.len() >= PLACES_MAX || places.insert((device, place))
+    }
+
+    /// A unit was written anew: it is a good place now, and counts again should it go bad.
+    pub fn mended(&self, device: DeviceId, fid: Fid, unit: u32) {
+        let mut places = self.inner.places.lock().expect("nobody panics with the lock");
+        places.remove(&(device, unit_place(fid, unit)));
+        places.remove(&(device, format!("reading {}", unit_place(fid, unit))));
     }
 
     /// A device is over.
@@ -101,7 +131,12 @@ impl Reports {
     /// What a client is told of an error of a device; HA hears of it too where it is the device's fault.
     pub fn storage(&self, device: DeviceId, error: &StorageError) -> Refusal {
         if error.is_device_fault() && !matches!(error, StorageError::Failed(_)) {
-            self.trouble(device, error.to_string());
+            let place = match error {
+                StorageError::Corrupt { fid, unit, .. } => unit_place(*fid, *unit),
+                StorageError::Io { what, .. } => what.clone(),
+                other => other.to_string(),
+            };
+            self.trouble_at(device, place, error.to_string());
         }
         error.refusal(device)
     }
@@ -119,5 +154,33 @@ impl Reports {
     fn change(&self, put: impl FnOnce(&mut Pending)) {
         self.with(put);
         self.inner.bell.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{PoolId, SessionId};
+
+    #[test]
+    fn a_bad_place_counts_once_however_often_it_is_read_until_it_is_mended() {
+        let reports = Reports::default();
+        let fid = Fid { group: GroupId { pool: PoolId(1), index: 0 }, session: SessionId(1), counter: 1 };
+        let count = || reports.with(|pending| pending.errors.get(&DeviceId(1)).map_or(0, |trouble| trouble.count));
+        let corrupt = |unit, chunk| StorageError::Corrupt { fid, unit, chunk };
+        let io = StorageError::Io { what: format!("reading unit 1 of {fid}"), reason: "EIO".into() };
+        for _ in 0..1000 {
+            reports.storage(DeviceId(1), &corrupt(1, 0));
+            reports.storage(DeviceId(1), &corrupt(1, 3));
+            reports.storage(DeviceId(1), &io);
+        }
+        assert_eq!(count(), 2, "the unit is bad, and does not read");
+        reports.storage(DeviceId(1), &corrupt(2, 0));
+        assert_eq!(count(), 3);
+        reports.mended(DeviceId(1), fid, 1);
+        reports.storage(DeviceId(1), &corrupt(1, 0));
+        reports.storage(DeviceId(1), &io);
+        reports.storage(DeviceId(1), &corrupt(2, 0));
+        assert_eq!(count(), 5);
     }
 }

@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 use net::{Incoming, Operation, Service, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use storage::StorageError;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use types::map::GroupView;
-use types::wire::request::Refusal;
+use types::wire::request::{ReadUnit, Refusal};
 use types::{Boot, DeviceId, Epoch, GroupId, NodeId, ViewNumber, codec};
 
 use crate::driver::DriverInbox;
 use crate::fences::Fences;
 use crate::lease::Lease;
 use crate::permits::Permits;
+use crate::repair::{BadUnit, Repairs};
 use crate::report::Reports;
 use crate::rooms::Rooms;
 use crate::view::Views;
@@ -66,6 +68,8 @@ pub struct Node {
     pub lease: Arc<Lease>,
     /// Which devices are full.
     pub rooms: Arc<Rooms>,
+    /// Units that were found damaged.
+    pub repairs: Repairs,
     /// Its devices that are in use.
     pub devices: HashMap<DeviceId, LocalDevice>,
     /// What HA is to be told.
@@ -181,6 +185,15 @@ impl Node {
 
     fn device(&self, device: DeviceId) -> Result<&LocalDevice, Refusal> {
         self.devices.get(&device).ok_or_else(|| Refusal::Invalid(format!("{device} is not in use in {}", self.me)))
+    }
+
+    /// What a reader is told whose unit could not be read; HA hears of it, and a unit that is damaged is to be repaired.
+    pub(crate) fn unit_failed(&self, read: &ReadUnit, error: &StorageError) -> Refusal {
+        let ReadUnit { device, fid, unit, .. } = *read;
+        if matches!(error, StorageError::Corrupt { .. } | StorageError::Io { .. }) {
+            self.repairs.ask(BadUnit { device, fid, unit }, Instant::now());
+        }
+        self.reports.storage(device, error)
     }
 
     fn transport(&self) -> Result<&Arc<dyn Transport>, Refusal> {

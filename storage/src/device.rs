@@ -112,6 +112,21 @@ impl Device {
         write::write_unit(self.core(), info, checksums, data).await
     }
 
+    /// Writes a unit that is there once more, in another place of the device: what lies there is damaged, and `data` begins with what it
+    /// was. Durable when it returns; whoever reads meanwhile gets the old or the new one. A delete that comes first or meanwhile wins.
+    ///
+    /// # Errors
+    /// [`StorageError::NoUnit`]: it is not there any more. [`StorageError::BadChecksum`]: `data` is not what was written.
+    /// [`StorageError::Full`], [`StorageError::Invalid`], [`StorageError::Io`]: the old one is as it was.
+    pub async fn rewrite_unit<B: IoBuf>(&self, fid: Fid, unit: u32, data: B) -> Result<B, StorageError> {
+        write::rewrite_unit(self.core(), fid, unit, data).await
+    }
+
+    /// What a unit is, if it is here.
+    pub fn unit(&self, fid: Fid, unit: u32) -> Result<Option<UnitInfo>, StorageError> {
+        Ok(self.core().find(fid, unit)?.map(|record| record.info))
+    }
+
     /// Reads whole chunks of a unit to the begin of `buf`, which begins at a block's boundary, and gives their checksums.
     ///
     /// # Errors

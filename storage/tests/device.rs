@@ -234,6 +234,40 @@ fn one_flipped_byte_anywhere_in_a_unit_is_found_on_read() {
 }
 
 #[test]
+fn a_damaged_unit_is_written_anew_and_a_delete_wins() {
+    let dir = formatted();
+    let (bad, other) = (fid(GROUP, 1), fid(GROUP, 2));
+    // The session is over by then, as that of most units is.
+    let closed = OpenOptions { closed: std::sync::Arc::new(|_| true), ..options() };
+    runtime().block_on(async { write(&open(dir.path()), bad, 0, 33).await.expect("writes") });
+    flip(dir.path(), 3 * BLOCK_BYTES as u64);
+    let device = Device::open(dir.path(), &closed).expect("opens");
+    let before = device.usage();
+    let anew = |fid: Fid| AlignedBuf::copy_of(&payload(fid, 0, 33));
+    runtime().block_on(async {
+        assert!(matches!(read(&device, bad, 0, 33).await, Err(StorageError::Corrupt { .. })));
+        let wrong = device.rewrite_unit(bad, 0, anew(other)).await;
+        assert!(matches!(wrong, Err(StorageError::BadChecksum { .. })), "{wrong:?}");
+        device.rewrite_unit(bad, 0, anew(bad)).await.expect("writes");
+        assert!(read(&device, bad, 0, 33).await.expect("reads") == payload(bad, 0, 33));
+        assert_eq!(device.usage(), before, "its old place is free");
+    });
+    drop(device);
+    assert_eq!(Device::verify(dir.path(), &options()).expect("verifies").bad, []);
+    let device = Device::open(dir.path(), &closed).expect("opens");
+    runtime().block_on(async {
+        assert!(read(&device, bad, 0, 33).await.expect("reads") == payload(bad, 0, 33));
+        let fids = [bad];
+        let (rewritten, deleted) = tokio::join!(device.rewrite_unit(bad, 0, anew(bad)), device.delete_fids(&fids));
+        deleted.expect("deletes");
+        assert!(rewritten.is_ok() || matches!(rewritten, Err(StorageError::NoUnit { .. })), "{rewritten:?}");
+        assert!(matches!(device.rewrite_unit(bad, 0, anew(bad)).await, Err(StorageError::NoUnit { .. })));
+        let left = device.usage();
+        assert_eq!((left.units, left.free), (0, left.bytes), "nothing of it is left");
+    });
+}
+
+#[test]
 fn another_cluster_another_device_and_a_second_process_are_refused_and_nothing_is_touched() {
     let dir = formatted();
     let before = fs::read(dir.path().join("blocks")).expect("reads");

@@ -1,10 +1,11 @@
-//! One flipped byte anywhere in a data file is found on read, rebuilt from the other units, and reported as an event of its device.
+//! One flipped byte anywhere in a data file is found on read, rebuilt from the other units, reported as an event of its device, and the unit
+//! written anew.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use client::Error;
@@ -24,6 +25,8 @@ const MAGIC: &[u8] = b"RDBTUNIT";
 /// How much of each data file is looked through: a small object lies at its begin.
 const LOOKED_AT: usize = 32 << 20;
 const REPORTED: Duration = Duration::from_secs(10);
+const REPAIRED: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A unit in a data file.
 #[derive(Clone, Debug)]
@@ -41,6 +44,13 @@ impl Unit {
     /// Flips a byte; the same once more puts it right.
     fn flip(&self, offset: usize) -> Result<()> {
         flip(&self.file, self.at + offset as u64)
+    }
+
+    /// Makes its place, which is free by now, one that looks like no unit's.
+    fn forget(&self) -> Result<()> {
+        let file = File::options().write(true).open(&self.file)?;
+        file.write_all_at(&[0; MAGIC.len()], self.at)?;
+        Ok(file.sync_all()?)
     }
 }
 
@@ -108,50 +118,79 @@ fn a_flipped_byte_is_found_rebuilt_and_reported_wherever_it_is() -> Result<()> {
     assert_eq!(ledger.may_hold("victim/1"), [Holds::Bytes { seed: 1, length: LENGTH }]);
     let object = Pattern(1).bytes(LENGTH);
     let units = units(&cluster.dir, &object)?;
-    let (data, parity): (Vec<&Unit>, Vec<&Unit>) = units.iter().partition(|unit| unit.data.is_some());
-    assert_eq!((data.len(), parity.len()), (12, 6), "three stripes of 4+2: {units:?}");
-    one_byte_of_a_data_unit(&cluster, &clients, &data, &object)?;
+    let (mut data, parity): (Vec<Unit>, Vec<Unit>) = units.into_iter().partition(|unit| unit.data.is_some());
+    assert_eq!((data.len(), parity.len()), (12, 6), "three stripes of 4+2: {data:?} {parity:?}");
+    one_byte_of_a_data_unit(&cluster, &clients, &mut data, &object)?;
     more_than_can_be_rebuilt(&cluster, &clients, &data, &parity, &object)?;
     superblocks(&cluster)?;
     assert!(read(&clients)? == object, "all is as it was");
     Ok(())
 }
 
-fn one_byte_of_a_data_unit(cluster: &Cluster, clients: &Clients, data: &[&Unit], object: &[u8]) -> Result<()> {
+fn one_byte_of_a_data_unit(cluster: &Cluster, clients: &Clients, data: &mut [Unit], object: &[u8]) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(6);
-    let unit = |number: usize| {
-        let unit = data[number % data.len()];
-        (unit, unit.data.map_or(0, |(_, length)| length))
-    };
+    let lengths: Vec<usize> = data.iter().map(|unit| unit.data.map_or(0, |(_, length)| length)).collect();
     let mut places = Vec::new();
     // Header: magic, checksum, owner's uuid, body, unused rest. Data: first byte, middle, last byte.
     for (number, offset) in [0, 13, 20, 40, BLOCK - 1, BLOCK].into_iter().enumerate() {
-        places.push((unit(number).0, offset));
+        places.push((number, offset));
     }
-    for number in 0..data.len() {
-        let (unit, length) = unit(number);
-        places.push((unit, BLOCK + if number % 2 == 0 { length - 1 } else { length / 2 }));
+    for (number, length) in lengths.iter().copied().enumerate() {
+        places.push((number, BLOCK + if number % 2 == 0 { length - 1 } else { length / 2 }));
     }
     for _ in 0..10 {
-        let (unit, length) = unit(random.random_range(0..data.len()));
-        places.push((unit, random.random_range(0..BLOCK + length)));
+        let number = random.random_range(0..data.len());
+        places.push((number, random.random_range(0..BLOCK + lengths[number])));
     }
-    for (unit, offset) in places {
-        let known = cluster.last_event()?;
+    for (number, offset) in places {
+        let unit = &data[number];
+        let (known, repaired) = (cluster.last_event()?, repairs(cluster)?);
         unit.flip(offset)?;
         let found = read(clients).with_context(|| format!("byte {offset} of {unit:?} flipped"))?;
         assert!(found == object, "wrong bytes came back: byte {offset} of {unit:?} flipped");
         reported(cluster, known, &unit.device, "corrupt")?;
-        unit.flip(offset)?;
+        wait_for_repair(cluster, repaired)?;
+        unit.forget()?;
+        data[number] = moved(cluster, unit, object)?;
+        assert!(read(clients)? == object, "wrong bytes came back: {:?} was written anew", data[number]);
     }
     Ok(())
 }
 
+/// Units that the nodes say they have written anew.
+fn repairs(cluster: &Cluster) -> Result<usize> {
+    let mut count = 0;
+    for node in 1..=3 {
+        let log = fs::read_to_string(cluster.dir.join(format!("node-{node}/redoubt-node.log")))?;
+        count += log.matches("a damaged unit is written anew").count();
+    }
+    Ok(count)
+}
+
+fn wait_for_repair(cluster: &Cluster, before: usize) -> Result<()> {
+    let began = Instant::now();
+    while repairs(cluster)? <= before {
+        if began.elapsed() > REPAIRED {
+            bail!("no unit was written anew within {REPAIRED:?}");
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+/// Where a unit lies that was written anew.
+fn moved(cluster: &Cluster, unit: &Unit, object: &[u8]) -> Result<Unit> {
+    let found = units(&cluster.dir, object)?.into_iter().find(|other| other.data == unit.data);
+    let found = found.with_context(|| format!("{unit:?} is nowhere any more"))?;
+    assert!(found.device == unit.device && found.at != unit.at, "{unit:?} went to {found:?}");
+    Ok(found)
+}
+
 /// A data unit and all parity are damaged: that stripe cannot be rebuilt, which is an error and never wrong bytes. As soon as one parity
 /// unit of it is right, it is rebuilt.
-fn more_than_can_be_rebuilt(cluster: &Cluster, clients: &Clients, data: &[&Unit], parity: &[&Unit], object: &[u8]) -> Result<()> {
+fn more_than_can_be_rebuilt(cluster: &Cluster, clients: &Clients, data: &[Unit], parity: &[Unit], object: &[u8]) -> Result<()> {
     let known = cluster.last_event()?;
-    let bad = data[0];
+    let bad = &data[0];
     bad.flip(BLOCK + 100)?;
     parity.iter().try_for_each(|unit| unit.flip(BLOCK + 200))?;
     let ended = read(clients);

@@ -27,11 +27,8 @@ async fn serve(node: &Node, read: &ReadUnit, incoming: &mut Incoming) -> Result<
     }
     let lost = |error: net::NetError| Refusal::Busy(error.to_string());
     let buf = node.transport()?.pool().take(length).await.map_err(lost)?;
-    let (buf, checksums) = device
-        .store
-        .read_unit(read.fid, read.unit, read.offset, read.length, buf)
-        .await
-        .map_err(|error| node.reports.storage(read.device, &error))?;
+    let (buf, checksums) =
+        device.store.read_unit(read.fid, read.unit, read.offset, read.length, buf).await.map_err(|error| node.unit_failed(read, &error))?;
     incoming.push(buf, length).await.map_err(lost)?;
     Ok(checksums)
 }

@@ -41,6 +41,8 @@ pub(crate) enum Commit {
 /// A unit whose data was written.
 pub(crate) struct Put {
     pub record: UnitRecord,
+    /// What it takes the place of: it is written anew, and only as long as that is there.
+    pub replaces: Option<UnitRecord>,
     pub data: Box<dyn AnyBuf>,
     pub reply: PutReply,
     pub permit: OwnedSemaphorePermit,
@@ -196,19 +198,27 @@ impl Plan {
     }
 
     fn put(&mut self, core: &Core, put: Put) {
-        let fid = put.record.info.fid;
-        let fenced = if self.dead.contains(&fid) { Ok(true) } else { core.is_fenced(fid) };
-        let error = match fenced {
-            Ok(false) => {
-                self.changes.push(Change::Put(Family::Units, put.record.key(), put.record.to_value()));
-                self.puts.push(put);
-                return;
-            }
-            Ok(true) => StorageError::Fenced(fid),
-            Err(error) => error,
+        if let Err(error) = self.may_put(core, &put) {
+            core.abandon(&put.record);
+            return drop(put.reply.send(Err(error)));
+        }
+        if let Some(old) = &put.replaces {
+            self.freed.extend(&old.extents);
+            self.units_gone += 1;
+        }
+        self.changes.push(Change::Put(Family::Units, put.record.key(), put.record.to_value()));
+        self.puts.push(put);
+    }
+
+    fn may_put(&self, core: &Core, put: &Put) -> Result<(), StorageError> {
+        let (fid, unit) = (put.record.info.fid, put.record.info.unit);
+        let Some(old) = &put.replaces else {
+            let fenced = self.dead.contains(&fid) || core.is_fenced(fid)?;
+            return if fenced { Err(StorageError::Fenced(fid)) } else { Ok(()) };
         };
-        core.abandon(&put.record);
-        drop(put.reply.send(Err(error)));
+        // Its writer's session may be long over; what counts is that nobody has deleted it, in this batch or before.
+        let there = !self.dead.contains(&fid) && core.find(fid, unit)?.as_ref() == Some(old);
+        if there { Ok(()) } else { Err(StorageError::NoUnit { fid, unit }) }
     }
 
     fn make_durable(&mut self, core: &Core) -> Result<(), StorageError> {

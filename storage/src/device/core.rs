@@ -11,6 +11,8 @@ use types::wire::request::DeviceUsage;
 use super::commit::{Commit, CommitQueue};
 use crate::alloc::{Allocator, Extent};
 use crate::io::BlockIo;
+use crate::meta::sealed::{self, after};
+use crate::meta::store::Family;
 use crate::meta::{Health, Meta};
 use crate::options::SessionGate;
 use crate::unit::UnitRecord;
@@ -114,6 +116,12 @@ impl Core {
         Ok((self.closed)(fid.session) || self.meta.is_dead(fid)?)
     }
 
+    /// The record of a unit, if there is one.
+    pub fn find(&self, fid: Fid, unit: u32) -> Result<Option<UnitRecord>, StorageError> {
+        let key = sealed::unit(fid, unit);
+        self.meta.store().get(Family::Units, &key)?.map(|value| UnitRecord::from_value(&key, &value)).transpose()
+    }
+
     /// Removes the units of fids.
     pub async fn delete(&self, fids: Vec<Fid>) -> Result<(), StorageError> {
         self.health.check()?;
@@ -156,8 +164,6 @@ impl Core {
 
 /// Shows the records of all units until `visit` says `false` or fails.
 pub(crate) fn each_unit(meta: &Meta, mut visit: impl FnMut(UnitRecord) -> Result<bool, StorageError>) -> Result<(), StorageError> {
-    use crate::meta::sealed::after;
-    use crate::meta::store::Family;
     meta.each(Family::Units, &[], &after(&[]), |key, value| visit(UnitRecord::from_value(key, value)?))
 }
 

@@ -1,5 +1,6 @@
 //! Units are read here, and never returned without their checksums being right.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -11,7 +12,7 @@ use types::{Fid, GroupId};
 
 use super::core::{Core, closed};
 use crate::StorageError;
-use crate::buf::{AlignedBuf, is_aligned, restore};
+use crate::buf::{AlignedBuf, AnyBuf, is_aligned, restore};
 use crate::io::{Finished, Transfer, Way};
 use crate::meta::sealed::{self, after};
 use crate::meta::store::Family;
@@ -26,14 +27,32 @@ pub(super) async fn read_unit<B: IoBuf>(
     buf: B,
 ) -> Result<(B, Vec<u32>), StorageError> {
     let invalid = |why: String| StorageError::Invalid(format!("unit {unit} of {fid}: {why}"));
-    let permit = Arc::clone(&core.permits).acquire_owned().await.map_err(|_| closed())?;
-    let record = find(core, fid, unit)?.ok_or(StorageError::NoUnit { fid, unit })?;
-    let range = check_range(&record.info, offset, length).map_err(invalid)?;
-    match buf.bytes().get(..range.len()) {
-        None => return Err(invalid(format!("no room for {} bytes", range.len()))),
-        Some(room) if !is_aligned(room) => return Err(invalid("its buffer does not begin at a block's boundary".into())),
-        Some(_) => {}
+    let mut data: Box<dyn AnyBuf> = Box::new(buf);
+    loop {
+        let record = core.find(fid, unit)?.ok_or(StorageError::NoUnit { fid, unit })?;
+        let range = check_range(&record.info, offset, length).map_err(invalid)?;
+        match data.bytes().get(..range.len()) {
+            None => return Err(invalid(format!("no room for {} bytes", range.len()))),
+            Some(room) if !is_aligned(room) => return Err(invalid("its buffer does not begin at a block's boundary".into())),
+            Some(_) => {}
+        }
+        let finished = transfer(core, &record, &range, data).await?;
+        let damage = match &finished.result {
+            Err(error) => Some(StorageError::io(format!("reading unit {unit} of {fid}"), error)),
+            Ok(()) => damage(core, &record, &range, &finished).map(|chunk| StorageError::Corrupt { fid, unit, chunk }),
+        };
+        let Some(error) = damage else { return Ok((restore(finished.data), record.checksums_of(&range).to_vec())) };
+        // Deleted or written anew while it was read, its space may hold another unit by now: that is no damage.
+        if core.find(fid, unit)?.as_ref() == Some(&record) {
+            return Err(error);
+        }
+        data = finished.data;
     }
+}
+
+/// Reads a range of a unit.
+async fn transfer(core: &Core, record: &UnitRecord, range: &Range<usize>, data: Box<dyn AnyBuf>) -> Result<Finished, StorageError> {
+    let permit = Arc::clone(&core.permits).acquire_owned().await.map_err(|_| closed())?;
     // Whoever reads a unit from its begin reads its header too: damage to it is found as any other.
     let header = (range.start == 0).then(|| AlignedBuf::zeroed(BLOCK_BYTES));
     let runs = record.runs(range.clone(), header.is_some());
@@ -43,35 +62,20 @@ pub(super) async fn read_unit<B: IoBuf>(
         drop(permit);
         drop(reply.send(finished));
     });
-    core.io.submit(Transfer { way: Way::Read, runs, header, data: Box::new(buf), done });
-    let finished = answer.await.map_err(|_| closed())?;
-    let damage = match &finished.result {
-        Err(error) => Some(StorageError::io(format!("reading unit {unit} of {fid}"), error)),
-        Ok(()) => damage(core, &record, &range, &finished).map(|chunk| StorageError::Corrupt { fid, unit, chunk }),
-    };
-    match damage {
-        None => Ok((restore(finished.data), record.checksums_of(&range).to_vec())),
-        // Deleted while it was read, its space may hold another unit by now: that is no damage.
-        Some(_) if find(core, fid, unit)?.as_ref() != Some(&record) => Err(StorageError::NoUnit { fid, unit }),
-        Some(error) => Err(error),
-    }
+    core.io.submit(Transfer { way: Way::Read, runs, header, data, done });
+    answer.await.map_err(|_| closed())
 }
 
 /// The first chunk that is not what was written; 0 where the header is not.
-fn damage(core: &Core, record: &UnitRecord, range: &std::ops::Range<usize>, finished: &Finished) -> Option<u32> {
+fn damage(core: &Core, record: &UnitRecord, range: &Range<usize>, finished: &Finished) -> Option<u32> {
     if let Some(header) = &finished.header
-        && UnitRecord::from_header(header.bytes(), &core.identity).as_ref() != Some(record)
+        && UnitRecord::from_header(IoBuf::bytes(header), &core.identity).as_ref() != Some(record)
     {
         return Some(0);
     }
     let first = u32::try_from(range.start / CHUNK_BYTES).expect("a unit is at most a few chunks");
     let bytes = &finished.data.bytes()[..range.len()];
     first_bad_chunk(record.info.fid, record.info.unit, first, bytes, record.checksums_of(range))
-}
-
-fn find(core: &Core, fid: Fid, unit: u32) -> Result<Option<UnitRecord>, StorageError> {
-    let key = sealed::unit(fid, unit);
-    core.meta.store().get(Family::Units, &key)?.map(|value| UnitRecord::from_value(&key, &value)).transpose()
 }
 
 pub(super) fn units(core: &Core, group: GroupId, from: Option<(Fid, u32)>, limit: usize) -> Result<Vec<UnitInfo>, StorageError> {

@@ -3,15 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
+use types::Fid;
 use types::buf::IoBuf;
 use types::checksum::first_bad_chunk;
 use types::wire::request::UnitInfo;
 
-use super::commit::{Commit, Put, PutReply};
+use super::commit::{Commit, Put};
 use super::core::{Core, closed};
 use crate::StorageError;
-use crate::buf::{AnyBuf, is_aligned, restore};
+use crate::alloc::Extent;
+use crate::buf::{is_aligned, restore};
 use crate::io::{Transfer, Way};
 use crate::meta::store::Family;
 use crate::unit::{UnitRecord, check_info, stored_bytes};
@@ -42,7 +44,30 @@ pub(super) async fn write_unit<B: IoBuf>(core: &Arc<Core>, info: UnitInfo, check
         }
     };
     let (reply, answer) = oneshot::channel();
-    begin(core, record, 0..length, Box::new(data), reply, permit);
+    let put = Put { record, replaces: None, data: Box::new(data), reply, permit };
+    begin(core, put, 0..length);
+    answer.await.unwrap_or_else(|_| Err(closed())).map(restore)
+}
+
+/// Writes a unit that is there anew, in another place. The old place is free when the new one is durable.
+pub(super) async fn rewrite_unit<B: IoBuf>(core: &Arc<Core>, fid: Fid, unit: u32, data: B) -> Result<B, StorageError> {
+    core.health.check()?;
+    let permit = Arc::clone(&core.permits).acquire_owned().await.map_err(|_| closed())?;
+    let old = core.find(fid, unit)?.ok_or(StorageError::NoUnit { fid, unit })?;
+    let length = check_request(&old.info, &old.checksums, data.bytes())?;
+    if !core.space().under_way.insert((fid, unit)) {
+        return Err(StorageError::Invalid(format!("unit {unit} of {fid} is being written")));
+    }
+    let mut record = old.clone();
+    match core.meta.admit().and_then(|()| extents(core, &old.info)) {
+        Ok(extents) => record.extents = extents,
+        Err(error) => {
+            core.settle([(fid, unit)], &[], 0);
+            return Err(error);
+        }
+    }
+    let (reply, answer) = oneshot::channel();
+    begin(core, Put { record, replaces: Some(old), data: Box::new(data), reply, permit }, 0..length);
     answer.await.unwrap_or_else(|_| Err(closed())).map(restore)
 }
 
@@ -87,21 +112,25 @@ fn place(core: &Core, info: &UnitInfo, checksums: &[u32]) -> Result<Admission, S
         return if same { Ok(Admission::There) } else { Err(StorageError::Conflict { fid: info.fid, unit: info.unit }) };
     }
     core.meta.admit()?;
-    let bytes = stored_bytes(info);
-    let mut space = core.space();
-    match space.alloc.allocate(bytes) {
-        Some(extents) => record.extents = extents,
-        None => return Err(StorageError::Full(format!("{bytes} bytes are wanted, {} are free", space.alloc.free()))),
-    }
+    record.extents = extents(core, info)?;
     Ok(Admission::Begun(record))
 }
 
-fn begin(core: &Arc<Core>, record: UnitRecord, range: Range<usize>, data: Box<dyn AnyBuf>, reply: PutReply, permit: OwnedSemaphorePermit) {
+/// Space for a unit.
+fn extents(core: &Core, info: &UnitInfo) -> Result<Vec<Extent>, StorageError> {
+    let bytes = stored_bytes(info);
+    let mut space = core.space();
+    let extents = space.alloc.allocate(bytes);
+    extents.ok_or_else(|| StorageError::Full(format!("{bytes} bytes are wanted, {} are free", space.alloc.free())))
+}
+
+fn begin(core: &Arc<Core>, put: Put, range: Range<usize>) {
+    let Put { record, replaces, data, reply, permit } = put;
     let header = record.header(&core.identity);
     let runs = record.runs(range, true);
     let then = Arc::clone(core);
     let done = Box::new(move |finished: crate::io::Finished| match finished.result {
-        Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, data: finished.data, reply, permit }))),
+        Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, replaces, data: finished.data, reply, permit }))),
         Err(error) => {
             then.abandon(&record);
             let what = format!("writing unit {} of {}", record.info.unit, record.info.fid);
