@@ -18,7 +18,7 @@ use net::fabric::{Endpoint, EndpointConfig};
 use storage::EndsProcess;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use types::{Boot, DeviceId, Epoch, NodeId};
+use types::{Boot, DeviceId, Epoch, Incarnation, NodeId};
 
 use crate::devices::{self, InUse};
 use crate::driver::{Driver, DriverInbox, Place, Surroundings};
@@ -109,9 +109,10 @@ impl Life {
             let _second = over.try_send(why);
         });
         taken_in(&views, registered.epoch).await;
-        let in_use = devices::settle(config, found.open, &registered.devices, &views)?;
-        let parts = Parts::new(config, me, &registered, views, in_use);
+        let settled = devices::settle(config, found.open, &registered.devices, &views)?;
+        let parts = Parts::new(config, me, &registered, views, settled.in_use);
         parts.tell_of_mended_devices();
+        parts.tell_of_failed_devices(settled.failed);
         let machines = parts.machines();
         let endpoint = listen(config, &parts).await?;
         let transport: Arc<dyn Transport> = endpoint.clone();
@@ -192,6 +193,13 @@ impl Parts {
         for (device, (store, _)) in self.in_use.iter().filter(|(_, (store, _))| store.superblocks_mended() > 0) {
             let count = store.superblocks_mended();
             self.around.reports.trouble(*device, format!("{count} superblock was damaged, and is written anew from its copy"));
+        }
+    }
+
+    /// What could not be made use of has failed: the others go on without it.
+    fn tell_of_failed_devices(&self, failed: Vec<(DeviceId, Incarnation, String)>) {
+        for (device, incarnation, reason) in failed {
+            self.around.reports.failed(device, crate::report::DeviceEnd { incarnation: Some(incarnation), ended: true, reason });
         }
     }
 

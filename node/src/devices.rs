@@ -22,6 +22,15 @@ pub struct FoundDevices {
 /// A device that is in use, with its format.
 pub type InUse = (Device, Incarnation);
 
+/// What became of the devices.
+#[derive(Default)]
+pub struct Settled {
+    /// Those that are in use.
+    pub in_use: BTreeMap<DeviceId, InUse>,
+    /// Those that could not be formatted, or do not open then: in which incarnation, and why.
+    pub failed: Vec<(DeviceId, Incarnation, String)>,
+}
+
 fn options(config: &NodeConfig, device: &NodeDevice, views: &Arc<Views>) -> OpenOptions {
     let views = views.clone();
     let mut options = OpenOptions::new(config.cluster, device.id);
@@ -59,33 +68,82 @@ pub fn open_all(config: &NodeConfig, views: &Arc<Views>) -> Result<FoundDevices,
     Ok(all)
 }
 
-/// Does with each device what HA says.
+/// Does with each device what HA says. One that fails of it is left alone; only where none is left is that the end of the process.
 pub fn settle(
     config: &NodeConfig,
     mut open: BTreeMap<DeviceId, Device>,
     verdicts: &BTreeMap<DeviceId, Verdict>,
     views: &Arc<Views>,
-) -> Result<BTreeMap<DeviceId, InUse>, NodeError> {
-    let mut in_use = BTreeMap::new();
+) -> Result<Settled, NodeError> {
+    let mut settled = Settled::default();
+    let mut first = None;
     for device in &config.devices {
-        let failed = |error| NodeError::Device { device: device.id, path: device.path.display().to_string(), error };
         match verdicts.get(&device.id) {
             Some(Verdict::Use(incarnation)) => {
                 if let Some(opened) = open.remove(&device.id) {
-                    in_use.insert(device.id, (opened, *incarnation));
+                    settled.in_use.insert(device.id, (opened, *incarnation));
                 }
             }
             Some(Verdict::Format(incarnation)) => {
                 open.remove(&device.id);
-                let format = FormatOptions::new(config.cluster, device.id, *incarnation, device.bytes);
-                Device::format(&device.path, &format).map_err(failed)?;
-                let opened = Device::open(&device.path, &options(config, device, views)).map_err(failed)?;
-                tracing::info!(device = %device.id, %incarnation, bytes = device.bytes, "formatted");
-                in_use.insert(device.id, (opened, *incarnation));
+                let path = || device.path.display().to_string();
+                match format(config, device, *incarnation, views) {
+                    Ok(opened) => {
+                        tracing::info!(device = %device.id, %incarnation, bytes = device.bytes, "formatted");
+                        settled.in_use.insert(device.id, (opened, *incarnation));
+                    }
+                    Err(error) => {
+                        tracing::error!(device = %device.id, path = path(), %error, "the device cannot be formatted and is left alone");
+                        settled.failed.push((device.id, *incarnation, error.to_string()));
+                        first.get_or_insert(NodeError::Device { device: device.id, path: path(), error });
+                    }
+                }
             }
             Some(Verdict::Refuse(reason)) => tracing::warn!(device = %device.id, reason, "HA does not let the device be used"),
             None => tracing::warn!(device = %device.id, "the device is not in the cluster's topology"),
         }
     }
-    Ok(in_use)
+    match first {
+        Some(error) if settled.in_use.is_empty() => Err(error),
+        _ => Ok(settled),
+    }
+}
+
+fn format(config: &NodeConfig, device: &NodeDevice, incarnation: Incarnation, views: &Arc<Views>) -> Result<Device, StorageError> {
+    Device::format(&device.path, &FormatOptions::new(config.cluster, device.id, incarnation, device.bytes))?;
+    Device::open(&device.path, &options(config, device, views))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use types::ClusterId;
+
+    use super::*;
+
+    const BYTES: u64 = 8 * 1024 * 1024;
+
+    fn config(paths: &[PathBuf]) -> NodeConfig {
+        let mut config: NodeConfig =
+            toml::from_str(&format!("cluster = \"{:032x}\"\nnode = \"node-1\"\nha = []\nfabric = \"127.0.0.1:1\"\n", ClusterId(7).0))
+                .expect("a configuration");
+        config.devices = (1..).zip(paths).map(|(id, path)| NodeDevice { id: DeviceId(id), path: path.clone(), bytes: BYTES }).collect();
+        config
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_formatted_fails_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (good, bad) = (dir.path().join("good"), dir.path().join("a-file"));
+        std::fs::write(&bad, b"not a directory").expect("a file");
+        let verdicts: BTreeMap<DeviceId, Verdict> = (1..=2).map(|id| (DeviceId(id), Verdict::Format(Incarnation(9)))).collect();
+        let settle = |paths: &[PathBuf]| settle(&config(paths), BTreeMap::new(), &verdicts, &Arc::default());
+        let settled = settle(&[bad.clone(), good]).expect("one is left");
+        assert_eq!(settled.in_use.keys().copied().collect::<Vec<_>>(), [DeviceId(2)]);
+        let [(device, incarnation, reason)] = &settled.failed[..] else { panic!("{:?}", settled.failed) };
+        assert_eq!((*device, *incarnation), (DeviceId(1), Incarnation(9)));
+        assert!(reason.contains("a-file"), "{reason}");
+        assert!(matches!(settle(&[bad]), Err(NodeError::Device { device: DeviceId(1), .. })), "none is left");
+    }
 }
