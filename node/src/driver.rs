@@ -54,6 +54,10 @@ pub struct ClientRequest {
 pub trait Caller: Send {
     /// Gives the answer; called on the driver's thread, must not block.
     fn answer(self: Box<Self>, reply: ExecuteReply);
+    /// Whether nobody waits any more: what was not begun is not begun then.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 impl std::fmt::Debug for ClientRequest {

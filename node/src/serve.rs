@@ -1,7 +1,8 @@
 //! What the process does for others: one file per verb. Called by the transport for every message; nothing here blocks its thread longer
 //! than a read from memory or a cached block takes.
 //!
-//! Whatever cannot be answered at once becomes a task, and their number is bounded ([`TASKS_MAX`]): beyond it the answer is `Busy`.
+//! Whatever cannot be answered at once becomes a task, and their number is bounded ([`TASKS_MAX`]): beyond it the answer is `Busy`. Nothing
+//! is begun, and nobody waits, after the deadline of a request: its caller has given up by then.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -85,6 +86,7 @@ pub struct NodeService {
     runtime: Handle,
     tasks: Arc<Semaphore>,
     scans: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl NodeService {
@@ -95,16 +97,21 @@ impl NodeService {
             runtime: Handle::current(),
             tasks: Arc::new(Semaphore::new(TASKS_MAX)),
             scans: Arc::new(Semaphore::new(scan::SCANS_MAX)),
+            reads: Arc::new(Semaphore::new(read::READS_MAX)),
         }
     }
 
-    /// Runs a task for a request, or refuses it where too many run.
+    /// Runs a task for a request until its deadline, or refuses it where too many run.
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, incoming: Incoming, task: impl FnOnce(Arc<Node>, Incoming) -> F) {
         match self.tasks.clone().try_acquire_owned() {
             Ok(permit) => {
+                let deadline = incoming.deadline;
                 let task = task(self.node.clone(), incoming);
                 self.runtime.spawn(async move {
-                    task.await;
+                    // What a task has begun on a device goes on to its end by itself.
+                    if tokio::time::timeout_at(deadline, task).await.is_err() {
+                        tracing::debug!("a request was given up at its deadline");
+                    }
                     drop(permit);
                 });
             }
@@ -115,6 +122,9 @@ impl NodeService {
 
 impl Service for NodeService {
     fn serve(&self, incoming: Incoming) {
+        if is_over(&incoming) {
+            return;
+        }
         match incoming.operation {
             Operation::Dtm => dtm::serve(&self.node, incoming),
             Operation::Execute => match execute::try_now(&self.node, incoming) {
@@ -123,7 +133,10 @@ impl Service for NodeService {
             },
             Operation::Read => match read::try_now(&self.node, incoming) {
                 Ok(()) => {}
-                Err(later) => self.spawn(later, read::after_catching_up),
+                Err(later) => {
+                    let reads = self.reads.clone();
+                    self.spawn(later, |node, incoming| read::in_its_time(node, incoming, reads));
+                }
             },
             Operation::Scan => {
                 let scans = self.scans.clone();
@@ -199,6 +212,11 @@ impl Node {
     fn transport(&self) -> Result<&Arc<dyn Transport>, Refusal> {
         self.transport.get().ok_or_else(|| Refusal::Busy("the process is starting".into()))
     }
+}
+
+/// Whether nobody waits for the answer any more.
+fn is_over(incoming: &Incoming) -> bool {
+    incoming.is_cancelled() || incoming.deadline <= tokio::time::Instant::now()
 }
 
 /// The refusal of a request that knows a later view than this process can get in time.

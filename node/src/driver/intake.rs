@@ -104,6 +104,9 @@ impl<S: Store, P: Post> Driver<S, P> {
     /// Takes a client's transaction, with the rows that decide it.
     pub(super) fn take_request(&mut self, request: ClientRequest, room: Room, effects: &mut Vec<(GroupId, Effect)>) {
         let ClientRequest { execute, caller } = request;
+        if caller.is_over() {
+            return;
+        }
         if self.calls.len() >= CALLS_MAX {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
         }

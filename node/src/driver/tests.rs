@@ -280,6 +280,26 @@ fn a_full_device_refuses_what_grows_and_lets_go_of_rows() {
 }
 
 #[test]
+fn a_transaction_that_nobody_waits_for_any_more_is_not_begun() {
+    struct Gone;
+    impl Caller for Gone {
+        fn answer(self: Box<Self>, reply: ExecuteReply) {
+            panic!("answered with {reply:?}");
+        }
+
+        fn is_over(&self) -> bool {
+            true
+        }
+    }
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    let (request, _) = request(1, put(Condition::Always));
+    driver.turn(vec![ClientRequest { caller: Box::new(Gone), ..request }], Vec::new()).expect("the device works");
+    store.held(|held| assert!(held.log.is_empty() && held.rows.is_empty()));
+}
+
+#[test]
 fn a_full_device_of_another_process_refuses_what_grows_in_its_groups() {
     let store = Memory::default();
     let mut driver = driver_in(cluster_with_two(PLACE.device), &store, Somebody);

@@ -40,4 +40,8 @@ impl Caller for Incoming {
     fn answer(self: Box<Self>, reply: ExecuteReply) {
         super::answer(*self, &reply);
     }
+
+    fn is_over(&self) -> bool {
+        super::is_over(self)
+    }
 }

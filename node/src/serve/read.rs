@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use net::Incoming;
+use tokio::sync::Semaphore;
 use types::limits::{DTX_OPS_MAX, MESSAGE_HEAD_BYTES_MAX};
 use types::record::{Row, RowKey};
 use types::wire::request::{Read, Refusal};
@@ -14,12 +15,20 @@ use types::{DeviceId, GroupId};
 
 use super::{Gate, Node, answer, behind, decoded, not_active, refuse};
 
+/// Rows that are read on the transport's thread; more of them are a task's.
+const ROWS_AT_ONCE_MAX: usize = 16;
+/// Reads of many rows that may be under way at once: each takes a thread.
+pub const READS_MAX: usize = 8;
 /// Room in the answer's head for what is not values and keys.
 const HEAD_ROOM_BYTES: usize = 64 * 1024;
 
-/// Answers, or gives the request back where this process is behind its sender.
+/// Answers, or gives the request back where this process is behind its sender or it takes its time.
 pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     let Some((read, incoming)) = decoded::<Read>(incoming) else { return Ok(()) };
+    if read.rows.len() > ROWS_AT_ONCE_MAX { Err(incoming) } else { now(node, &read, incoming) }
+}
+
+fn now(node: &Node, read: &Read, incoming: Incoming) -> Result<(), Incoming> {
     match node.gate(read.group, read.view) {
         Gate::Behind => return Err(incoming),
         Gate::Refuse(refusal) => refuse(incoming, refusal),
@@ -35,12 +44,20 @@ pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     Ok(())
 }
 
-/// The same after HA's log has been taken in up to the sender's view.
-pub async fn after_catching_up(node: Arc<Node>, incoming: Incoming) {
+/// The same after HA's log has been taken in up to the sender's view, on a thread that may wait for the device.
+pub async fn in_its_time(node: Arc<Node>, incoming: Incoming, reads: Arc<Semaphore>) {
     let Some((read, incoming)) = decoded::<Read>(incoming) else { return };
     node.catch_up(read.view.0).await;
-    if let Err(incoming) = try_now(&node, incoming) {
-        refuse(incoming, behind(read.view.0));
+    let Ok(permit) = reads.acquire_owned().await else { return refuse(incoming, behind(read.view.0)) };
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held until it is read, whether anybody waits for that or not.
+        let _permit = permit;
+        if let Err(incoming) = now(&node, &read, incoming) {
+            refuse(incoming, behind(read.view.0));
+        }
+    });
+    if let Err(error) = reading.await {
+        tracing::error!(%error, "a read was given up");
     }
 }
 

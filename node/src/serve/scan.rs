@@ -31,8 +31,10 @@ pub async fn run(node: Arc<Node>, incoming: Incoming, scans: Arc<Semaphore>) {
     if node.views.now().index < newest {
         node.catch_up(newest).await;
     }
-    let Ok(_permit) = scans.acquire_owned().await else { return refuse(incoming, behind(newest)) };
+    let Ok(permit) = scans.acquire_owned().await else { return refuse(incoming, behind(newest)) };
     let reading = tokio::task::spawn_blocking(move || {
+        // Held until it is read, whether anybody waits for that or not.
+        let _permit = permit;
         let page = page(&node, &scan);
         answer(incoming, &page);
     });
