@@ -173,6 +173,11 @@ impl Endpoint {
         self.shards.iter().any(|shard| shard.is_closed())
     }
 
+    /// How many turns each shard has made. One that is driven makes some every second, whether there is anything to do or not.
+    pub fn turns(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.turns()).collect()
+    }
+
     /// Ends all links and stops the threads; every call fails from now on.
     pub fn shutdown(&self) {
         for shard in self.shards.iter() {

@@ -34,6 +34,7 @@ use crate::report::Reports;
 use crate::serve::{LocalDevice, Node, NodeService};
 use crate::sweep::{Sweep, SweepOptions};
 use crate::view::Views;
+use crate::watch::{Watch, Watched};
 
 /// First pause between attempts to reach HA; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -43,6 +44,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const LISTEN_ATTEMPTS: u32 = 20;
 /// Pause between them.
 const LISTEN_PAUSE: Duration = Duration::from_millis(100);
+/// How long drivers may take to end.
+const LET_GO: Duration = Duration::from_secs(10);
 /// How often it is looked whether the fabric still works.
 const ENDPOINT_LOOK: Duration = Duration::from_millis(250);
 /// Bytes of the buffers that data goes through: with the caches of the devices, well within 512 MiB.
@@ -123,7 +126,7 @@ impl Life {
         let inboxes: Vec<Arc<DriverInbox>> = parts.node.devices.values().map(|device| device.inbox.clone()).collect();
         inboxes_tx.send_replace(inboxes.clone());
         inboxes.iter().for_each(|inbox| inbox.ring());
-        parts.start_duties(&ha, options, &inboxes, over_tx, &mut duties, endpoint.clone());
+        parts.start_duties(&ha, (options, config.factor.get()), &inboxes, over_tx, &mut duties, endpoint.clone());
         tracing::info!(node = %me, boot = %registered.boot, epoch = %registered.epoch, fabric = config.fabric, "serving");
         let over = async move { over_rx.recv().await.unwrap_or_else(|| "its duties ended".into()) };
         Ok((Self { endpoint, drivers, inboxes, duties }, over))
@@ -142,8 +145,10 @@ impl Life {
                 }
             }
         });
-        if letting_go.await.is_err() {
-            tracing::error!("letting go ended in a panic");
+        match tokio::time::timeout(LET_GO, letting_go).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("letting go ended in a panic"),
+            Err(_) => tracing::error!("a device hangs and is not waited for: it stays locked until this process has ended"),
         }
     }
 }
@@ -171,7 +176,7 @@ impl Parts {
             rooms: Arc::default(),
             reports: Reports::default(),
         };
-        let local = |store: &storage::Device| LocalDevice { store: store.clone(), inbox: Arc::default() };
+        let local = |store: &storage::Device| LocalDevice::new(store.clone(), POOL_BYTES, in_use.len());
         let node = Node {
             me,
             boot: registered.boot,
@@ -235,7 +240,7 @@ impl Parts {
         let peers = Arc::new(Peers::new(transport, self.around.views.clone(), self.around.rooms.clone(), local));
         let mut drivers = Vec::new();
         for (place, replicas) in machines {
-            let LocalDevice { store, inbox } = self.node.devices[&place.device].clone();
+            let LocalDevice { store, inbox, .. } = self.node.devices[&place.device].clone();
             let driver = Driver::new(place, store, peers.clone(), self.around.clone(), inbox, replicas);
             let thread = std::thread::Builder::new().name(format!("driver-{}", place.device.0));
             drivers.push(
@@ -250,15 +255,32 @@ impl Parts {
         Ok(drivers)
     }
 
+    /// The devices, as who looks whether they hang sees them.
+    fn watched(&self) -> Vec<Watched> {
+        let watched = |(device, (store, incarnation)): (&DeviceId, &InUse)| {
+            let (looks, fails) = (store.clone(), store.clone());
+            Watched {
+                device: *device,
+                incarnation: *incarnation,
+                inbox: self.node.devices[device].inbox.clone(),
+                busy_since: Box::new(move || looks.busy_since()),
+                fail: Box::new(move |reason| fails.fail(reason)),
+            }
+        };
+        self.in_use.iter().map(watched).collect()
+    }
+
     fn start_duties(
         &self,
         ha: &HaClient,
-        options: Options,
+        (options, factor): (Options, f64),
         inboxes: &[Arc<DriverInbox>],
         over: tokio::sync::mpsc::Sender<String>,
         duties: &mut JoinSet<()>,
         endpoint: Arc<Endpoint>,
     ) {
+        let turns = endpoint.clone();
+        let watch = Watch::new(self.around.clone(), self.watched(), factor, Box::new(move || turns.turns()));
         let deaf = over.clone();
         duties.spawn(async move {
             while !endpoint.is_closed() {
@@ -274,6 +296,7 @@ impl Parts {
             views: self.around.views.clone(),
             fences: self.around.fences.clone(),
             inboxes: inboxes.to_vec(),
+            watch,
         };
         duties.spawn(async move {
             let _second = over.try_send(renewal.run().await);

@@ -169,12 +169,12 @@ impl<S: Store, P: Post> Driver<S, P> {
             Ok(()) => "the process is stopping".to_owned(),
             Err(error) => error.to_string(),
         };
-        self.inbox.stop();
+        let waiting = self.inbox.abandon();
         self.around.permits.withdraw(self.place.device);
         self.around.fences.retire(self.place.device);
         // HA says from now on that it is over; nobody is refused for its sake.
         self.around.rooms.tell(self.place.device, false);
-        for request in self.inbox.drain(None).clients {
+        for request in waiting {
             request.caller.answer(Err(Refusal::Busy(reason.clone())));
         }
         for (_, caller) in self.calls.drain() {

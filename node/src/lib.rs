@@ -19,6 +19,7 @@ pub mod rooms;
 pub mod serve;
 pub mod sweep;
 pub mod view;
+pub mod watch;
 
 mod devices;
 

@@ -9,12 +9,14 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use net::{Incoming, Operation, Service, Transport};
+use net::{Buf, Incoming, Operation, Service, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use storage::StorageError;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use types::buf::IoBuf;
+use types::limits::{BLOCK_BYTES, UNIT_BYTES_MAX};
 use types::map::GroupView;
 use types::wire::request::{ReadUnit, Refusal};
 use types::{Boot, DeviceId, Epoch, GroupId, NodeId, ViewNumber, codec};
@@ -27,6 +29,9 @@ use crate::repair::{BadUnit, Repairs};
 use crate::report::Reports;
 use crate::rooms::Rooms;
 use crate::view::Views;
+
+#[cfg(test)]
+mod tests;
 
 mod admit;
 mod bench;
@@ -51,6 +56,8 @@ pub struct LocalDevice {
     pub store: storage::Device,
     /// What waits for its driver.
     pub inbox: Arc<DriverInbox>,
+    /// Its share of the buffers, in blocks: one that hangs keeps what it has, and no more.
+    pub share: Arc<Semaphore>,
 }
 
 /// What every verb needs.
@@ -77,6 +84,30 @@ pub struct Node {
     pub reports: Reports,
     /// The fabric, once it is up.
     pub transport: OnceLock<Arc<dyn Transport>>,
+}
+
+impl LocalDevice {
+    /// The device at work, as one of so many that share a pool of buffers; one more share is nobody's.
+    pub fn new(store: storage::Device, pool_bytes: usize, devices: usize) -> Self {
+        let bytes = (pool_bytes / (devices + 1)).max(UNIT_BYTES_MAX);
+        Self { store, inbox: Arc::default(), share: Arc::new(Semaphore::new(bytes / BLOCK_BYTES)) }
+    }
+}
+
+/// A buffer with the share of its device that it takes, until the device gives it back.
+struct SharedBuf {
+    buf: Buf,
+    share: OwnedSemaphorePermit,
+}
+
+impl IoBuf for SharedBuf {
+    fn bytes(&self) -> &[u8] {
+        self.buf.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buf.bytes_mut()
+    }
 }
 
 /// Serves a [`Node`] to the fabric.
@@ -207,6 +238,15 @@ impl Node {
             self.repairs.ask(BadUnit { device, fid, unit }, Instant::now());
         }
         self.reports.storage(device, error)
+    }
+
+    /// A buffer of the device's share of the pool.
+    async fn buffer(&self, device: &LocalDevice, length: usize) -> Result<SharedBuf, Refusal> {
+        let lost = |error: &dyn std::fmt::Display| Refusal::Busy(error.to_string());
+        let blocks = u32::try_from(length.div_ceil(BLOCK_BYTES)).map_err(|error| lost(&error))?;
+        let share = device.share.clone().acquire_many_owned(blocks).await.map_err(|error| lost(&error))?;
+        let buf = self.transport()?.pool().take(length).await.map_err(|error| lost(&error))?;
+        Ok(SharedBuf { buf, share })
     }
 
     fn transport(&self) -> Result<&Arc<dyn Transport>, Refusal> {

@@ -73,7 +73,11 @@ async fn strangers_are_told(cluster: &Cluster, map: &ClusterMap, catalogue: &typ
     let nothing = Execute { ops: Vec::new(), ..execute(view) };
     assert!(ask(primary, Operation::Execute, codec::encode(&nothing)).await.expect_err("nothing").starts_with("Ops"));
     assert!(ask(primary, Operation::Execute, vec![1, 2, 3]).await.expect_err("garbage").starts_with("Invalid"));
-    let read = Read { group, view, rows: vec![user_row(catalogue, b"key"); 2000] };
+    let read = |count| Read { group, view, rows: vec![user_row(catalogue, b"key"); count] };
+    let (all, _) =
+        cluster.ask::<Vec<Option<Row>>>(map, primary, Request::new(Operation::Read, codec::encode(&read(100)))).await.expect("read");
+    assert!(all.len() == 100 && all.iter().flatten().all(|row| row.value == b"first"), "{all:?}");
+    let read = read(2000);
     let many = cluster.ask::<Vec<Option<Row>>>(map, primary, Request::new(Operation::Read, codec::encode(&read))).await;
     assert!(many.expect_err("too many").starts_with("Invalid"));
     assert_eq!(cluster.read(group, &user_row(catalogue, b"key")).await.map(|row| row.value), Some(b"first".to_vec()));

@@ -7,12 +7,14 @@
 mod commit;
 mod core;
 mod open;
+mod pulse;
 mod read;
 mod verify;
 mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use types::buf::IoBuf;
 use types::limits::DTX_OPS_MAX;
@@ -94,6 +96,12 @@ impl Device {
     /// Ends it: it takes no more changes.
     pub fn fail(&self, reason: &str) {
         self.core().health.fail(&StorageError::Failed(reason.into()));
+    }
+
+    /// Since when the oldest of what it is at work at is under way: transfers of units, and their commits. A disk that hangs without an
+    /// error shows here.
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.core().pulse.busy_since()
     }
 
     /// How full it is.

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -27,6 +28,8 @@ pub(super) struct ShardHandle {
     shard: Mutex<Option<Shard>>,
     /// Who drives it, asleep.
     driver: AtomicWaker,
+    /// Turns of who drives it.
+    turns: AtomicU64,
 }
 
 #[derive(Default)]
@@ -113,6 +116,7 @@ impl ShardHandle {
             let _holding = Holding::begin();
             shard.turn(may_be_events)?
         };
+        self.turns.fetch_add(1, Ordering::Relaxed);
         let queue = self.lock();
         Ok(if queue.closed {
             Turn::Closed
@@ -158,6 +162,10 @@ impl ShardHandle {
     /// Whether the calling thread holds a shard: it may not wait for one.
     pub(super) fn is_held_here() -> bool {
         HOLDS.get() > 0
+    }
+
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -30,6 +30,8 @@ struct State<C, P> {
     peer_bytes: usize,
     rung: bool,
     stopped: bool,
+    /// Since when the driver is at work at its last batch.
+    busy_since: Option<Instant>,
 }
 
 /// One batch for the driver.
@@ -45,7 +47,8 @@ pub struct Batch<C, P> {
 
 impl<C, P> Default for Inbox<C, P> {
     fn default() -> Self {
-        let state = State { clients: VecDeque::new(), peers: VecDeque::new(), peer_bytes: 0, rung: false, stopped: false };
+        let state =
+            State { clients: VecDeque::new(), peers: VecDeque::new(), peer_bytes: 0, rung: false, stopped: false, busy_since: None };
         Self { state: Mutex::new(state), bell: Condvar::new() }
     }
 }
@@ -88,9 +91,24 @@ impl<C, P> Inbox<C, P> {
         self.bell.notify_all();
     }
 
+    /// Since when the driver is at work at the last batch that it took; `None` where it waits for the next.
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.state.lock().expect("nobody panics with the lock").busy_since
+    }
+
+    /// Nothing is taken or queued any more: the driver has ended, or will never come back. Gives the requests that waited.
+    pub fn abandon(&self) -> Vec<C> {
+        self.stop();
+        let mut state = self.state.lock().expect("nobody panics with the lock");
+        state.peers.clear();
+        state.peer_bytes = 0;
+        state.clients.drain(..).collect()
+    }
+
     /// Takes what is ready; waits until something is, or until `deadline`.
     pub fn drain(&self, deadline: Option<Instant>) -> Batch<C, P> {
         let mut state = self.state.lock().expect("nobody panics with the lock");
+        state.busy_since = None;
         while state.clients.is_empty() && state.peers.is_empty() && !state.rung && !state.stopped {
             state = match deadline {
                 None => self.bell.wait(state).expect("nobody panics with the lock"),
@@ -104,6 +122,7 @@ impl<C, P> Inbox<C, P> {
             };
         }
         state.rung = false;
+        state.busy_since = (!state.stopped).then(Instant::now);
         let requests = state.clients.len().min(BATCH_REQUESTS_MAX);
         let messages = state.peers.len().min(BATCH_MESSAGES_MAX);
         let clients = state.clients.drain(..requests).collect();
@@ -149,6 +168,20 @@ mod tests {
         inbox.stop();
         assert!(inbox.drain(None).stopped);
         assert_eq!(inbox.offer_client(()), Err(()));
+    }
+
+    #[test]
+    fn a_driver_is_busy_from_one_batch_to_the_next() {
+        let inbox: Inbox<u8, u8> = Inbox::default();
+        assert_eq!(inbox.busy_since(), None);
+        inbox.offer_client(1).expect("there is room");
+        inbox.drain(None);
+        assert!(inbox.busy_since().is_some());
+        inbox.offer_client(2).expect("there is room");
+        assert!(inbox.offer_peer(3, 1));
+        assert_eq!(inbox.abandon(), [2]);
+        let batch = inbox.drain(None);
+        assert!(batch.stopped && batch.peers.is_empty() && inbox.busy_since().is_none());
     }
 
     #[test]

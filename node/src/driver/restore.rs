@@ -28,6 +28,10 @@ impl Store for Device {
         }
     }
 
+    fn check(&self) -> Result<(), StorageError> {
+        self.failure().map_or(Ok(()), |reason| Err(StorageError::Failed(reason)))
+    }
+
     fn fail(&self, reason: &str) {
         Self::fail(self, reason);
     }

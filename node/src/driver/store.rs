@@ -66,6 +66,8 @@ pub trait Store: Send + 'static {
     /// Makes changes, all or none, in order; with `sync` they are on stable media when it returns, with every change before them.
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Self::Error>;
 
+    /// An error where the device has failed, of whatever. Never waits.
+    fn check(&self) -> Result<(), Self::Error>;
     /// The device takes no more changes, of whomever.
     fn fail(&self, reason: &str);
 

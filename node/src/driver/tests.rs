@@ -1,8 +1,8 @@
 //! A driver over a store in memory: a group of one, so that it is its own majority.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Instant;
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use ha_state::lease::Timing;
 use types::map::{ClusterMap, Device, Group, GroupView, Node, Primary};
@@ -14,6 +14,7 @@ use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumbe
 
 use super::store::{Change, Page, Room};
 use super::*;
+use crate::watch::{HANG_MAX, Watch, Watched};
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
 const PLACE: Place = Place { node: NodeId(1), boot: Boot(2), device: DeviceId(1), incarnation: Incarnation(2) };
@@ -32,6 +33,8 @@ struct Held {
     /// Records appended by batches that were synced, and not.
     appended: Vec<bool>,
     room: Option<Room>,
+    /// A write waits at the first for the test, and at the second for its leave to go on.
+    gate: Option<Arc<(Barrier, Barrier)>>,
     gone: bool,
 }
 
@@ -52,11 +55,19 @@ impl Store for Memory {
         self.held(|held| if held.gone { Err(Gone) } else { Ok(held.room.unwrap_or(Room::Free)) })
     }
 
+    fn check(&self) -> Result<(), Gone> {
+        self.held(|held| if held.gone { Err(Gone) } else { Ok(()) })
+    }
+
     fn fail(&self, _reason: &str) {
         self.held(|held| held.gone = true);
     }
 
     fn write(&self, changes: &[(GroupId, Change<'_>)], sync: bool) -> Result<(), Gone> {
+        if let Some(gate) = self.held(|held| held.gate.clone()) {
+            gate.0.wait();
+            gate.1.wait();
+        }
         self.held(|held| {
             for (_, change) in changes {
                 match change {
@@ -117,6 +128,12 @@ struct Somebody;
 
 impl Post for Somebody {
     fn send(&self, _envelopes: Vec<Envelope>) {}
+}
+
+impl Post for mpsc::Sender<Vec<Envelope>> {
+    fn send(&self, envelopes: Vec<Envelope>) {
+        Self::send(self, envelopes).expect("the test listens");
+    }
 }
 
 struct Waiter(mpsc::Sender<ExecuteReply>);
@@ -347,4 +364,56 @@ fn a_failed_device_answers_nobody_well_and_is_reported() {
     assert!(inbox.offer_client(late).is_err());
     assert!(!around.permits.holds(PLACE.device, GROUP, VIEW));
     assert!(around.reports.with(|pending| pending.failed.get(&PLACE.device).is_some_and(|end| end.ended)));
+}
+
+fn watched(place: Place, inbox: &Arc<DriverInbox>, store: &Memory) -> Watched {
+    let fails = store.clone();
+    let fail = Box::new(move |reason: &str| Store::fail(&fails, reason));
+    Watched { device: place.device, incarnation: place.incarnation, inbox: inbox.clone(), busy_since: Box::new(|| None), fail }
+}
+
+#[test]
+fn a_device_that_hangs_is_given_up_alone_and_says_nothing_when_it_wakes() {
+    let (store, (post, sent)) = (Memory::default(), mpsc::channel());
+    let mut driver = driver_in(cluster_with_two(OTHER.device), &store, post);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    let gate = Arc::new((Barrier::new(2), Barrier::new(2)));
+    store.held(|held| held.gate = Some(gate.clone()));
+    let (around, inbox) = (driver.around.clone(), driver.inbox.clone());
+    assert!(inbox.offer_peer(redo(), 1));
+    let thread = std::thread::spawn(move || driver.run());
+    gate.0.wait();
+    let (waiting, answer) = request(2, put(Condition::Always));
+    inbox.offer_client(waiting).expect("there is room");
+    let other = Arc::<DriverInbox>::default();
+    let devices = vec![watched(PLACE, &inbox, &store), watched(OTHER, &other, &Memory::default())];
+    let mut watch = Watch::new(around.clone(), devices, 1.0, Box::new(Vec::new));
+    let given_up = || around.reports.with(|pending| pending.failed.iter().map(|(id, end)| (*id, end.ended)).collect::<Vec<_>>());
+    assert_eq!((watch.look(Instant::now()), given_up()), (Ok(()), Vec::new()));
+    let late = Instant::now() + HANG_MAX + Duration::from_secs(1);
+    assert_eq!((watch.look(late), given_up()), (Ok(()), vec![(PLACE.device, true)]), "and the lease is renewed for the others");
+    assert!(matches!(answer.try_recv(), Ok(Err(Refusal::Busy(_)))));
+    assert!(inbox.offer_client(request(3, put(Condition::Always)).0).is_err());
+    assert!(other.offer_client(request(4, put(Condition::Always)).0).is_ok());
+    gate.1.wait();
+    thread.join().expect("it ends");
+    assert!(store.held(|held| !held.log.is_empty()), "it was written after all");
+    let said: Vec<Message> = sent.try_iter().flatten().map(|envelope| envelope.message).collect();
+    assert!(!said.iter().any(|message| matches!(message, Message::Persistent { upto: Seq(1), .. })), "{said:?}");
+}
+
+#[test]
+fn a_fabric_that_makes_no_turns_is_not_vouched_for() {
+    let around = driver(&Memory::default()).around.clone();
+    let turns = Arc::new(Mutex::new(vec![1, 1]));
+    let seen = turns.clone();
+    let mut watch = Watch::new(around.clone(), Vec::new(), 1.0, Box::new(move || seen.lock().expect("a lock").clone()));
+    let (now, lease) = (Instant::now(), around.lease.timing().lease);
+    assert_eq!(watch.look(now), Ok(()));
+    *turns.lock().expect("a lock") = vec![1, 2];
+    assert_eq!(watch.look(now + lease), Ok(()));
+    let stands = watch.look(now + lease + Duration::from_millis(1)).expect_err("the first shard stands");
+    assert!(stands.contains("shard 0"), "{stands}");
+    *turns.lock().expect("a lock") = vec![2, 2];
+    assert_eq!(watch.look(now + lease + Duration::from_millis(2)), Ok(()));
 }

@@ -138,7 +138,8 @@ impl<S: Store, P: Post> Driver<S, P> {
             put(*group, effect, &mut batch);
         }
         self.store.write(&batch, sync)?;
-        Ok(())
+        // It may have taken so long that the device was given up meanwhile: then nothing is said of what was written.
+        Ok(self.store.check()?)
     }
 
     /// Tells the machines, and sends and answers what waited.

@@ -1,4 +1,4 @@
-//! Renewing the lease, through the local HA daemon or, when that does not answer, another.
+//! Renewing the lease, through the local HA daemon or, when that does not answer, another; only while nothing hangs ([`crate::watch`]).
 //!
 //! Each renewal also confirms how far every device has taken HA's log in: once that is confirmed, nobody here serves by an older view.
 
@@ -12,6 +12,7 @@ use super::Lease;
 use crate::driver::DriverInbox;
 use crate::fences::Fences;
 use crate::view::Views;
+use crate::watch::Watch;
 
 /// Who renews, and what for.
 pub struct Renewal {
@@ -29,16 +30,22 @@ pub struct Renewal {
     pub fences: Arc<Fences>,
     /// The drivers to wake.
     pub inboxes: Vec<Arc<DriverInbox>>,
+    /// Who says whether anything hangs.
+    pub watch: Watch,
 }
 
 impl Renewal {
     /// Renews until HA says that this start of the process is over; gives what HA said.
-    pub async fn run(self) -> String {
+    pub async fn run(mut self) -> String {
         let mut beat = tokio::time::interval(self.lease.timing().renewal);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut was_lost = false;
         loop {
             beat.tick().await;
+            if let Err(why) = self.watch.look(Instant::now()) {
+                note_loss(&mut was_lost, &why);
+                continue;
+            }
             let confirmed = self.views.now().index.min(self.fences.all_taken_in());
             let sent = Instant::now();
             let asked = self.ha.renew(self.node, self.boot, std::process::id(), confirmed);

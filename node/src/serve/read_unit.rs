@@ -6,7 +6,7 @@ use net::Incoming;
 use types::limits::{CHUNK_BYTES, UNIT_BYTES_MAX};
 use types::wire::request::{ReadUnit, Refusal};
 
-use super::{Node, answer, decoded};
+use super::{Node, SharedBuf, answer, decoded};
 
 /// Serves one request.
 pub async fn run(node: Arc<Node>, incoming: Incoming) {
@@ -26,9 +26,11 @@ async fn serve(node: &Node, read: &ReadUnit, incoming: &mut Incoming) -> Result<
         _ => return Err(Refusal::Invalid(format!("no room for {length} bytes was lent"))),
     }
     let lost = |error: net::NetError| Refusal::Busy(error.to_string());
-    let buf = node.transport()?.pool().take(length).await.map_err(lost)?;
+    let buf = node.buffer(device, length).await?;
     let (buf, checksums) =
         device.store.read_unit(read.fid, read.unit, read.offset, read.length, buf).await.map_err(|error| node.unit_failed(read, &error))?;
+    let SharedBuf { buf, share } = buf;
     incoming.push(buf, length).await.map_err(lost)?;
+    drop(share);
     Ok(checksums)
 }

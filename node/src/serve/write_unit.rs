@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use net::{Buf, Incoming};
+use net::Incoming;
 use storage::StorageError;
 use types::limits::{BLOCK_BYTES, CHUNK_BYTES, UNIT_BYTES_MAX};
 use types::wire::request::{Refusal, WriteUnit};
 
-use super::{CATCH_UP_WAIT, LocalDevice, Node, answer, behind, decoded, epoch_of};
+use super::{CATCH_UP_WAIT, LocalDevice, Node, SharedBuf, answer, behind, decoded, epoch_of};
 use crate::view::SessionState;
 
 /// Serves one request.
@@ -25,7 +25,7 @@ async fn serve(node: &Node, write: WriteUnit, incoming: &mut Incoming) -> Result
     check_form(&write, incoming)?;
     catch_up(node, &write).await?;
     check_fences(node, &write)?;
-    let buf = pull(node, &write, incoming).await?;
+    let buf = pull(node, device, &write, incoming).await?;
     // The pull took its time: what was over by then is refused now.
     check_fences(node, &write)?;
     store(node, device, write, buf).await
@@ -81,13 +81,13 @@ fn check_fences(node: &Node, write: &WriteUnit) -> Result<(), Refusal> {
     }
 }
 
-async fn pull(node: &Node, write: &WriteUnit, incoming: &mut Incoming) -> Result<Buf, Refusal> {
-    let lost = |error: net::NetError| Refusal::Busy(error.to_string());
-    let buf = node.transport()?.pool().take(write.unit.length as usize).await.map_err(lost)?;
-    incoming.pull(buf).await.map_err(lost)
+async fn pull(node: &Node, device: &LocalDevice, write: &WriteUnit, incoming: &mut Incoming) -> Result<SharedBuf, Refusal> {
+    let SharedBuf { buf, share } = node.buffer(device, write.unit.length as usize).await?;
+    let buf = incoming.pull(buf).await.map_err(|error| Refusal::Busy(error.to_string()))?;
+    Ok(SharedBuf { buf, share })
 }
 
-async fn store(node: &Node, device: &LocalDevice, write: WriteUnit, buf: Buf) -> Result<(), Refusal> {
+async fn store(node: &Node, device: &LocalDevice, write: WriteUnit, buf: SharedBuf) -> Result<(), Refusal> {
     let WriteUnit { device: id, unit, checksums, .. } = write;
     match device.store.write_unit(unit, checksums, buf).await {
         Ok(_buf) => Ok(()),

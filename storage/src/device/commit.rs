@@ -145,6 +145,7 @@ struct Plan {
 }
 
 fn commit(core: &Core, batch: Vec<Commit>) {
+    let _work = core.pulse.begin();
     let mut plan = Plan::default();
     let mut puts = Vec::new();
     for commit in batch {

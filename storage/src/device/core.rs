@@ -9,6 +9,7 @@ use types::Fid;
 use types::wire::request::DeviceUsage;
 
 use super::commit::{Commit, CommitQueue};
+use super::pulse::Pulse;
 use crate::alloc::{Allocator, Extent};
 use crate::io::BlockIo;
 use crate::meta::sealed::{self, after};
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub closed: SessionGate,
     pub commits: CommitQueue,
     pub permits: Arc<Semaphore>,
+    pub pulse: Arc<Pulse>,
     /// Told whenever a unit on its way has come to its end.
     pub settled: Notify,
     space: Mutex<Space>,
@@ -82,6 +84,7 @@ impl Core {
             closed,
             commits: CommitQueue::default(),
             permits: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            pulse: Arc::default(),
             settled: Notify::new(),
             space: Mutex::new(space),
         })

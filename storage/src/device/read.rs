@@ -57,7 +57,9 @@ async fn transfer(core: &Core, record: &UnitRecord, range: &Range<usize>, data: 
     let header = (range.start == 0).then(|| AlignedBuf::zeroed(BLOCK_BYTES));
     let runs = record.runs(range.clone(), header.is_some());
     let (reply, answer) = oneshot::channel::<Finished>();
+    let work = core.pulse.begin();
     let done = Box::new(move |finished| {
+        drop(work);
         // The permit is given back when the memory is, whether anybody waits or not.
         drop(permit);
         drop(reply.send(finished));

@@ -129,12 +129,16 @@ fn begin(core: &Arc<Core>, put: Put, range: Range<usize>) {
     let header = record.header(&core.identity);
     let runs = record.runs(range, true);
     let then = Arc::clone(core);
-    let done = Box::new(move |finished: crate::io::Finished| match finished.result {
-        Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, replaces, data: finished.data, reply, permit }))),
-        Err(error) => {
-            then.abandon(&record);
-            let what = format!("writing unit {} of {}", record.info.unit, record.info.fid);
-            drop(reply.send(Err(StorageError::io(what, &error))));
+    let work = core.pulse.begin();
+    let done = Box::new(move |finished: crate::io::Finished| {
+        drop(work);
+        match finished.result {
+            Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, replaces, data: finished.data, reply, permit }))),
+            Err(error) => {
+                then.abandon(&record);
+                let what = format!("writing unit {} of {}", record.info.unit, record.info.fid);
+                drop(reply.send(Err(StorageError::io(what, &error))));
+            }
         }
     });
     core.io.submit(Transfer { way: Way::Write, runs, header: Some(header), data, done });

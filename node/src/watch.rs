@@ -1,0 +1,100 @@
+//! Who hangs: looked at before each renewal of the lease, which says to HA that this process works.
+//!
+//! ```text
+//! driver, transfer or commit under way for HANG_MAX   its device is given up: it has failed, HA is told, the others go on
+//! a shard of the fabric without a turn for L          the lease is not renewed: nobody can ask this process anything
+//! ```
+//!
+//! The thread of a device that is given up may hang for ever, or wake: whatever it has written by then, it says nothing of it to anybody
+//! ([`crate::driver`] looks whether its device has failed after each write), and clients that it would answer have no lease to go with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use types::wire::request::Refusal;
+use types::{DeviceId, Incarnation};
+
+use crate::driver::{DriverInbox, Surroundings};
+use crate::report::DeviceEnd;
+
+/// How long a device may take for one thing, with times that are not scaled: beyond what a disk takes to recover by itself, which it says
+/// with an error then.
+pub const HANG_MAX: Duration = Duration::from_secs(10);
+
+/// A device that is watched.
+pub struct Watched {
+    /// Which.
+    pub device: DeviceId,
+    /// Its format.
+    pub incarnation: Incarnation,
+    /// What waits for its driver.
+    pub inbox: Arc<DriverInbox>,
+    /// Since when the oldest of its transfers and commits is under way.
+    pub busy_since: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
+    /// Has it take no more changes, of whomever.
+    pub fail: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Watches devices and fabric.
+pub struct Watch {
+    around: Surroundings,
+    devices: Vec<Watched>,
+    hang_max: Duration,
+    turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
+    /// Of each shard of the fabric: its turns, and when they were seen to change.
+    seen: Vec<(u64, Instant)>,
+    still_max: Duration,
+}
+
+impl Watch {
+    /// Watches these; `turns` are those of the fabric's shards.
+    pub fn new(around: Surroundings, devices: Vec<Watched>, factor: f64, turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>) -> Self {
+        let still_max = around.lease.timing().lease;
+        Self { around, devices, hang_max: HANG_MAX.mul_f64(factor), turns, seen: Vec::new(), still_max }
+    }
+
+    /// Gives up what hangs; an error where this process is not to say that it works.
+    pub fn look(&mut self, now: Instant) -> Result<(), String> {
+        let (hang_max, late) = (self.hang_max, |since: Instant| now.saturating_duration_since(since));
+        let hangs = |watched: &Watched| {
+            let since = watched.inbox.busy_since().into_iter().chain((watched.busy_since)()).min();
+            since.is_some_and(|since| late(since) > hang_max)
+        };
+        for watched in std::mem::take(&mut self.devices) {
+            if hangs(&watched) {
+                self.give_up(&watched);
+            } else {
+                self.devices.push(watched);
+            }
+        }
+        self.look_at_fabric(now)
+    }
+
+    fn look_at_fabric(&mut self, now: Instant) -> Result<(), String> {
+        let turns = (self.turns)();
+        self.seen.resize(turns.len(), (u64::MAX, now));
+        for (shard, (turns, seen)) in turns.into_iter().zip(&mut self.seen).enumerate() {
+            if seen.0 != turns {
+                *seen = (turns, now);
+            }
+            let still = now.saturating_duration_since(seen.1);
+            if still > self.still_max {
+                return Err(format!("shard {shard} of the fabric has made no turn for {} ms", still.as_millis()));
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&self, watched: &Watched) {
+        let Watched { device, incarnation, inbox, fail, .. } = watched;
+        let reason = format!("it hangs: something has been under way for more than {} s", self.hang_max.as_secs());
+        fail(&reason);
+        self.around.permits.withdraw(*device);
+        self.around.fences.retire(*device);
+        self.around.rooms.tell(*device, false);
+        for request in inbox.abandon() {
+            request.caller.answer(Err(Refusal::Busy(reason.clone())));
+        }
+        self.around.reports.failed(*device, DeviceEnd { incarnation: Some(*incarnation), ended: true, reason });
+    }
+}
