@@ -21,6 +21,8 @@ pub struct Config {
     pub held_max: usize,
     /// Results that are kept at most; more in one window are refused as `Busy`.
     pub results_max: usize,
+    /// Bytes of results that are kept at most, as [`crate::StoredResult::bytes`] counts; more in one window are refused as `Busy`.
+    pub results_bytes_max: usize,
     /// Records in one Redo.
     pub redo_records_max: usize,
     /// Bytes of records in one Redo.
@@ -69,6 +71,7 @@ impl Default for Config {
             callers_max: 16,
             held_max: 8192,
             results_max: 1024 * 1024,
+            results_bytes_max: 128 * 1024 * 1024,
             redo_records_max: REDO_RECORDS_MAX,
             redo_bytes_max: REDO_BYTES_MAX,
             redo_window_messages: 16,

@@ -79,13 +79,21 @@ impl Replica {
         if full {
             return Err(Refusal::Busy("too many transactions in flight".into()));
         }
-        if self.results.len() >= self.config.results_max {
+        if self.has_too_many_results(now) {
             return Err(Refusal::Busy("too many results in the duplicates' window".into()));
         }
         if self.log.bytes() >= self.config.log_bytes_max {
             return Err(Refusal::Busy("the log is full: a member is away".into()));
         }
         Ok(())
+    }
+
+    /// Whether the results of one window are as many as may be kept. None of them may go before its time: a copy of its transaction would be
+    /// executed again. Those that the next record would drop do not count: without it nothing would ever be dropped.
+    fn has_too_many_results(&self, now: Instant) -> bool {
+        let at = self.ha_time(now).max(self.log.last_at());
+        let kept = self.results.len() >= self.config.results_max || self.results.bytes() >= self.config.results_bytes_max;
+        kept && !self.results.would_drop(at, self.config.window_ms)
     }
 
     /// The record: outcome and place are decided here, once for all replicas.
@@ -188,6 +196,35 @@ mod tests {
 
     fn done(seq: u64, previous: Option<u64>) -> Outcome {
         Outcome::Done { version: Seq(seq), previous: vec![previous.map(Seq)] }
+    }
+
+    #[test]
+    fn results_are_bounded_by_bytes_until_the_next_record_drops_some() {
+        let mut replica = primary();
+        replica.config = Arc::new(crate::Config { results_bytes_max: 1, ..crate::testing::config() });
+        step(&mut replica, put(21, 7, Condition::Always));
+        step(&mut replica, said(B, persistent(10, 1)));
+        persist(&mut replica);
+        assert_eq!(replica.results.len(), 1);
+        let full = || Refusal::Busy("too many results in the duplicates' window".into());
+        assert_eq!(step(&mut replica, put(22, 8, Condition::Always)), [told(22, full())]);
+        // Its copy is answered, not executed: what is kept is kept for the whole window.
+        let Event::Execute(mut copy) = put(21, 7, Condition::Always) else { unreachable!() };
+        copy.client = ClientId(31);
+        let effects = step(&mut replica, Event::Execute(copy.clone()));
+        assert!(matches!(effects[..], [Effect::Complete { client: ClientId(31), reply: Ok(_), .. }]), "{effects:?}");
+        // One window later the next record drops it, and is taken; the copy's outcome is unknown by then.
+        let Event::Lease(lease) = crate::testing::lease() else { unreachable!() };
+        let later = HaTime(lease.ha_time.0 + replica.config.window_ms + 1);
+        step(&mut replica, Event::Lease(crate::event::Lease { ha_time: later, ..lease }));
+        let Event::Execute(mut next) = put(23, 9, Condition::Always) else { unreachable!() };
+        next.dtx.at = later;
+        let effects = step(&mut replica, Event::Execute(next));
+        assert!(matches!(effects[..], [Effect::Append { .. }, ..]), "{effects:?}");
+        step(&mut replica, said(B, persistent(10, 2)));
+        persist(&mut replica);
+        assert_eq!(replica.results.len(), 1, "its own");
+        assert_eq!(step(&mut replica, Event::Execute(copy)), [told(31, Refusal::OutcomeUnknown)]);
     }
 
     #[test]

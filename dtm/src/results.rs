@@ -35,6 +35,14 @@ impl StoredResult {
         out
     }
 
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        // Itself, and its place in the index by name.
+        const FIXED: usize = 112;
+        const PREVIOUS: usize = size_of::<Option<Seq>>();
+        FIXED + if let Outcome::Done { previous, .. } = &self.outcome { PREVIOUS * previous.len() } else { 0 }
+    }
+
     /// The inverse.
     pub fn decode(bytes: &[u8]) -> Result<Self, DtmError> {
         match bytes.split_first() {
@@ -63,6 +71,8 @@ pub(crate) struct Results {
     first: Seq,
     kept: VecDeque<StoredResult>,
     by_dtx: BTreeMap<DtxId, Seq>,
+    /// Of those that are kept.
+    bytes: usize,
 }
 
 impl Results {
@@ -73,6 +83,16 @@ impl Results {
 
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// About how many bytes those that are kept take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a record at `at` drops any.
+    pub(crate) fn would_drop(&self, at: HaTime, window_ms: u64) -> bool {
+        self.kept.front().is_some_and(|r| r.at.0.saturating_add(window_ms) < at.0)
     }
 
     /// The seq that the next result has to have.
@@ -88,13 +108,14 @@ impl Results {
 
     pub(crate) fn push(&mut self, result: StoredResult) {
         self.by_dtx.insert(result.dtx, self.next());
+        self.bytes += result.bytes();
         self.kept.push_back(result);
     }
 
     /// Drops what is older than the window before `at`; gives the seqs dropped, first and last.
     pub(crate) fn drop_before(&mut self, at: HaTime, window_ms: u64) -> (Seq, Seq) {
         let first = self.first;
-        while self.kept.front().is_some_and(|r| r.at.0.saturating_add(window_ms) < at.0) {
+        while self.would_drop(at, window_ms) {
             self.drop_first();
         }
         (first, Seq(self.first.0.saturating_sub(1)))
@@ -109,6 +130,7 @@ impl Results {
 
     fn drop_first(&mut self) {
         if let Some(result) = self.kept.pop_front() {
+            self.bytes -= result.bytes();
             if self.by_dtx.get(&result.dtx) == Some(&self.first) {
                 self.by_dtx.remove(&result.dtx);
             }
@@ -132,6 +154,22 @@ mod tests {
         assert_eq!(results.drop_before(HaTime(260), 100), (Seq(1), Seq(3)));
         assert_eq!((results.get(&dtx(3)), results.get(&dtx(4)).map(|r| r.0)), (None, Some(Seq(4))));
         assert_eq!(results.next(), Seq(5));
+    }
+
+    #[test]
+    fn bytes_are_those_of_what_is_kept() {
+        let mut results = Results::starting_at(Seq(1));
+        for (counter, previous) in [(1, 1000), (2, 1)] {
+            let outcome = Outcome::Done { version: Seq(counter), previous: vec![None; previous] };
+            results.push(StoredResult { dtx: dtx(counter), at: HaTime(counter), outcome });
+        }
+        let (two, small) = (results.bytes(), results.kept[1].bytes());
+        assert!(two > 16_000 && small < 200, "{two}, {small}");
+        assert!(!results.would_drop(HaTime(101), 100) && results.would_drop(HaTime(102), 100));
+        results.drop_before(HaTime(102), 100);
+        assert_eq!(results.bytes(), small);
+        results.drop_before(HaTime(1000), 100);
+        assert_eq!((results.bytes(), results.len()), (0, 0));
     }
 
     #[test]
