@@ -95,6 +95,7 @@ impl Sweep {
                     all &= self.sweep_pending(*place).await;
                 }
                 if all {
+                    self.forget_sessions().await;
                     (sessions, pending_at) = (view.sessions.clone(), now + PENDING_AGAIN);
                 }
             }
@@ -104,6 +105,23 @@ impl Sweep {
                 }
                 dead_at = Instant::now() + dead_round;
             }
+        }
+    }
+
+    /// Takes away what the devices here keep of dead fids of sessions that are over.
+    async fn forget_sessions(&self) {
+        let node = self.node.clone();
+        let forgetting = tokio::task::spawn_blocking(move || {
+            for (device, local) in &node.devices {
+                match local.store.forget_closed_sessions() {
+                    Ok(0) => {}
+                    Ok(markers) => tracing::debug!(%device, markers, "markers of dead fids are over with their sessions"),
+                    Err(error) => drop(node.reports.storage(*device, &error)),
+                }
+            }
+        });
+        if let Err(error) = forgetting.await {
+            tracing::error!(%error, "markers of dead fids stay");
         }
     }
 

@@ -155,6 +155,15 @@ impl Device {
         self.core().delete(fids.to_vec()).await
     }
 
+    /// Takes away what the device keeps of dead fids for sessions that are closed by now, which refuse them by themselves; gives how many
+    /// markers that were. To be called from a thread that may block.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`]; [`StorageError::Damaged`].
+    pub fn forget_closed_sessions(&self) -> Result<usize, StorageError> {
+        self.core().forget_closed_sessions()
+    }
+
     /// Returns when every unit write that was begun before is over: after this, nothing of a view or a session that is refused by now can
     /// still come.
     pub async fn drain(&self) -> Result<(), StorageError> {

@@ -14,7 +14,7 @@ use types::buf::IoBuf;
 use types::checksum::unit_checksums;
 use types::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use types::record::RowKey;
-use types::{CatalogueId, ClusterId, DeviceId, Fid, GroupId, Incarnation, PoolId, Seq};
+use types::{CatalogueId, ClusterId, DeviceId, Fid, GroupId, Incarnation, PoolId, Seq, SessionId};
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
 const BYTES: u64 = 8 * 1024 * 1024;
@@ -166,13 +166,38 @@ fn a_dead_fid_and_a_closed_session_are_refused_for_good() {
         let (dead, alive) = (fid(GROUP, 1), fid(GROUP, 2));
         assert_eq!(write(&device, dead, 1, 1).await.map(drop), Err(StorageError::Fenced(dead)), "the marker is durable");
         assert_eq!(write(&device, alive, 1, 1).await.map(drop), Err(StorageError::Fenced(alive)), "its session is closed");
-        let mut batch = device.meta().batch();
-        batch.forget_session(alive.session);
-        device.meta().commit(batch, Durability::Sync).expect("commits");
+        assert_eq!(device.forget_closed_sessions(), Ok(1));
+        assert_eq!(write(&device, dead, 1, 1).await.map(drop), Err(StorageError::Fenced(dead)), "its session is closed");
+        assert_eq!(device.forget_closed_sessions(), Ok(0));
         assert!(read(&device, alive, 0, 2).await.is_ok());
     });
     drop(device);
     runtime().block_on(async { write(&open(dir.path()), fid(GROUP, 1), 1, 1).await.expect("no marker is left") });
+}
+
+#[test]
+fn markers_of_dead_fids_stay_as_long_as_their_session_and_no_longer() {
+    let dir = formatted();
+    let of = |session: u64, counter: u64| Fid { session: SessionId(session), ..fid(GROUP, counter) };
+    let device = open(dir.path());
+    runtime().block_on(async {
+        // More than are looked at in one batch, of two sessions in turns.
+        for first in (0..2000).step_by(1000) {
+            let fids: Vec<Fid> = (first..first + 1000).map(|counter| of(20 + counter % 2, counter)).collect();
+            device.delete_fids(&fids).await.expect("deletes");
+        }
+    });
+    assert_eq!(device.forget_closed_sessions(), Ok(0), "both may still write");
+    drop(device);
+    let closed = OpenOptions { closed: std::sync::Arc::new(|session| session.0 == 20), ..options() };
+    let device = Device::open(dir.path(), &closed).expect("opens");
+    assert_eq!(device.forget_closed_sessions(), Ok(1000));
+    assert_eq!(device.forget_closed_sessions(), Ok(0));
+    runtime().block_on(async {
+        assert!(matches!(write(&device, of(20, 0), 0, 1).await, Err(StorageError::Fenced(_))), "closed");
+        assert!(matches!(write(&device, of(21, 1999), 0, 1).await, Err(StorageError::Fenced(_))), "dead");
+        write(&device, of(21, 3000), 0, 1).await.expect("neither");
+    });
 }
 
 #[test]

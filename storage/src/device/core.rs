@@ -13,7 +13,7 @@ use super::pulse::Pulse;
 use crate::alloc::{Allocator, Extent};
 use crate::io::BlockIo;
 use crate::meta::sealed::{self, after};
-use crate::meta::store::Family;
+use crate::meta::store::{Change, Family};
 use crate::meta::{Health, Meta};
 use crate::options::SessionGate;
 use crate::unit::UnitRecord;
@@ -21,6 +21,9 @@ use crate::{Identity, StorageError};
 
 /// Units that are read or written on one device at a time; others wait. 256 of the largest are what a node's buffer pool holds.
 pub const TRANSFERS_MAX: usize = 256;
+
+/// Markers of dead fids that are looked at, and taken away, in one batch.
+const MARKERS_AT_ONCE: usize = 1024;
 
 /// Who commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +134,31 @@ impl Core {
         let (reply, answer) = oneshot::channel();
         self.commits.push(Commit::Delete { fids, reply });
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Takes markers of dead fids away whose sessions are closed: these are refused for good by themselves. Gives how many.
+    pub fn forget_closed_sessions(&self) -> Result<usize, StorageError> {
+        let prefix = sealed::dead_all();
+        let (mut from, mut count) = (prefix.to_vec(), 0);
+        loop {
+            let (mut gone, mut looked_at) = (Vec::new(), 0);
+            self.meta.each(Family::Device, &from.clone(), &after(&prefix), |key, _| {
+                from = [key, &[0]].concat();
+                if sealed::session_of_dead(key).is_some_and(|session| (self.closed)(session)) {
+                    gone.push(Change::Delete(Family::Device, key.to_vec()));
+                }
+                looked_at += 1;
+                Ok(looked_at < MARKERS_AT_ONCE)
+            })?;
+            count += gone.len();
+            if !gone.is_empty() {
+                // No hurry: a marker that comes back with a crash is taken away again.
+                self.meta.write(gone, false)?;
+            }
+            if looked_at < MARKERS_AT_ONCE {
+                return Ok(count);
+            }
+        }
     }
 
     /// Waits until everything that is under way now is over.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use types::codec;
 use types::record::{Record, RowKey};
-use types::{GroupId, Seq, SessionId, Version, ViewNumber};
+use types::{GroupId, Seq, Version, ViewNumber};
 
 use super::Bounds;
 use super::sealed::{self, after, seal};
@@ -91,13 +91,6 @@ impl Batch {
         self.wipe_group(group);
         self.steps.push(Step::Change(Change::Delete(Family::State, sealed::group(group).to_vec())));
         self.steps.push(Step::Change(Change::Delete(Family::Device, sealed::view(group))));
-    }
-
-    /// Takes the markers of a session's dead fids away. Only for a session that is closed and refused for good.
-    pub fn forget_session(&mut self, session: SessionId) {
-        let from = sealed::dead_session(session);
-        let end = after(&from);
-        self.steps.push(Step::Change(Change::DeleteRange(Family::Device, from, end)));
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {

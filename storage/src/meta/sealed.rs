@@ -113,6 +113,17 @@ pub fn dead_session(session: SessionId) -> Vec<u8> {
     [&[DEAD][..], &session.0.to_be_bytes()].concat()
 }
 
+/// Prefix of the markers of all dead fids.
+pub fn dead_all() -> [u8; 1] {
+    [DEAD]
+}
+
+/// The session of a marker's key.
+pub fn session_of_dead(key: &[u8]) -> Option<SessionId> {
+    let (session, _) = key.strip_prefix(&[DEAD])?.split_first_chunk()?;
+    Some(SessionId(u64::from_be_bytes(*session)))
+}
+
 /// Key of the marker of a dead fid.
 pub fn dead(fid: Fid) -> Vec<u8> {
     [&dead_session(fid.session)[..], &fid.to_bytes()].concat()
