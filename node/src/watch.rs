@@ -17,9 +17,9 @@ use types::{DeviceId, Incarnation};
 use crate::driver::{DriverInbox, Surroundings};
 use crate::report::DeviceEnd;
 
-/// How long a device may take for one thing, with times that are not scaled: beyond what a disk takes to recover by itself, which it says
-/// with an error then.
-pub const HANG_MAX: Duration = Duration::from_secs(10);
+/// How long a device may take for one thing, with times that are not scaled: well beyond a flush on a busy machine. FAILED is final for a
+/// format of a device.
+pub const HANG_MAX: Duration = Duration::from_secs(20);
 
 /// A device that is watched.
 pub struct Watched {

@@ -16,19 +16,21 @@ use crate::view::SessionState;
 /// Serves one request.
 pub async fn run(node: Arc<Node>, incoming: Incoming) {
     let Some((write, mut incoming)) = decoded::<WriteUnit>(incoming) else { return };
-    let reply = serve(&node, write, &mut incoming).await;
+    let reply = serve(node, write, &mut incoming).await;
     answer(incoming, &reply);
 }
 
-async fn serve(node: &Node, write: WriteUnit, incoming: &mut Incoming) -> Result<(), Refusal> {
+async fn serve(node: Arc<Node>, write: WriteUnit, incoming: &mut Incoming) -> Result<(), Refusal> {
     let device = node.device(write.device)?;
     check_form(&write, incoming)?;
-    catch_up(node, &write).await?;
-    check_fences(node, &write)?;
-    let buf = pull(node, device, &write, incoming).await?;
+    catch_up(&node, &write).await?;
+    check_fences(&node, &write)?;
+    let buf = pull(&node, device, &write, incoming).await?;
     // The pull took its time: what was over by then is refused now.
-    check_fences(node, &write)?;
-    store(node, device, write, buf).await
+    check_fences(&node, &write)?;
+    // What the device says is heard even where nobody waits for it any more.
+    let store = tokio::spawn(store(node, write, buf));
+    store.await.unwrap_or_else(|error| Err(Refusal::Busy(error.to_string())))
 }
 
 fn check_form(write: &WriteUnit, incoming: &Incoming) -> Result<(), Refusal> {
@@ -87,9 +89,9 @@ async fn pull(node: &Node, device: &LocalDevice, write: &WriteUnit, incoming: &m
     Ok(SharedBuf { buf, share })
 }
 
-async fn store(node: &Node, device: &LocalDevice, write: WriteUnit, buf: SharedBuf) -> Result<(), Refusal> {
+async fn store(node: Arc<Node>, write: WriteUnit, buf: SharedBuf) -> Result<(), Refusal> {
     let WriteUnit { device: id, unit, checksums, .. } = write;
-    match device.store.write_unit(unit, checksums, buf).await {
+    match node.device(id)?.store.write_unit(unit, checksums, buf).await {
         Ok(_buf) => Ok(()),
         Err(error) => {
             if let StorageError::BadChecksum { fid, unit, chunk } = &error {
