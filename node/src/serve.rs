@@ -1,5 +1,5 @@
 //! What the process does for others: one file per verb. Called by the transport for every message; nothing here blocks its thread longer
-//! than a read from memory or a cached block takes.
+//! than a read from memory takes.
 //!
 //! Whatever cannot be answered at once becomes a task, and their number is bounded ([`TASKS_MAX`]): beyond it the answer is `Busy`. Nothing
 //! is begun, and nobody waits, after the deadline of a request: its caller has given up by then.
@@ -58,6 +58,8 @@ pub struct LocalDevice {
     pub inbox: Arc<DriverInbox>,
     /// Its share of the buffers, in blocks: one that hangs keeps what it has, and no more.
     pub share: Arc<Semaphore>,
+    /// Reads of rows that may wait for it.
+    pub reads: Arc<Semaphore>,
 }
 
 /// What every verb needs.
@@ -90,7 +92,8 @@ impl LocalDevice {
     /// The device at work, as one of so many that share a pool of buffers; one more share is nobody's.
     pub fn new(store: storage::Device, pool_bytes: usize, devices: usize) -> Self {
         let bytes = (pool_bytes / (devices + 1)).max(UNIT_BYTES_MAX);
-        Self { store, inbox: Arc::default(), share: Arc::new(Semaphore::new(bytes / BLOCK_BYTES)) }
+        let (share, reads) = (Semaphore::new(bytes / BLOCK_BYTES), Semaphore::new(read::READS_MAX));
+        Self { store, inbox: Arc::default(), share: Arc::new(share), reads: Arc::new(reads) }
     }
 }
 
@@ -117,7 +120,6 @@ pub struct NodeService {
     runtime: Handle,
     tasks: Arc<Semaphore>,
     scans: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
 }
 
 impl NodeService {
@@ -128,7 +130,6 @@ impl NodeService {
             runtime: Handle::current(),
             tasks: Arc::new(Semaphore::new(TASKS_MAX)),
             scans: Arc::new(Semaphore::new(scan::SCANS_MAX)),
-            reads: Arc::new(Semaphore::new(read::READS_MAX)),
         }
     }
 
@@ -164,10 +165,7 @@ impl Service for NodeService {
             },
             Operation::Read => match read::try_now(&self.node, incoming) {
                 Ok(()) => {}
-                Err(later) => {
-                    let reads = self.reads.clone();
-                    self.spawn(later, |node, incoming| read::in_its_time(node, incoming, reads));
-                }
+                Err(later) => self.spawn(later, read::in_its_time),
             },
             Operation::Scan => {
                 let scans = self.scans.clone();

@@ -176,6 +176,25 @@ fn a_dead_fid_and_a_closed_session_are_refused_for_good() {
 }
 
 #[test]
+fn a_row_that_only_the_disk_has_is_not_waited_for() {
+    let dir = formatted();
+    let row = RowKey { catalogue: CatalogueId(5), key: b"key".to_vec() };
+    let device = open(dir.path());
+    let mut batch = device.meta().batch();
+    batch.put_row(GROUP, &row, Seq(3), b"value");
+    device.meta().commit(batch, Durability::Sync).expect("commits");
+    let held = device.meta().row(GROUP, &row).expect("reads");
+    assert!(held.is_some());
+    assert_eq!(device.meta().row_now(GROUP, &row), Ok(Some(held.clone())), "it is in memory");
+    drop(device);
+    // Opening puts what the journal has into tables.
+    let device = open(dir.path());
+    assert_eq!(device.meta().row_now(GROUP, &row), Ok(None));
+    assert_eq!(device.meta().row(GROUP, &row).as_ref(), Ok(&held));
+    assert_eq!(device.meta().row_now(GROUP, &row), Ok(Some(held)), "it is cached by now");
+}
+
+#[test]
 fn markers_of_dead_fids_stay_as_long_as_their_session_and_no_longer() {
     let dir = formatted();
     let of = |session: u64, counter: u64| Fid { session: SessionId(session), ..fid(GROUP, counter) };

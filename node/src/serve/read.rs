@@ -1,13 +1,13 @@
 //! `Read`: rows of one group, at its primary, linearizable.
 //!
-//! The rows are read from the applied state of the device, without the driver and without waiting for a sync. Whether they may be shown is
+//! The rows are read from the applied state of the device, without the driver and without waiting for a sync; on the transport's thread
+//! only what is in memory. Whether they may be shown is
 //! asked *after* they were read: as long as this replica is active in the sender's view and the lease holds at that moment, nobody else has
 //! answered anything later than what was read.
 
 use std::sync::Arc;
 
 use net::Incoming;
-use tokio::sync::Semaphore;
 use types::limits::{DTX_OPS_MAX, MESSAGE_HEAD_BYTES_MAX};
 use types::record::{Row, RowKey};
 use types::wire::request::{Read, Refusal};
@@ -17,18 +17,19 @@ use super::{Gate, Node, answer, behind, decoded, not_active, refuse};
 
 /// Rows that are read on the transport's thread; more of them are a task's.
 const ROWS_AT_ONCE_MAX: usize = 16;
-/// Reads of many rows that may be under way at once: each takes a thread.
-pub const READS_MAX: usize = 8;
+/// Reads of one device that may wait for it at once: each takes a thread.
+pub const READS_MAX: usize = 16;
 /// Room in the answer's head for what is not values and keys.
 const HEAD_ROOM_BYTES: usize = 64 * 1024;
 
 /// Answers, or gives the request back where this process is behind its sender or it takes its time.
 pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     let Some((read, incoming)) = decoded::<Read>(incoming) else { return Ok(()) };
-    if read.rows.len() > ROWS_AT_ONCE_MAX { Err(incoming) } else { now(node, &read, incoming) }
+    if read.rows.len() > ROWS_AT_ONCE_MAX { Err(incoming) } else { now(node, &read, incoming, false) }
 }
 
-fn now(node: &Node, read: &Read, incoming: Incoming) -> Result<(), Incoming> {
+/// Gives the request back where its sender knows more, or where it would have to wait for the device and may not.
+fn now(node: &Node, read: &Read, incoming: Incoming, may_wait: bool) -> Result<(), Incoming> {
     match node.gate(read.group, read.view) {
         Gate::Behind => return Err(incoming),
         Gate::Refuse(refusal) => refuse(incoming, refusal),
@@ -36,7 +37,11 @@ fn now(node: &Node, read: &Read, incoming: Incoming) -> Result<(), Incoming> {
             refuse(incoming, Refusal::Invalid(format!("a read has at most {DTX_OPS_MAX} rows, this one has {}", read.rows.len())));
         }
         Gate::Pass(device) => {
-            let rows = rows(node, device, read.group, &read.rows);
+            let rows = match rows(node, device, read.group, &read.rows, may_wait) {
+                Ok(None) => return Err(incoming),
+                Ok(Some(rows)) => Ok(rows),
+                Err(refusal) => Err(refusal),
+            };
             let reply = if node.may_show(device, read.group, read.view) { rows } else { Err(not_active()) };
             answer(incoming, &reply);
         }
@@ -45,14 +50,19 @@ fn now(node: &Node, read: &Read, incoming: Incoming) -> Result<(), Incoming> {
 }
 
 /// The same after HA's log has been taken in up to the sender's view, on a thread that may wait for the device.
-pub async fn in_its_time(node: Arc<Node>, incoming: Incoming, reads: Arc<Semaphore>) {
+pub async fn in_its_time(node: Arc<Node>, incoming: Incoming) {
     let Some((read, incoming)) = decoded::<Read>(incoming) else { return };
     node.catch_up(read.view.0).await;
-    let Ok(permit) = reads.acquire_owned().await else { return refuse(incoming, behind(read.view.0)) };
+    let device = match node.gate(read.group, read.view) {
+        Gate::Pass(device) => device,
+        Gate::Behind => return refuse(incoming, behind(read.view.0)),
+        Gate::Refuse(refusal) => return refuse(incoming, refusal),
+    };
+    let Ok(permit) = node.devices[&device].reads.clone().acquire_owned().await else { return refuse(incoming, not_active()) };
     let reading = tokio::task::spawn_blocking(move || {
         // Held until it is read, whether anybody waits for that or not.
         let _permit = permit;
-        if let Err(incoming) = now(&node, &read, incoming) {
+        if let Err(incoming) = now(&node, &read, incoming, true) {
             refuse(incoming, behind(read.view.0));
         }
     });
@@ -61,12 +71,14 @@ pub async fn in_its_time(node: Arc<Node>, incoming: Incoming, reads: Arc<Semapho
     }
 }
 
-fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, Refusal> {
+/// The rows; `None` where the device would have to be waited for.
+fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey], may_wait: bool) -> Result<Option<Vec<Option<Row>>>, Refusal> {
     let store = &node.device(device)?.store;
     let mut rows = Vec::with_capacity(keys.len());
     let mut bytes = 0;
     for key in keys {
-        let row = store.meta().row(group, key).map_err(|error| node.reports.storage(device, &error))?;
+        let row = if may_wait { store.meta().row(group, key).map(Some) } else { store.meta().row_now(group, key) };
+        let Some(row) = row.map_err(|error| node.reports.storage(device, &error))? else { return Ok(None) };
         bytes += row.as_ref().map_or(0, |row| row.value.len());
         if bytes > MESSAGE_HEAD_BYTES_MAX - HEAD_ROOM_BYTES {
             return Err(Refusal::Invalid(format!(
@@ -75,5 +87,5 @@ fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey]) -> Resul
         }
         rows.push(row);
     }
-    Ok(rows)
+    Ok(Some(rows))
 }

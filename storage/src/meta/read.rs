@@ -27,6 +27,13 @@ impl Meta {
         self.store.get(Family::Catalogues, &key)?.map(|value| decode_row(&key, &value, true)).transpose()
     }
 
+    /// The same without waiting for the disk; `None` where that would have to be.
+    pub fn row_now(&self, group: GroupId, row: &RowKey) -> Result<Option<Option<Row>>, StorageError> {
+        let key = sealed::row(group, row);
+        let Some(found) = self.store.get_now(Family::Catalogues, &key)? else { return Ok(None) };
+        found.map(|value| decode_row(&key, &value, true)).transpose().map(Some)
+    }
+
     /// Rows of a catalogue whose keys begin with `prefix`, at or after `from`, in order, as of one moment; without `values` these are
     /// empty.
     ///

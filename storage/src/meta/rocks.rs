@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBIterator, Direction, FlushOptions, IteratorMode, LogLevel,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBIterator, Direction, ErrorKind, FlushOptions, IteratorMode,
+    LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
 use types::checksum::crc32c;
@@ -223,6 +223,16 @@ fn decode_mark(bytes: &[u8]) -> Option<Mark> {
 impl MetaStore for RocksStore {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.inner.db.get_cf(column(&self.inner.db, family), key).map_err(|e| error("a key does not read", &e))
+    }
+
+    fn get_now(&self, family: Family, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StorageError> {
+        let mut reading = ReadOptions::default();
+        reading.set_read_tier(ReadTier::BlockCache);
+        match self.inner.db.get_cf_opt(column(&self.inner.db, family), key, &reading) {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if e.kind() == ErrorKind::Incomplete => Ok(None),
+            Err(e) => Err(error("a key does not read", &e)),
+        }
     }
 
     fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {

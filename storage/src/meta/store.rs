@@ -131,6 +131,10 @@ pub trait Frozen: Send + Sync {
 pub trait MetaStore: Send + Sync {
     /// The value of a key.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+    /// The same from memory alone; `None` where the disk would have to be waited for.
+    fn get_now(&self, family: Family, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StorageError> {
+        self.get(family, key).map(Some)
+    }
 
     /// Shows the keys from `from` up to, but without, `end` in order, as of one moment, until `visit` breaks.
     fn scan(&self, family: Family, from: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
