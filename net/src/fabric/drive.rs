@@ -41,7 +41,10 @@ pub(super) async fn drive(shard: Arc<ShardHandle>, index: usize) {
         Ok(mut driver) => poll_fn(|cx| driver.poll(cx)).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = done {
+    // An endpoint that was closed before its first turn has nothing to complain of.
+    if let Err(error) = done
+        && !matches!(error, NetError::Closed)
+    {
         tracing::error!(component = "net.fabric", shard = index, %error, "the shard stops");
     }
 }
