@@ -15,7 +15,7 @@ use types::wire::request::{self, Refusal, ScanPage, ScanRow};
 use types::{CatalogueId, Epoch, GroupId, NodeId, ViewNumber, codec};
 
 use crate::Error;
-use crate::inner::Inner;
+use crate::inner::{Inner, kind_word};
 use crate::retry::Attempts;
 
 /// How long one attempt may take before another one is made, with the same dtx id: longer than any healthy answer, shorter than patience.
@@ -154,6 +154,16 @@ impl Inner {
                     attempts.failed(refusal);
                 }
                 Refusal::Busy(_) | Refusal::Fenced(_) | Refusal::Device { .. } => attempts.failed(refusal),
+                Refusal::Gone(catalogue) => {
+                    let known = self.map.latest();
+                    let what = known
+                        .catalogues
+                        .get(&catalogue)
+                        .map_or_else(|| catalogue.to_string(), |c| format!("{} `{}`", kind_word(c.kind), c.name));
+                    // The name may be another's by now: what comes next looks it up anew.
+                    self.learn(epoch, began, attempts.deadline()).await;
+                    return Err(Error::NotFound(what));
+                }
                 Refusal::Full(_) => return Err(Error::Full(refusal.to_string())),
                 other => return Err(Error::Refused(other.to_string())),
             },

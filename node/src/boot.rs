@@ -295,6 +295,10 @@ impl Parts {
             lease: self.around.lease.clone(),
             views: self.around.views.clone(),
             fences: self.around.fences.clone(),
+            usage: {
+                let node = self.node.clone();
+                Box::new(move || node.usage())
+            },
             inboxes: inboxes.to_vec(),
             watch,
         };

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_api::{DeviceReport, DeviceTrouble, HaClient, HaError};
-use types::{Boot, DeviceId, GroupId, Incarnation, NodeId, ViewNumber};
+use types::{Boot, CatalogueId, DeviceId, GroupId, Incarnation, NodeId, ViewNumber};
 
 use crate::report::{DeviceEnd, Pending, Reports};
 use crate::view::{ClusterView, Views};
 
 /// How often what was not heard is said again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// Most groups reported as empty at once: the rest follow.
+const EMPTIED_MAX: usize = 1024;
 
 /// Who reports, and what.
 pub struct Hearing {
@@ -44,7 +47,7 @@ impl Hearing {
             tokio::select! {
                 () = self.reports.changed() => {}
                 _ = views.changed() => {}
-                () = tokio::time::sleep(AGAIN), if self.reports.with(|pending| !pending.active.is_empty()) => {}
+                () = tokio::time::sleep(AGAIN), if self.reports.with(|pending| !pending.active.is_empty() || !pending.emptied.is_empty()) => {}
             }
         }
     }
@@ -59,6 +62,10 @@ impl Hearing {
         {
             tracing::info!(epoch = %announced.epoch, "recovered");
             self.ha.report_recovered(self.boot, announced.epoch).await?;
+        }
+        let emptied = self.reports.with(|pending| emptied(pending, view));
+        if !emptied.is_empty() {
+            self.ha.report_emptied(self.boot, &emptied).await?;
         }
         self.say_errors(counts).await?;
         self.say_failures().await?;
@@ -132,6 +139,15 @@ fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber
     pending.active.iter().map(|(group, number)| (*group, *number)).collect()
 }
 
+/// The groups to report as empty of dropped catalogues, some of them; forgets those that HA has recorded, or whose primary is another by now.
+fn emptied(pending: &mut Pending, view: &ClusterView) -> Vec<(CatalogueId, GroupId, ViewNumber)> {
+    pending.emptied.retain(|(catalogue, group), number| {
+        let is_left = view.dropped.get(catalogue).is_some_and(|dropped| dropped.left.contains(group));
+        is_left && view.map.view(*group).is_some_and(|current| current.number == *number)
+    });
+    pending.emptied.iter().take(EMPTIED_MAX).map(|((catalogue, group), number)| (*catalogue, *group, *number)).collect()
+}
+
 /// Whether every group that has to has its `End`, for that announcement.
 fn has_all(pending: &Pending, view: &ClusterView, epoch: types::Epoch) -> bool {
     view.to_recover.iter().all(|group| pending.ended.get(group).is_some_and(|ended| *ended == epoch))
@@ -168,6 +184,26 @@ mod tests {
         assert!(active(&mut pending.clone(), &view(5, 5)).is_empty());
         assert!(active(&mut pending, &view(6, 3)).is_empty());
         assert!(pending.active.is_empty());
+    }
+
+    #[test]
+    fn an_empty_group_is_reported_until_it_is_recorded_or_has_another_primary() {
+        let catalogue = types::map::Catalogue {
+            id: CatalogueId(2),
+            name: "people".into(),
+            kind: types::map::CatalogueKind::Index,
+            pool: PoolId(1),
+            first_group: 0,
+            width: 1,
+        };
+        let dropped = ha_state::state::Dropped { catalogue, at: 4, left: [GROUP].into() };
+        let being_emptied = ClusterView { dropped: Arc::new([(CatalogueId(2), dropped)].into()), ..view(5, 5) };
+        let mut pending = Pending::default();
+        pending.emptied.insert((CatalogueId(2), GROUP), ViewNumber(5));
+        assert_eq!(emptied(&mut pending, &being_emptied), [(CatalogueId(2), GROUP, ViewNumber(5))]);
+        assert!(emptied(&mut pending.clone(), &view(5, 5)).is_empty(), "recorded");
+        assert!(emptied(&mut pending, &ClusterView { dropped: being_emptied.dropped.clone(), ..view(6, 6) }).is_empty());
+        assert!(pending.emptied.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use storage::StorageError;
 use tokio::sync::Notify;
 use types::wire::request::Refusal;
-use types::{DeviceId, Epoch, Fid, GroupId, Incarnation, ViewNumber};
+use types::{CatalogueId, DeviceId, Epoch, Fid, GroupId, Incarnation, ViewNumber};
 
 /// Bad places of all devices that are remembered.
 const PLACES_MAX: usize = 4096;
@@ -42,6 +42,8 @@ pub struct Pending {
     pub errors: BTreeMap<DeviceId, DeviceTrouble>,
     /// Devices that are over, in that incarnation (`None`: the one in use here).
     pub failed: BTreeMap<DeviceId, DeviceEnd>,
+    /// Groups in which nothing of a dropped catalogue is left, with the view in which that was seen.
+    pub emptied: BTreeMap<(CatalogueId, GroupId), ViewNumber>,
     /// Devices, most of them of others, that no log is kept for any longer, and in which incarnation.
     pub lagging: BTreeMap<DeviceId, (Incarnation, String)>,
 }
@@ -78,6 +80,13 @@ impl Reports {
     pub fn ended(&self, group: GroupId, epoch: Epoch) {
         self.change(|pending| {
             pending.ended.insert(group, epoch);
+        });
+    }
+
+    /// Nothing of a dropped catalogue is left in a group.
+    pub fn emptied(&self, catalogue: CatalogueId, group: GroupId, view: ViewNumber) {
+        self.change(|pending| {
+            pending.emptied.insert((catalogue, group), view);
         });
     }
 

@@ -2,7 +2,7 @@
 //! rows go once every device has confirmed.
 //!
 //! Every change is an ordinary transaction on the row as it was seen, so that it does not matter who sweeps, how often, or what happens in
-//! between. A device that is away keeps its slot in the row; one that is FAILED is not waited for.
+//! between. A device that is away keeps its slot in the row; one that is FAILED is not waited for. What was dropped is emptied here, too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use net::{Operation, Peer, Request};
 use tokio::sync::oneshot;
 use types::limits::{DTX_OPS_MAX, SCAN_KEYS_MAX};
+use types::map::Catalogue;
 use types::ops::Op;
 use types::state::DeviceState;
 use types::wire::request::{DeleteUnits, Execute, ExecuteReply, ScanRow, UnitReply};
 use types::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber, codec, keys, routing};
 
+mod dropped;
 mod plan;
 
 use crate::driver::{Caller, ClientRequest};
@@ -88,7 +90,11 @@ impl Sweep {
         loop {
             tokio::time::sleep(ROUND).await;
             let (view, now) = (self.node.views.now(), Instant::now());
-            let places = self.places(&view);
+            let places = self.places(&view, view.map.catalogues.values());
+            let dropped = self.places(&view, view.dropped.values().map(|dropped| &dropped.catalogue));
+            for place in &dropped {
+                self.empty(&view, *place).await;
+            }
             if !Arc::ptr_eq(&sessions, &view.sessions) || now >= pending_at {
                 let mut all = true;
                 for place in &places {
@@ -100,7 +106,7 @@ impl Sweep {
                 }
             }
             if now >= dead_at {
-                for place in &places {
+                for place in places.iter().chain(&dropped) {
                     self.sweep_dead(*place).await;
                 }
                 dead_at = Instant::now() + dead_round;
@@ -125,9 +131,9 @@ impl Sweep {
         }
     }
 
-    fn places(&self, view: &ClusterView) -> Vec<Place> {
+    fn places<'a>(&self, view: &ClusterView, catalogues: impl Iterator<Item = &'a Catalogue>) -> Vec<Place> {
         let mut places = Vec::new();
-        for catalogue in view.map.catalogues.values() {
+        for catalogue in catalogues {
             let Some(pool) = view.map.pools.get(&catalogue.pool) else { continue };
             for i in 0..catalogue.width {
                 let group = routing::catalogue_group(catalogue, pool, i);
@@ -228,11 +234,16 @@ impl Sweep {
 
     /// A page of rows of one kind, as they were applied; `None` where this is not the place any more.
     async fn page(&self, place: Place, from: &[u8]) -> Option<Vec<ScanRow>> {
+        self.rows(place, from, SCAN_KEYS_MAX).await
+    }
+
+    /// The same, of at most so many rows.
+    async fn rows(&self, place: Place, from: &[u8], rows_max: usize) -> Option<Vec<ScanRow>> {
         let (node, from) = (self.node.clone(), from.to_vec());
         let reading = tokio::task::spawn_blocking(move || {
             let local = node.devices.get(&place.device)?;
             let kind = from.get(..1)?;
-            match local.store.meta().scan(place.group, place.catalogue, &from, kind, SCAN_KEYS_MAX, true) {
+            match local.store.meta().scan(place.group, place.catalogue, &from, kind, rows_max, true) {
                 Ok(rows) => node.permits.holds(place.device, place.group, place.view).then_some(rows),
                 Err(error) => {
                     node.reports.storage(place.device, &error);

@@ -3,14 +3,15 @@
 //! [`Folder`] applies; [`ClusterView`] is what everybody else reads: an immutable value, published whole. What it does not say is left to
 //! HA itself. Who follows the log over the wire is [`crate::follow`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ha_state::state::Dropped;
 use ha_state::{Change, Command, State};
 use tokio::sync::watch;
 use types::map::{ClusterMap, Group, GroupView, Slots};
 use types::state::ProcessState;
-use types::{Boot, DeviceId, Epoch, GroupId, NodeId, SessionId};
+use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, SessionId};
 
 /// The cluster as of entry `index` of HA's log.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct ClusterView {
     pub recovering: Arc<Vec<Announced>>,
     /// Devices that hold less than their groups: no log waits for them while they are away.
     pub partial: Arc<BTreeSet<DeviceId>>,
+    /// Catalogues that were dropped and may not be empty yet.
+    pub dropped: Arc<BTreeMap<CatalogueId, Dropped>>,
     /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
     pub to_recover: Arc<Vec<GroupId>>,
 }
@@ -52,6 +55,12 @@ pub enum SessionState {
 }
 
 impl ClusterView {
+    /// Whether the catalogue was dropped: nothing is written into it or read from it any more.
+    pub fn is_gone(&self, catalogue: CatalogueId) -> bool {
+        // Its id is the entry that made it.
+        self.index >= catalogue.0 && !self.map.catalogues.contains_key(&catalogue)
+    }
+
     /// Of a session, as far as we know.
     pub fn session(&self, session: SessionId) -> SessionState {
         if self.sessions.contains(&session) {
@@ -144,7 +153,10 @@ impl Folder {
         let _verdict = self.state.apply(index, command);
         self.view.index = self.state.index();
         // These change the map without moving the epoch. A report of activity that did not show here would be made for ever.
-        let beside = matches!(command.change, Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::Active { .. });
+        let beside = matches!(
+            command.change,
+            Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::CataloguesEmptied { .. } | Change::Active { .. }
+        );
         if self.state.epoch() != epoch || beside {
             self.refresh_map();
         }
@@ -170,6 +182,9 @@ impl Folder {
         self.view.recovering = Arc::new(recovering.collect());
         let is_partial = |id: &DeviceId| self.state.device(*id).is_some_and(|extra| extra.blank);
         self.view.partial = Arc::new(map.devices.keys().copied().filter(is_partial).collect());
+        if *self.view.dropped != *self.state.dropped() {
+            self.view.dropped = Arc::new(self.state.dropped().clone());
+        }
         self.view.to_recover = Arc::new(self.state.groups_to_recover(self.me));
     }
 

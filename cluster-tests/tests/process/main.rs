@@ -4,6 +4,7 @@ mod bad_input;
 mod damage;
 mod detection;
 mod devices;
+mod dropping;
 mod examples;
 mod failures;
 mod full_copy;
@@ -11,6 +12,7 @@ mod kills;
 mod local_cluster;
 mod names;
 mod objects;
+mod operator;
 mod sizes;
 mod writes_go_on;
 

@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::{CatalogueKind, ClusterMap};
-use types::wire::request::Ticket;
+use types::wire::request::{DeviceUsage, Ticket};
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId, ViewNumber};
 
 use crate::config::check_address;
@@ -200,7 +200,7 @@ impl HaClient {
         Ok(CatalogueMade { id: CatalogueId(reply.id), created: reply.created || unanswered.into_inner() > 1 })
     }
 
-    /// Removes a bucket or an index; one that is gone already is no error.
+    /// Removes a bucket or an index; one that is gone already is no error. When it returns, no process admits a write of it any more.
     pub async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), HaError> {
         let request = pb::DropCatalogueRequest { id: id.0 };
         self.done(self.call(|mut s| async move { s.drop_catalogue(request).await }).await?)
@@ -219,10 +219,13 @@ impl HaClient {
 
     /// Renews the lease of a process, every 200 ms; the caller notes when it called, for that is when the lease begins.
     ///
-    /// `confirmed` is the log index that the process has taken in. [`HaError::OldBoot`]: the process was declared lost and has to register.
-    pub async fn renew(&self, node: NodeId, boot: Boot, pid: u32, confirmed: u64) -> Result<Grant, HaError> {
-        let request = pb::RenewRequest { node: node.0.into(), boot: boot.0, pid, confirmed };
-        let reply = self.within(RENEW_ATTEMPT, RENEW_DEADLINE, |mut s| async move { s.renew(request).await }).await?;
+    /// `confirmed` is the log index that the process has taken in, `usage` how full its devices are. [`HaError::OldBoot`]: the process was
+    /// declared lost and has to register.
+    pub async fn renew(&self, node: NodeId, boot: Boot, pid: u32, confirmed: u64, usage: &[DeviceUsage]) -> Result<Grant, HaError> {
+        let usage = if usage.is_empty() { Vec::new() } else { encode(&usage.to_vec()) };
+        let request = pb::RenewRequest { node: node.0.into(), boot: boot.0, pid, confirmed, usage };
+        let renew = |mut s: Service| send(request.clone(), async move |r| s.renew(r).await);
+        let reply = self.within(RENEW_ATTEMPT, RENEW_DEADLINE, renew).await?;
         Ok(Grant { epoch: Epoch(reply.epoch), ha_time: HaTime(reply.ha_time) })
     }
 
@@ -236,6 +239,12 @@ impl HaClient {
     pub async fn report_recovered(&self, boot: Boot, epoch: Epoch) -> Result<(), HaError> {
         let request = pb::RecoveredReport { boot: boot.0, epoch: epoch.0 };
         self.done(self.call(|mut s| async move { s.report_recovered(request).await }).await?)
+    }
+
+    /// Groups in which nothing of a dropped catalogue is left, as their primaries in this process see in that view.
+    pub async fn report_emptied(&self, boot: Boot, emptied: &[(CatalogueId, GroupId, ViewNumber)]) -> Result<(), HaError> {
+        let request = pb::EmptiedReport { boot: boot.0, emptied: encode(&emptied.to_vec()) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_emptied(r).await)).await?)
     }
 
     /// A device had errors, or has ended.

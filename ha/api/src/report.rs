@@ -1,9 +1,10 @@
 //! What processes report to HA, what HA tells them, and what operators are shown: plain types, sent as bytes by `types::codec`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::map::ClusterMap;
+use types::wire::request::DeviceUsage;
 use types::{Boot, DeviceId, Epoch, HaTime, Incarnation, NodeId};
 
 /// What a process found on one of its devices.
@@ -126,10 +127,49 @@ pub struct Status {
     pub nodes: BTreeMap<NodeId, NodeStatus>,
     /// Errors counted on each device in its present format.
     pub device_errors: BTreeMap<DeviceId, u64>,
+    /// How full each device of a live process is, where its process has said so to the leader.
+    pub usage: BTreeMap<DeviceId, DeviceUsage>,
+    /// Devices that were formatted anew and whose units of before are not there.
+    pub units_missing: BTreeSet<DeviceId>,
+    /// Catalogues that were dropped and are being emptied.
+    pub dropped: usize,
+    /// The wall clock of the daemon that answers, milliseconds since 1970.
+    pub wall_ms: u64,
     /// Open sessions of native clients.
     pub client_sessions: usize,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// How full some devices are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes for units, in all.
+    pub bytes: u64,
+    /// Bytes used of them, on the devices that are known.
+    pub used: u64,
+    /// Bytes free, likewise.
+    pub free: u64,
+    /// Devices whose use is not known: they are away.
+    pub unknown: usize,
+}
+
+impl Status {
+    /// How full these devices are together.
+    pub fn space(&self, devices: &[DeviceId]) -> Space {
+        devices.iter().fold(Space::default(), |sum, id| {
+            let declared = self.map.devices.get(id).map_or(0, |device| device.bytes);
+            match self.usage.get(id) {
+                Some(usage) => Space {
+                    bytes: sum.bytes + usage.bytes,
+                    used: sum.used + usage.bytes.saturating_sub(usage.free),
+                    free: sum.free + usage.free,
+                    ..sum
+                },
+                None => Space { bytes: sum.bytes + declared, unknown: sum.unknown + 1, ..sum },
+            }
+        })
+    }
 }
 
 /// What the map does not say of a node.
@@ -139,6 +179,8 @@ pub struct NodeStatus {
     pub pid: u32,
     /// HA time of the last change of state of that.
     pub since: HaTime,
+    /// The wall clock of that change, milliseconds since 1970; the same whoever leads.
+    pub since_wall_ms: u64,
     /// Why it is in its state.
     pub reason: String,
     /// The log index that its storage process has confirmed, to the leader.

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use ha_api::HaError;
 use ha_api::pb::PeerCall;
+use ha_state::state::is_live;
 use ha_state::{Change, Command, Done, Outcome, Refused};
 use types::codec::{decode, encode};
+use types::map::Node;
 use types::{Epoch, HaTime, NodeId};
 
 use crate::lead::{Ask, Denied, Lead, LeaderView, Told};
@@ -174,6 +176,32 @@ impl Core {
         match self.ask(Ask::ReadIndex).await {
             Ok(told) => self.machine.reaches(told.index, LAG.mul_f64(self.factor)).await,
             Err(_) => false,
+        }
+    }
+
+    /// Waits until every process that may serve has taken in the log up to `index`: none acts on what was before any more. A process that
+    /// does not is lost with its lease, and then not waited for.
+    pub async fn taken_in_by_all(&self, index: u64) -> Result<(), HaError> {
+        let end = Instant::now() + CHANGE.mul_f64(self.factor);
+        loop {
+            let view = self.leader_view().await;
+            let late = |view: &LeaderView| {
+                self.machine.read(|state| {
+                    let has = |node: &Node| view.confirmed.get(&node.boot).is_some_and(|confirmed| *confirmed >= index);
+                    state.map().nodes.values().find(|node| is_live(node) && !has(node)).map(|node| node.name.clone())
+                })
+            };
+            let missing = match &view {
+                Some(view) => match late(view) {
+                    None => return Ok(()),
+                    Some(name) => format!("{name} has not taken in entry {index} of HA's log yet"),
+                },
+                None => self.nobody_leads(self.group.standing().leader),
+            };
+            if Instant::now() >= end {
+                return Err(HaError::Unavailable(missing));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

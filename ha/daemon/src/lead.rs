@@ -15,6 +15,7 @@ use layout::place::{Wish, place};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use types::map::ClusterMap;
+use types::wire::request::DeviceUsage;
 use types::{Boot, DeviceId, Epoch, HaTime, NodeId, SessionId};
 
 use crate::machine::Machine;
@@ -42,6 +43,8 @@ pub enum Ask {
         boot: Boot,
         /// Index.
         confirmed: u64,
+        /// How full its devices are; nothing where it does not say.
+        usage: Vec<DeviceUsage>,
     },
     /// A process has taken in the log up to there.
     Confirm {
@@ -85,6 +88,8 @@ pub struct LeaderView {
     pub confirmed: BTreeMap<Boot, u64>,
     /// How long ago each lease was renewed, in milliseconds.
     pub lease_age_ms: BTreeMap<Boot, u64>,
+    /// How full each device is, as its live process says.
+    pub usage: BTreeMap<DeviceId, DeviceUsage>,
     /// What the director says.
     pub warnings: Vec<String>,
 }
@@ -100,6 +105,8 @@ pub struct Lead {
     /// All monotonic times count from here.
     origin: Instant,
     term: Mutex<Option<Term>>,
+    /// How full devices are. An entry a device of the cluster at most; what it says is of no consequence.
+    usage: Mutex<BTreeMap<DeviceId, DeviceUsage>>,
     asks: mpsc::Sender<Waiting>,
 }
 
@@ -109,7 +116,8 @@ impl std::fmt::Debug for Lead {
     }
 }
 
-fn wall_ms() -> u64 {
+/// This machine's wall clock in milliseconds since 1970, for display.
+pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -118,7 +126,7 @@ impl Lead {
     pub fn new(machine: Machine, group: Arc<dyn Consensus>, factor: f64) -> (Arc<Self>, mpsc::Receiver<Waiting>) {
         let (asks, waiting) = mpsc::channel(ASKS_MAX);
         let (timing, origin) = (Timing::scaled(factor), Instant::now());
-        (Arc::new(Self { machine, group, timing, factor, origin, term: Mutex::new(None), asks }), waiting)
+        (Arc::new(Self { machine, group, timing, factor, origin, term: Mutex::new(None), usage: Mutex::default(), asks }), waiting)
     }
 
     fn now(&self) -> Duration {
@@ -199,11 +207,16 @@ impl Lead {
         let now = self.now();
         let (mut epoch, index) = self.machine.read(|state| (state.epoch(), state.index()));
         match *ask {
-            Ask::Renew { node, boot, confirmed } => match self.machine.read(|state| term.renew(state, node, boot, confirmed, now)) {
-                Ok(granted_on) => epoch = granted_on,
-                Err(NotRenewed::OldBoot) => return Err(Denied::OldBoot(boot)),
-                Err(NotRenewed::Condemned) => return Err(Denied::NotLeader(None)),
-            },
+            Ask::Renew { node, boot, confirmed, ref usage } => {
+                match self.machine.read(|state| term.renew(state, node, boot, confirmed, now)) {
+                    Ok(granted_on) => {
+                        epoch = granted_on;
+                        self.note_usage(node, usage);
+                    }
+                    Err(NotRenewed::OldBoot) => return Err(Denied::OldBoot(boot)),
+                    Err(NotRenewed::Condemned) => return Err(Denied::NotLeader(None)),
+                }
+            }
             Ask::Confirm { boot, index } => term.note_confirmed(boot, index),
             Ask::Session(session) => {
                 if !self.machine.read(|state| term.renew_session(state, session, now)) {
@@ -213,6 +226,24 @@ impl Lead {
             Ask::ReadIndex => {}
         }
         Ok(Told { epoch, ha_time: self.ha_time(term), index })
+    }
+
+    /// Takes note of how full the devices of a node are; what is no device of it is left out.
+    fn note_usage(&self, node: NodeId, said: &[DeviceUsage]) {
+        let mut usage = self.usage.lock().expect("nobody panics with the lock");
+        self.machine.read(|state| {
+            let has = |id: &DeviceId| state.map().devices.get(id).is_some_and(|device| device.node == node);
+            usage.extend(said.iter().filter(|said| has(&said.device)).map(|said| (said.device, said.clone())));
+        });
+    }
+
+    /// How full the devices of live processes are.
+    fn usage(&self) -> BTreeMap<DeviceId, DeviceUsage> {
+        let usage = self.usage.lock().expect("nobody panics with the lock");
+        self.machine.read(|state| {
+            let serves = |id: &DeviceId| state.map().devices.get(id).is_some_and(|device| device.state.is_writable());
+            usage.iter().filter(|(id, _)| serves(id)).map(|(id, said)| (*id, said.clone())).collect()
+        })
     }
 
     /// The loop that decides what to propose: with every entry applied, and often enough to see leases end.
@@ -262,6 +293,7 @@ impl Lead {
         Some(LeaderView {
             confirmed: term.confirmed().clone(),
             lease_age_ms: term.renewed().iter().map(|(boot, at)| (*boot, age(at))).collect(),
+            usage: self.usage(),
             warnings: term.warnings().to_vec(),
         })
     }

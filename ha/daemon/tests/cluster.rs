@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ha_api::{Found, HaError, Notice};
 use ha_state::{Command, State};
 use types::map::CatalogueKind;
 use types::state::ProcessState;
+use types::wire::request::DeviceUsage;
 use types::{ClusterId, DeviceId, Epoch, NodeId};
 
 use support::{Cluster, eventually};
@@ -115,9 +118,9 @@ async fn a_killed_process_is_seen_at_once_and_a_silent_one_when_its_lease_is_ove
     let first = one.register(NodeId(1), child.id(), &found).await.expect("registered");
     let second = two.register(NodeId(2), std::process::id(), &[(DeviceId(2), Found::Blank)]).await.expect("registered");
     for _ in 0..5 {
-        let grant = one.renew(NodeId(1), first.boot, child.id(), 0).await.expect("a lease");
+        let grant = one.renew(NodeId(1), first.boot, child.id(), 0, &[]).await.expect("a lease");
         assert!(grant.epoch >= first.epoch);
-        two.renew(NodeId(2), second.boot, std::process::id(), 0).await.expect("a lease");
+        two.renew(NodeId(2), second.boot, std::process::id(), 0, &[]).await.expect("a lease");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let renewed = Instant::now();
@@ -132,7 +135,7 @@ async fn a_killed_process_is_seen_at_once_and_a_silent_one_when_its_lease_is_ove
     let after = renewed.elapsed();
     assert_eq!(lost, ha_state::LossReason::LeaseExpired);
     assert!(after > support::FACTOR_MS * 1000 - Duration::from_millis(250) && after < support::FACTOR_MS * 1500, "seen after {after:?}");
-    assert!(matches!(two.renew(NodeId(2), second.boot, std::process::id(), 0).await, Err(HaError::OldBoot(_))));
+    assert!(matches!(two.renew(NodeId(2), second.boot, std::process::id(), 0, &[]).await, Err(HaError::OldBoot(_))));
     // The same process registers again, as a new one.
     let again = two.register(NodeId(2), std::process::id(), &[(DeviceId(2), Found::Blank)]).await.expect("registered");
     assert!(again.boot > second.boot);
@@ -151,12 +154,12 @@ async fn a_daemon_that_restarts_beside_a_process_takes_it_up_again() {
     cluster.kill(0).await;
     // The renewals go on through the others meanwhile.
     for _ in 0..5 {
-        client.renew(NodeId(1), registered.boot, child.id(), 0).await.expect("a lease");
+        client.renew(NodeId(1), registered.boot, child.id(), 0, &[]).await.expect("a lease");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     cluster.restart(0).await;
     let local = cluster.client_of(0);
-    eventually("the local daemon renews", async || local.renew(NodeId(1), registered.boot, child.id(), 0).await.is_ok()).await;
+    eventually("the local daemon renews", async || local.renew(NodeId(1), registered.boot, child.id(), 0, &[]).await.is_ok()).await;
     let map = client.map(Epoch(0)).await.expect("a map");
     assert_eq!(map.nodes[&NodeId(1)].boot, registered.boot, "its boot stays");
     assert_ne!(map.nodes[&NodeId(1)].state, ProcessState::Transient);
@@ -171,14 +174,21 @@ async fn a_daemon_that_restarts_beside_a_process_takes_it_up_again() {
 async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
     let cluster = Cluster::start(3).await;
     let client = cluster.client();
+    // How far the processes say that they have taken the log in; the last one lags at first.
+    let confirmed = [(); 3].map(|()| Arc::new(AtomicU64::new(u64::MAX)));
+    confirmed[2].store(0, Ordering::Relaxed);
     for i in 0..3u16 {
         let found = [(DeviceId(u32::from(i) + 1), Found::Blank)];
         let registered = cluster.client_of(i.into()).register(NodeId(i + 1), std::process::id(), &found).await.expect("registered");
         client.report_recovered(registered.boot, registered.epoch).await.expect("recovered");
-        let client = cluster.client_of(i.into());
+        let (client, confirmed) = (cluster.client_of(i.into()), confirmed[usize::from(i)].clone());
+        let usage = |device| DeviceUsage { device: DeviceId(device), bytes: 100, free: 60, meta_bytes: 5, units: 4 };
+        // Devices of others, and of nobody, are not believed.
+        let usage = [usage(u32::from(i) + 1), usage(77)];
         tokio::spawn(async move {
             loop {
-                drop(client.renew(NodeId(i + 1), registered.boot, std::process::id(), 0).await);
+                let confirmed = confirmed.load(Ordering::Relaxed);
+                drop(client.renew(NodeId(i + 1), registered.boot, std::process::id(), confirmed, &usage).await);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
@@ -190,6 +200,11 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
     assert_eq!((again.id, again.created), (made.id, false));
     let map = client.map(Epoch(0)).await.expect("a map");
     assert!(map.catalogue_named(CatalogueKind::Index, "people").is_some(), "a read after a change sees it");
+    let early = tokio::time::timeout(Duration::from_millis(700), client.drop_catalogue(made.id)).await;
+    assert!(early.is_err(), "one process may admit writes still: {early:?}");
+    let map = client.map(Epoch(0)).await.expect("a map");
+    assert!(map.catalogue_named(CatalogueKind::Index, "people").is_none(), "nobody finds it any more");
+    confirmed[2].store(u64::MAX, Ordering::Relaxed);
     client.drop_catalogue(made.id).await.expect("dropped");
     assert!(matches!(client.create_catalogue(CatalogueKind::Index, "", 0, None).await, Err(HaError::Refused(_))));
     assert!(matches!(client.renew_session(types::SessionId(u64::MAX)).await, Err(HaError::NotFound(_))));
@@ -197,6 +212,8 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
     assert!(events.iter().any(|e| e.subject == "cluster" && e.what == "created"));
     let status = client.status().await.expect("a status");
     assert!(status.confirmed && status.nodes.values().all(|n| n.pid == std::process::id() && n.lease_age_ms.is_some()));
+    assert_eq!(status.usage.keys().copied().collect::<Vec<_>>(), [DeviceId(1), DeviceId(2), DeviceId(3)]);
+    assert_eq!((status.space(&[DeviceId(1), DeviceId(2)]).used, status.dropped), (80, 1));
     let raft = client.raft_status().await.expect("raft");
     assert_eq!(raft.voters.len(), 3);
     cluster.stop().await;

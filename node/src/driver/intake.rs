@@ -114,6 +114,10 @@ impl<S: Store, P: Post> Driver<S, P> {
         let Some(hosted) = self.replicas.get(&group) else {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         };
+        // Who admitted it may not have known yet. What takes rows away is let pass: so is a dropped catalogue emptied.
+        if let Some(gone) = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).find(|row| self.taken_in.is_gone(row.catalogue)) {
+            return caller.answer(Err(Refusal::Gone(gone.catalogue)));
+        }
         // One that was executed before is answered, however full the device is by now.
         if let Some(device) = self.full_device(hosted, room, &ops)
             && !hosted.replica.knows(&dtx)

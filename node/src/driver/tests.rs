@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use ha_state::lease::Timing;
-use types::map::{ClusterMap, Device, Group, GroupView, Node, Primary};
+use types::map::{Catalogue, CatalogueKind, ClusterMap, Device, Group, GroupView, Node, Primary};
 use types::ops::{Condition, Op};
 use types::record::{Coordination, Outcome, Position, Record, Row, RowKey, Write};
 use types::state::{DeviceState, ProcessState};
@@ -175,12 +175,15 @@ fn cluster() -> ClusterView {
         learners: Vec::new(),
         active: ViewNumber(0),
     };
+    let id = row().catalogue;
+    let catalogue = Catalogue { id, name: "people".into(), kind: CatalogueKind::Index, pool: PoolId(1), first_group: 0, width: 1 };
     let map = ClusterMap {
         index: 3,
         epoch: Epoch(3),
         nodes: [(PLACE.node, node)].into(),
         devices: [(PLACE.device, device)].into(),
         groups: [(GROUP, Group::Replicated(view))].into(),
+        catalogues: [(catalogue.id, catalogue)].into(),
         ..ClusterMap::default()
     };
     ClusterView { index: 3, map: Arc::new(map), ..ClusterView::default() }
@@ -274,6 +277,24 @@ fn a_transaction_is_synced_and_applied_before_its_answer() {
         assert!(!held.appended.is_empty() && held.appended.iter().all(|synced| *synced));
         assert_eq!(held.rows.get(&row()).map(|row| row.version), Some(Seq(1)));
     });
+}
+
+#[test]
+fn what_was_let_in_before_a_drop_does_not_grow_the_catalogue_after_it() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    let (first, answer) = request(1, put(Condition::Always));
+    driver.turn(vec![first], Vec::new()).expect("the device works");
+    assert!(matches!(answer.try_recv(), Ok(Ok(Outcome::Done { .. }))));
+    let mut view = cluster();
+    view.map = Arc::new(ClusterMap { index: 4, catalogues: BTreeMap::new(), ..ClusterMap::clone(&view.map) });
+    driver.around.views.publish(ClusterView { index: 4, ..view });
+    let (late, refused) = request(2, put(Condition::Always));
+    let (shrinks, done) = request(3, vec![Op::Delete { row: row(), condition: Condition::Always }]);
+    driver.turn(vec![late, shrinks], Vec::new()).expect("the device works");
+    assert!(matches!(refused.try_recv(), Ok(Err(Refusal::Gone(CatalogueId(1))))));
+    assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))), "it is emptied");
 }
 
 #[test]

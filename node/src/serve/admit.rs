@@ -4,31 +4,32 @@
 
 use types::keys::Key;
 use types::limits::NAME_BYTES_MAX;
-use types::map::ClusterMap;
 use types::object::PendingRow;
 use types::ops::{self, Op};
 use types::record::RowKey;
-use types::routing;
 use types::wire::request::{Execute, Refusal};
+use types::{CatalogueId, routing};
+
+use crate::view::ClusterView;
 
 /// Refuses a transaction that no client may ask for.
-pub fn admit(execute: &Execute, map: &ClusterMap) -> Result<(), Refusal> {
+pub fn admit(execute: &Execute, view: &ClusterView) -> Result<(), Refusal> {
     ops::validate(&execute.ops)?;
     for op in &execute.ops {
         for row in op.rows() {
-            admit_row(execute, &row, map)?;
+            admit_row(execute, &row, view)?;
         }
         admit_kind(op)?;
     }
     Ok(())
 }
 
-fn admit_row(execute: &Execute, row: &RowKey, map: &ClusterMap) -> Result<(), Refusal> {
+fn admit_row(execute: &Execute, row: &RowKey, view: &ClusterView) -> Result<(), Refusal> {
+    admit_catalogue(row.catalogue, view)?;
+    let map = &view.map;
     // One that was created a moment ago may not have been heard of here yet: its client asks again.
-    let catalogue = map
-        .catalogues
-        .get(&row.catalogue)
-        .ok_or_else(|| Refusal::Busy(format!("{} does not exist here: it was dropped, or is not known yet", row.catalogue)))?;
+    let unknown = || Refusal::Busy(format!("{} is not known here yet", row.catalogue));
+    let catalogue = map.catalogues.get(&row.catalogue).ok_or_else(unknown)?;
     let key = Key::parse(&row.key).ok_or_else(|| Refusal::Invalid("a key is of no kind that there is".into()))?;
     let length = key.routing().len();
     if length > NAME_BYTES_MAX {
@@ -40,6 +41,11 @@ fn admit_row(execute: &Execute, row: &RowKey, map: &ClusterMap) -> Result<(), Re
         return Err(Refusal::Invalid(format!("a key of group {group} is sent to {}", execute.group)));
     }
     Ok(())
+}
+
+/// Refuses what concerns a catalogue that was dropped.
+pub fn admit_catalogue(catalogue: CatalogueId, view: &ClusterView) -> Result<(), Refusal> {
+    if view.is_gone(catalogue) { Err(Refusal::Gone(catalogue)) } else { Ok(()) }
 }
 
 fn admit_kind(op: &Op) -> Result<(), Refusal> {
@@ -57,17 +63,19 @@ fn admit_kind(op: &Op) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use types::keys::{self, kind};
-    use types::map::{Catalogue, CatalogueKind, Pool};
+
+    use types::map::{Catalogue, CatalogueKind, ClusterMap, Pool};
     use types::ops::Condition;
     use types::scheme::{FailureDomain, Scheme};
-    use types::{CatalogueId, DtxId, Fid, GroupId, PoolId, SessionId, ViewNumber};
+    use types::{DtxId, Fid, GroupId, PoolId, SessionId, ViewNumber};
 
     use super::*;
 
     const CATALOGUE: CatalogueId = CatalogueId(5);
 
-    fn map() -> ClusterMap {
+    fn view() -> ClusterView {
         let id = CATALOGUE;
         let scheme = Scheme::Replicated { copies: 3 };
         let pool = Pool {
@@ -80,7 +88,8 @@ mod tests {
             priority: 0,
         };
         let catalogue = Catalogue { id, name: "people".into(), kind: CatalogueKind::Index, pool: pool.id, first_group: 0, width: 1 };
-        ClusterMap { pools: [(pool.id, pool)].into(), catalogues: [(id, catalogue)].into(), ..ClusterMap::default() }
+        let map = ClusterMap { pools: [(pool.id, pool)].into(), catalogues: [(id, catalogue)].into(), ..ClusterMap::default() };
+        ClusterView { index: 7, map: Arc::new(map), ..ClusterView::default() }
     }
 
     fn put(catalogue: CatalogueId, key: Vec<u8>, value: Vec<u8>) -> Op {
@@ -89,7 +98,7 @@ mod tests {
 
     fn asked(group: u32, op: Op) -> Result<(), Refusal> {
         let group = GroupId { pool: PoolId(3), index: group };
-        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op] }, &map())
+        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op] }, &view())
     }
 
     #[test]
@@ -117,7 +126,8 @@ mod tests {
     fn the_machines_own_catalogue_one_that_is_gone_and_another_group_are_refused() {
         let unknown = |id| asked(0, put(id, keys::user(b"key"), Vec::new()));
         assert!(matches!(unknown(CatalogueId(u64::MAX)), Err(Refusal::Busy(_))));
-        assert!(matches!(unknown(CatalogueId(6)), Err(Refusal::Busy(_))));
+        assert!(matches!(unknown(CatalogueId(8)), Err(Refusal::Busy(_))), "younger than what is known here");
+        assert_eq!(unknown(CatalogueId(6)), Err(Refusal::Gone(CatalogueId(6))), "dropped");
         assert!(matches!(asked(1, put(CATALOGUE, keys::user(b"key"), Vec::new())), Err(Refusal::Invalid(_))));
     }
 }

@@ -14,7 +14,7 @@ pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     match node.gate(execute.group, execute.view) {
         Gate::Behind => return Err(incoming),
         Gate::Refuse(refusal) => refuse(incoming, refusal),
-        Gate::Pass(device) => match admit::admit(&execute, &node.views.now().map) {
+        Gate::Pass(device) => match admit::admit(&execute, &node.views.now()) {
             Err(refusal) => refuse(incoming, refusal),
             Ok(()) => {
                 let inbox = &node.devices[&device].inbox;

@@ -13,7 +13,7 @@ use types::record::{Row, RowKey};
 use types::wire::request::{Read, Refusal};
 use types::{DeviceId, GroupId};
 
-use super::{Gate, Node, answer, behind, decoded, not_active, refuse};
+use super::{Gate, Node, admit, answer, behind, decoded, not_active, refuse};
 
 /// Rows that are read on the transport's thread; more of them are a task's.
 const ROWS_AT_ONCE_MAX: usize = 16;
@@ -74,9 +74,11 @@ pub async fn in_its_time(node: Arc<Node>, incoming: Incoming) {
 /// The rows; `None` where the device would have to be waited for.
 fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey], may_wait: bool) -> Result<Option<Vec<Option<Row>>>, Refusal> {
     let store = &node.device(device)?.store;
+    let view = node.views.now();
     let mut rows = Vec::with_capacity(keys.len());
     let mut bytes = 0;
     for key in keys {
+        admit::admit_catalogue(key.catalogue, &view)?;
         let row = if may_wait { store.meta().row(group, key).map(Some) } else { store.meta().row_now(group, key) };
         let Some(row) = row.map_err(|error| node.reports.storage(device, &error))? else { return Ok(None) };
         bytes += row.as_ref().map_or(0, |row| row.value.len());

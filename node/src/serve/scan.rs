@@ -13,7 +13,7 @@ use types::limits::{MESSAGE_HEAD_BYTES_MAX, SCAN_KEYS_MAX};
 use types::wire::request::{Refusal, Scan, ScanPage, ScanRow};
 use types::{DeviceId, GroupId, ViewNumber};
 
-use super::{Gate, Node, answer, behind, decoded, not_active, refuse};
+use super::{Gate, Node, admit, answer, behind, decoded, not_active, refuse};
 
 /// Scans that may read at once: each takes a thread.
 pub const SCANS_MAX: usize = 8;
@@ -58,6 +58,7 @@ fn page(node: &Node, scan: &Scan) -> Result<ScanPage, Refusal> {
     if prefix[0] != kind {
         return Err(Refusal::Invalid("the prefix of a scan is of the kind of its first key".into()));
     }
+    admit::admit_catalogue(scan.catalogue, &node.views.now())?;
     let limit = (scan.limit as usize).clamp(1, SCAN_KEYS_MAX);
     let places = places(node, &scan.groups)?;
     let mut runs = Vec::with_capacity(places.len());

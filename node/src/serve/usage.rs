@@ -7,7 +7,14 @@ use super::{Node, answer};
 
 /// Answers at once.
 pub fn serve(node: &Node, incoming: Incoming) {
-    let mut usage: Vec<DeviceUsage> = node.devices.values().map(|device| device.store.usage()).collect();
-    usage.sort_by_key(|usage| usage.device);
-    answer(incoming, &Ok(usage));
+    answer(incoming, &Ok(node.usage()));
+}
+
+impl Node {
+    /// How full its devices are.
+    pub fn usage(&self) -> Vec<DeviceUsage> {
+        let mut usage: Vec<DeviceUsage> = self.devices.values().map(|device| device.store.usage()).collect();
+        usage.sort_by_key(|usage| usage.device);
+        usage
+    }
 }

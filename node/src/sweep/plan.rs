@@ -2,11 +2,14 @@
 
 use types::keys::Key;
 use types::map::Slots;
-use types::object::{DeadRow, PendingRow};
+use types::object::{DeadRow, ObjectRecord, PendingRow};
 use types::ops::{Condition, Op};
 use types::record::RowKey;
 use types::wire::request::ScanRow;
 use types::{CatalogueId, DeviceId, Fid, HaTime, SessionId, Version};
+
+/// Writes of one transaction that empties a catalogue, unless one object alone makes more.
+const REMOVALS_MAX: usize = 256;
 
 /// A dead fid that may be deleted now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,37 @@ pub fn abandons(catalogue: CatalogueId, rows: &[ScanRow], is_closed: impl Fn(Ses
         is_closed(row.session).then(|| Op::Abandon { catalogue, name: name.to_vec(), fid })
     });
     dead.collect()
+}
+
+/// The transactions that take rows of a dropped catalogue away, of bounded size: objects leave their fids as dead rows, which the sweep takes.
+pub fn removals(catalogue: CatalogueId, rows: &[ScanRow]) -> Vec<Vec<Op>> {
+    let mut all: Vec<Vec<Op>> = Vec::new();
+    let mut room = 0;
+    for scanned in rows {
+        let row = RowKey { catalogue, key: scanned.key.clone() };
+        let (op, writes) = match Key::parse(&scanned.key) {
+            Some(Key::Object(name)) => match ObjectRecord::from_value(&scanned.row.value) {
+                Ok(record) => {
+                    let delete = Op::DeleteObject { catalogue, name: name.to_vec(), condition: Condition::Always };
+                    (delete, 1 + record.fids().count())
+                }
+                // What it refers to is not known any more.
+                Err(_) => (Op::Delete { row, condition: Condition::Always }, 1),
+            },
+            // One that was committed or abandoned meanwhile refuses its own transaction only.
+            Some(Key::Pending(name, fid)) => (Op::Abandon { catalogue, name: name.to_vec(), fid }, REMOVALS_MAX),
+            _ => (Op::Delete { row, condition: Condition::Always }, 1),
+        };
+        match all.last_mut() {
+            Some(ops) if writes <= room => ops.push(op),
+            _ => {
+                all.push(vec![op]);
+                room = REMOVALS_MAX;
+            }
+        }
+        room = room.saturating_sub(writes);
+    }
+    all
 }
 
 /// The dead fids that are old enough. A row that cannot be read is left alone.
@@ -76,6 +110,7 @@ pub fn key_after(key: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use types::keys;
+    use types::object::{Content, Part};
     use types::record::Row;
     use types::{GroupId, PoolId, Seq, ViewNumber};
 
@@ -102,6 +137,26 @@ mod tests {
         let rows = [pending(1), pending(2), scanned(keys::pending(b"n", fid(1)), vec![99])];
         let ops = abandons(CAT, &rows, |session| session == SessionId(1));
         assert_eq!(ops, [Op::Abandon { catalogue: CAT, name: b"n".to_vec(), fid: fid(1) }]);
+    }
+
+    #[test]
+    fn what_is_dropped_goes_in_transactions_of_bounded_size() {
+        let object = |name: &[u8], parts: u64| {
+            let part = |counter| Part { offset: counter, length: 1, fid: Fid { counter, ..fid(1) }, data: 4, parity: 2, unit_bytes: 4096 };
+            let content = Content::Parts((0..parts).map(part).collect());
+            scanned(
+                keys::object(name),
+                ObjectRecord { size: parts, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new() }.to_value(),
+            )
+        };
+        let sizes = |rows: &[ScanRow]| removals(CAT, rows).iter().map(Vec::len).collect::<Vec<_>>();
+        let users: Vec<ScanRow> = (0..300u16).map(|key| scanned(keys::user(&key.to_be_bytes()), Vec::new())).collect();
+        assert_eq!(sizes(&users), [256, 44]);
+        assert_eq!(sizes(&[object(b"a", 100), object(b"b", 100), object(b"c", 100), object(b"d", 1000), object(b"e", 1)]), [2, 1, 1, 1]);
+        let pending = |session| scanned(keys::pending(b"n", fid(session)), PendingRow { session: SessionId(session), slots: 6 }.to_value());
+        assert_eq!(sizes(&[pending(1), pending(2)]), [1, 1]);
+        let unreadable = removals(CAT, &[scanned(keys::object(b"x"), vec![99])]);
+        assert!(matches!(unreadable[0][..], [Op::Delete { .. }]), "{unreadable:?}");
     }
 
     #[test]

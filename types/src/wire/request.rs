@@ -66,6 +66,9 @@ pub enum Refusal {
     /// The writer's session is closed, or the fid is dead: the write must not happen any more.
     #[error("session {0} is closed or the fid is dead")]
     Fenced(SessionId),
+    /// The bucket or index was dropped.
+    #[error("{0} was dropped")]
+    Gone(CatalogueId),
 }
 
 /// A transaction of one group, for its primary.

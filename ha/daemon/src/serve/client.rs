@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
+use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, PoolId, SessionId, ViewNumber};
 
 use super::{check_cluster, convert, follow, show};
@@ -141,7 +142,12 @@ impl Ha for HaService {
 
     async fn drop_catalogue(&self, request: Request<pb::DropCatalogueRequest>) -> Result<Response<pb::DoneReply>, Status> {
         let id = CatalogueId(self.open(request)?.id);
-        self.done(Change::DropCatalogue { id }).await
+        let index = self.change(Change::DropCatalogue { id }).await?.index;
+        // It may be an earlier entry that dropped it. What is gone was taken in by all.
+        if let Some(at) = self.core.machine.read(|state| state.dropped().get(&id).map(|dropped| dropped.at)) {
+            self.core.taken_in_by_all(at).await.map_err(|e| self.with_leader(e))?;
+        }
+        Ok(Response::new(pb::DoneReply { index }))
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
@@ -171,9 +177,10 @@ impl Ha for HaService {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
-        let pb::RenewRequest { node, boot, pid, confirmed } = self.open(request)?;
+        let pb::RenewRequest { node, boot, pid, confirmed, usage } = self.open(request)?;
         let (node, boot) = (node_id(node)?, Boot(boot));
-        let told = self.core.ask(Ask::Renew { node, boot, confirmed }).await.map_err(|e| self.with_leader(e))?;
+        let usage: Vec<DeviceUsage> = if usage.is_empty() { Vec::new() } else { read(&usage)? };
+        let told = self.core.ask(Ask::Renew { node, boot, confirmed, usage }).await.map_err(|e| self.with_leader(e))?;
         if node == self.core.node() {
             self.watch.ensure(&self.core, boot, pid);
         }
@@ -189,6 +196,12 @@ impl Ha for HaService {
     async fn report_recovered(&self, request: Request<pb::RecoveredReport>) -> Result<Response<pb::DoneReply>, Status> {
         let pb::RecoveredReport { boot, epoch } = self.open(request)?;
         self.done(Change::Recovered { boot: Boot(boot), epoch: Epoch(epoch) }).await
+    }
+
+    async fn report_emptied(&self, request: Request<pb::EmptiedReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::EmptiedReport { boot, emptied } = self.open(request)?;
+        let emptied: Vec<(CatalogueId, GroupId, ViewNumber)> = read(&emptied)?;
+        self.done(Change::CataloguesEmptied { boot: Boot(boot), emptied }).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {
@@ -218,7 +231,7 @@ impl Ha for HaService {
 
     async fn get_events(&self, request: Request<pb::EventsRequest>) -> Result<Response<pb::BytesReply>, Status> {
         let pb::EventsRequest { after_index, limit } = self.open(request)?;
-        self.core.catch_up().await;
+        show::settle(&self.core).await;
         Ok(Response::new(pb::BytesReply { body: encode(&show::events(&self.core, after_index, limit)) }))
     }
 

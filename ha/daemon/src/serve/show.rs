@@ -1,31 +1,41 @@
 //! What operators are shown.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use ha_api::{EventLine, NodeStatus, Status};
-use types::DeviceId;
+use ha_state::{State, Subject};
+use types::{DeviceId, NodeId};
 
 use crate::core::Core;
+use crate::lead::{LeaderView, wall_ms};
 use crate::raft::Consensus;
 
 use super::convert::event_line;
 
+/// How long a leader is waited for before what is known here is shown, before scaling: less than a client's attempt.
+const SETTLE: Duration = Duration::from_millis(1200);
+/// How long to wait where nobody leads.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Most lines of history in one answer.
 const EVENTS_MAX: usize = 10_000;
 
 /// The cluster, with what the leader adds where it answers.
 pub async fn status(core: &Core) -> Status {
-    core.catch_up().await;
-    let view = core.leader_view().await;
+    let view = settle(core).await;
     let (confirmed, view) = (view.is_some(), view.unwrap_or_default());
     let standing = core.group.standing();
     let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
     let own = core.node();
     core.machine.read(|state| {
         let map = state.map().clone();
+        let since = changes_of_processes(state);
         let nodes = map.nodes.values().map(|node| {
             let process = state.process(node.id).cloned().unwrap_or_default();
             let status = NodeStatus {
                 pid: process.pid,
                 since: process.since,
+                since_wall_ms: since.get(&node.id).copied().unwrap_or(0),
                 reason: process.reason,
                 confirmed_index: view.confirmed.get(&node.boot).copied(),
                 lease_age_ms: view.lease_age_ms.get(&node.boot).copied(),
@@ -41,10 +51,47 @@ pub async fn status(core: &Core) -> Status {
             nodes: nodes.collect(),
             device_errors: map.devices.keys().map(|id| (*id, errors(id))).collect(),
             client_sessions: state.sessions().values().filter(|s| s.node.is_none()).count(),
+            usage: view.usage,
+            units_missing: state.units_missing().clone(),
+            dropped: state.dropped().len(),
+            wall_ms: wall_ms(),
             warnings: view.warnings,
             map,
         }
     })
+}
+
+/// Waits for a leader, as after the loss of one, and until the state here has all that was committed; what the leader adds. Without one for
+/// long the state as it is here must do.
+pub async fn settle(core: &Core) -> Option<LeaderView> {
+    let end = Instant::now() + SETTLE.mul_f64(core.factor);
+    loop {
+        if core.catch_up().await
+            && let Some(view) = core.leader_view().await
+        {
+            return Some(view);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The wall clock of the last change of state of each process, as the history has it: the same whoever leads. The oldest entry that is known
+/// where the change is older than the history.
+fn changes_of_processes(state: &State) -> BTreeMap<NodeId, u64> {
+    let oldest = state.events().next().map_or(0, |event| event.wall_ms);
+    let mut since = BTreeMap::new();
+    for event in state.events().rev() {
+        if since.len() == state.map().nodes.len() {
+            break;
+        }
+        if let Subject::Process(node) = event.subject {
+            since.entry(node).or_insert(event.wall_ms);
+        }
+    }
+    state.map().nodes.keys().map(|node| (*node, since.get(node).copied().unwrap_or(oldest))).collect()
 }
 
 /// The newest lines of the history after an entry.

@@ -1,0 +1,63 @@
+//! Dropped catalogues: their rows go, in bounded batches, objects by way of dead fids; HA is told of each group in which nothing is left.
+//!
+//! No write of a dropped catalogue is admitted by this process since it has taken the drop in, and HA's log names the view of its primary: so
+//! what is seen empty after a transaction of our own stays so.
+
+use types::keys::{self, kind};
+use types::ops::{Condition, Op};
+use types::record::RowKey;
+
+use super::{ClusterView, Place, Sweep, plan};
+
+/// Rows looked at together: their values may be 64 KiB each.
+const ROWS_MAX: usize = 64;
+/// Pages of one kind and group in one round: other duties have their turn in between.
+const PAGES_A_ROUND_MAX: usize = 64;
+
+impl Sweep {
+    /// Takes rows of a dropped catalogue away in one group, so many in a round.
+    pub(super) async fn empty(&self, view: &ClusterView, place: Place) {
+        if !view.dropped.get(&place.catalogue).is_some_and(|dropped| dropped.left.contains(&place.group)) {
+            return;
+        }
+        for kind in [kind::USER, kind::OBJECT, kind::PENDING] {
+            if !self.empty_kind(place, kind).await {
+                return;
+            }
+        }
+        // Dead fids age first: then the sweep takes them away.
+        if !self.is_empty(place).await {
+            return;
+        }
+        // What was admitted before the drop was taken in is applied before this is: it stands in front of it in the inbox or the log.
+        let nothing = RowKey { catalogue: place.catalogue, key: keys::user(&[]) };
+        if self.execute(place, vec![Op::Delete { row: nothing, condition: Condition::Always }]).await && self.is_empty(place).await {
+            self.node.reports.emptied(place.catalogue, place.group, place.view);
+        }
+    }
+
+    /// Takes rows of one kind away; whether none is left.
+    async fn empty_kind(&self, place: Place, kind: u8) -> bool {
+        for _ in 0..PAGES_A_ROUND_MAX {
+            let Some(rows) = self.rows(place, &[kind], ROWS_MAX).await else { return false };
+            if rows.is_empty() {
+                return true;
+            }
+            for ops in plan::removals(place.catalogue, &rows) {
+                if !self.execute(place, ops).await {
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn is_empty(&self, place: Place) -> bool {
+        for kind in [kind::USER, kind::OBJECT, kind::PENDING, kind::DEAD] {
+            if self.rows(place, &[kind], 1).await.is_none_or(|rows| !rows.is_empty()) {
+                return false;
+            }
+        }
+        true
+    }
+}
