@@ -13,6 +13,7 @@ mod output;
 mod pool;
 mod progress;
 mod size;
+mod time;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use client::{Client, Options};
+use ha_api::{ClientOptions, HaClient};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Common;
@@ -34,9 +35,19 @@ pub async fn with_client<T, F: Future<Output = Result<T, Failure>>>(common: &Com
     done
 }
 
+fn addresses(common: &Common) -> Result<Vec<String>, Failure> {
+    if common.ha.is_empty() { Ok(ClusterFile::read(&common.dir)?.ha) } else { Ok(common.ha.clone()) }
+}
+
+/// HA alone, of the cluster that the command line names.
+pub fn ha(common: &Common) -> Result<HaClient, Failure> {
+    let options = ClientOptions { name: "redoubt".into(), deadline: common.timeout(), ..ClientOptions::default() };
+    HaClient::with_options(&addresses(common)?, options).map_err(|e| Failure::from(&e))
+}
+
 /// A client of the cluster that the command line names.
 pub async fn connect(common: &Common) -> Result<Client, Failure> {
-    let addresses = if common.ha.is_empty() { ClusterFile::read(&common.dir)?.ha } else { common.ha.clone() };
+    let addresses = addresses(common)?;
     // A runtime of one thread drives the fabric itself: see `Verb::runtime`.
     let own_thread = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
     let options = Options { timeout: common.timeout(), own_thread, ..Options::default() };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use client::Error;
+use ha_api::HaError;
 
 /// How `redoubt` ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,17 @@ fn hint(error: &Error) -> &'static str {
             "; `redoubt idx create NAME` makes one, `redoubt idx list` shows which there are"
         }
         _ => "",
+    }
+}
+
+impl From<&HaError> for Failure {
+    fn from(error: &HaError) -> Self {
+        let exit = match error {
+            HaError::NotFound(_) => Exit::NotFound,
+            error if error.is_retryable() => Exit::Unavailable,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -78,7 +78,7 @@ fn json_of(bucket: &str, info: &ObjectInfo, map: &ClusterMap) -> Value {
         "size": info.size,
         "checksum": format!("{:08x}", info.checksum),
         "version": info.version.0,
-        "modified_ms": info.modified_ms,
+        "modified_unix_ms": info.modified_ms,
         "inline": info.parts.is_empty(),
         "parts": parts,
         "user_metadata": words,

@@ -1,11 +1,10 @@
 //! `redoubt pool`: the pools of devices, as the map has them.
 
-use std::time::Duration;
-
+use ha_api::Status;
 use serde_json::{Value, json};
 use types::map::{ClusterMap, Group, Pool};
 
-use super::connect::with_client;
+use super::connect::ha;
 use super::exit::{Exit, Failure};
 use super::{Common, output};
 
@@ -23,20 +22,20 @@ pub enum Verb {
 
 /// Runs a verb.
 pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
-    with_client(common, |client| async move {
-        let map = client.map(Duration::ZERO).await?;
-        match verb {
-            Verb::List => list(common, &map),
-            Verb::Show { name } => {
-                let missing = || Failure::new(Exit::NotFound, format!("pool `{name}` does not exist; `redoubt pool list` shows which do"));
-                show(common, &map, map.pool_named(&name).ok_or_else(missing)?)
-            }
+    // Only HA is asked: the fabric need not be loaded for that.
+    let status = ha(common)?.status().await.map_err(|e| Failure::from(&e))?;
+    match verb {
+        Verb::List => list(common, &status),
+        Verb::Show { name } => {
+            let missing = || Failure::new(Exit::NotFound, format!("pool `{name}` does not exist; `redoubt pool list` shows which do"));
+            show(common, &status, status.map.pool_named(&name).ok_or_else(missing)?)
         }
-    })
-    .await
+    }
 }
 
-fn json_of(map: &ClusterMap, pool: &Pool) -> Value {
+fn json_of(status: &Status, pool: &Pool) -> Value {
+    let map = &status.map;
+    let space = status.space(&devices(pool, map));
     json!({
         "id": pool.id.0,
         "name": pool.name,
@@ -45,6 +44,10 @@ fn json_of(map: &ClusterMap, pool: &Pool) -> Value {
         "groups": pool.groups,
         "groups_ready": groups(map, pool).filter(|(_, group)| is_ready(map, group)).count(),
         "devices": devices(pool, map).len(),
+        "bytes": space.bytes,
+        "used_bytes": space.used,
+        "free_bytes": space.free,
+        "devices_of_unknown_use": space.unknown,
         "priority": pool.priority,
     })
 }
@@ -70,20 +73,30 @@ pub fn is_ready(map: &ClusterMap, group: &Group) -> bool {
     }
 }
 
-fn list(common: &Common, map: &ClusterMap) -> Result<(), Failure> {
-    let pools: Vec<Value> = map.pools.values().map(|pool| json_of(map, pool)).collect();
+/// Columns of [`row`].
+const HEADING: [&str; 10] = ["NAME", "SCHEME", "DOMAIN", "GROUPS", "READY", "DEVICES", "USED", "FREE", "SIZE", "PRIORITY"];
+
+fn row(pool: &Value) -> Vec<String> {
+    let cell = |key: &str| pool[key].as_str().map_or_else(|| pool[key].to_string(), String::from);
+    let size = |key: &str| output::bytes_words(pool[key].as_u64().unwrap_or(0));
+    let mut row = ["name", "scheme", "failure_domain", "groups", "groups_ready", "devices"].map(cell).to_vec();
+    row.extend(["used_bytes", "free_bytes", "bytes"].map(size));
+    row.push(cell("priority"));
+    row
+}
+
+fn list(common: &Common, status: &Status) -> Result<(), Failure> {
+    let pools: Vec<Value> = status.map.pools.values().map(|pool| json_of(status, pool)).collect();
     output::value(common.output, &json!({"pools": pools}), || {
-        let mut rows = vec![["NAME", "SCHEME", "DOMAIN", "GROUPS", "READY", "DEVICES", "PRIORITY"].map(String::from).to_vec()];
-        for pool in &pools {
-            let cell = |key: &str| pool[key].as_str().map_or_else(|| pool[key].to_string(), String::from);
-            rows.push(["name", "scheme", "failure_domain", "groups", "groups_ready", "devices", "priority"].map(cell).to_vec());
-        }
+        let mut rows = vec![HEADING.map(String::from).to_vec()];
+        rows.extend(pools.iter().map(row));
         output::table(&rows)
     })
 }
 
-fn show(common: &Common, map: &ClusterMap, pool: &Pool) -> Result<(), Failure> {
-    let mut value = json_of(map, pool);
+fn show(common: &Common, status: &Status, pool: &Pool) -> Result<(), Failure> {
+    let map = &status.map;
+    let mut value = json_of(status, pool);
     let rows: Vec<Value> = groups(map, pool)
         .map(|(id, group)| {
             let devices: Vec<String> = match group {
@@ -106,6 +119,7 @@ fn show(common: &Common, map: &ClusterMap, pool: &Pool) -> Result<(), Failure> {
             let group = row["group"].as_str().unwrap_or_default().to_string();
             lines.push(vec![group, row["view"].to_string(), primary, row["ready"].to_string(), devices.join(" ")]);
         }
-        output::table(&lines)
+        let summary = output::table(&[HEADING.map(String::from).to_vec(), row(&value)]);
+        format!("{summary}\n\n{}", output::table(&lines))
     })
 }

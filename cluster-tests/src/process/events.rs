@@ -13,6 +13,7 @@ pub struct Event {
     /// The entry of HA's log.
     pub index: u64,
     /// When, in milliseconds since 1970.
+    #[serde(rename = "unix_ms")]
     pub wall_ms: u64,
     /// To whom: `node-2`, `dev-3`.
     pub subject: String,

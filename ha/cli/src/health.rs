@@ -1,10 +1,11 @@
 //! How well the cluster is, in numbers: computed from the map alone, the same for people and for programs.
 
-use types::GroupId;
-use types::PoolId;
+use std::collections::BTreeSet;
+
 use types::map::{ClusterMap, Group, Pool, Slots};
 use types::scheme::Scheme;
 use types::state::{DeviceState, ProcessState};
+use types::{DeviceId, GroupId, PoolId};
 
 use crate::output::Tone;
 
@@ -21,6 +22,8 @@ pub struct PoolHealth {
     pub unavailable: usize,
     /// Slots that no device fills.
     pub empty_slots: usize,
+    /// Of the degraded ones: on a device that was formatted anew, units of before are not there.
+    pub units_missing: usize,
 }
 
 impl PoolHealth {
@@ -40,7 +43,12 @@ impl PoolHealth {
             return "no groups yet".into();
         }
         let mut parts = vec![format!("{} of {} whole", self.whole, self.groups)];
-        for (count, what) in [(self.degraded, "degraded"), (self.unavailable, "not serving"), (self.empty_slots, "empty slots")] {
+        for (count, what) in [
+            (self.degraded, "degraded"),
+            (self.unavailable, "not serving"),
+            (self.empty_slots, "empty slots"),
+            (self.units_missing, "with units missing"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
@@ -80,8 +88,17 @@ impl GroupHealth {
     }
 }
 
-/// How well a group of a pool is.
-pub fn of_group(map: &ClusterMap, pool: &Pool, group: &Group) -> GroupHealth {
+/// The devices of a group that do not have what was written to it before they were formatted anew.
+pub fn units_missing<'a>(missing: &'a BTreeSet<DeviceId>, group: &'a Group) -> impl Iterator<Item = DeviceId> {
+    let slots = match group {
+        Group::Erasure(slots) => slots.slots.as_slice(),
+        Group::Replicated(_) => &[],
+    };
+    slots.iter().copied().flatten().filter(|id| missing.contains(id))
+}
+
+/// How well a group of a pool is; `missing` are the devices whose units of before their last format are not there.
+pub fn of_group(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool, group: &Group) -> GroupHealth {
     let readable = |id| map.devices.get(id).is_some_and(|d| d.state.is_readable());
     let there = group.devices().iter().filter(|id| readable(*id)).count();
     let serves = match group {
@@ -91,7 +108,7 @@ pub fn of_group(map: &ClusterMap, pool: &Pool, group: &Group) -> GroupHealth {
             Scheme::Replicated { .. } => false,
         },
     };
-    match (serves, there >= pool.scheme.width()) {
+    match (serves, there >= pool.scheme.width() && units_missing(missing, group).next().is_none()) {
         (false, _) => GroupHealth::Unavailable,
         (true, true) => GroupHealth::Whole,
         (true, false) => GroupHealth::Degraded,
@@ -104,15 +121,16 @@ pub fn groups_of(map: &ClusterMap, pool: PoolId) -> impl Iterator<Item = (&Group
 }
 
 /// How well a pool is.
-pub fn of_pool(map: &ClusterMap, pool: &Pool) -> PoolHealth {
+pub fn of_pool(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool) -> PoolHealth {
     let mut out = PoolHealth::default();
     for (_, group) in groups_of(map, pool.id) {
         out.groups += 1;
-        match of_group(map, pool, group) {
+        match of_group(map, missing, pool, group) {
             GroupHealth::Whole => out.whole += 1,
             GroupHealth::Degraded => out.degraded += 1,
             GroupHealth::Unavailable => out.unavailable += 1,
         }
+        out.units_missing += usize::from(units_missing(missing, group).next().is_some());
         if let Group::Erasure(Slots { slots, .. }) = group {
             out.empty_slots += slots.iter().filter(|s| s.is_none()).count();
         }
@@ -122,11 +140,11 @@ pub fn of_pool(map: &ClusterMap, pool: &Pool) -> PoolHealth {
 
 /// The cluster in one word: `healthy`, `degraded` (it serves everything, something is away), `impaired` (something does not serve), or
 /// `not-created`.
-pub fn of_cluster(map: &ClusterMap) -> (&'static str, Tone) {
+pub fn of_cluster(map: &ClusterMap, missing: &BTreeSet<DeviceId>) -> (&'static str, Tone) {
     if map.nodes.is_empty() {
         return ("not-created", Tone::Warn);
     }
-    let pools: Vec<PoolHealth> = map.pools.values().map(|p| of_pool(map, p)).collect();
+    let pools: Vec<PoolHealth> = map.pools.values().map(|p| of_pool(map, missing, p)).collect();
     let all_there = map.nodes.values().all(|n| n.state == ProcessState::Online)
         && map.devices.values().all(|d| matches!(d.state, DeviceState::Online | DeviceState::Rebalancing));
     if pools.iter().any(|p| p.unavailable > 0 || p.groups == 0) {
@@ -143,7 +161,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use types::map::{Device, GroupView, Node, Primary};
-    use types::{Boot, DeviceId, DiskGroupId, Epoch, Incarnation, NodeId, ViewNumber};
+    use types::{Boot, DiskGroupId, Epoch, Incarnation, NodeId, ViewNumber};
 
     use super::*;
 
@@ -201,21 +219,35 @@ mod tests {
         }
     }
 
+    fn none() -> BTreeSet<DeviceId> {
+        BTreeSet::new()
+    }
+
+    #[test]
+    fn a_device_whose_units_are_missing_degrades_the_groups_that_hold_units() {
+        let (map, missing) = (map(), BTreeSet::from([DeviceId(2)]));
+        let (replicated, erasure) = (of_pool(&map, &missing, &map.pools[&PoolId(1)]), of_pool(&map, &missing, &map.pools[&PoolId(2)]));
+        assert_eq!((replicated.whole, replicated.units_missing), (1, 0), "full copy brings rows back");
+        assert_eq!((erasure.whole, erasure.degraded, erasure.units_missing), (0, 1, 1));
+        assert!(erasure.words().contains("1 with units missing"), "{}", erasure.words());
+        assert_eq!(of_cluster(&map, &missing).0, "degraded");
+    }
+
     #[test]
     fn a_cluster_with_everything_there_is_healthy() {
-        assert_eq!(of_cluster(&map()).0, "healthy");
-        assert_eq!(of_cluster(&ClusterMap::default()).0, "not-created");
+        assert_eq!(of_cluster(&map(), &none()).0, "healthy");
+        assert_eq!(of_cluster(&ClusterMap::default(), &none()).0, "not-created");
     }
 
     #[test]
     fn a_cluster_that_serves_without_one_device_is_degraded_and_without_two_impaired() {
         let mut map = map();
         map.devices.get_mut(&DeviceId(3)).expect("it").state = DeviceState::Transient;
-        assert_eq!(of_cluster(&map).0, "degraded");
-        assert_eq!(of_pool(&map, &map.pools[&PoolId(2)]).degraded, 1);
+        assert_eq!(of_cluster(&map, &none()).0, "degraded");
+        assert_eq!(of_pool(&map, &none(), &map.pools[&PoolId(2)]).degraded, 1);
         map.devices.get_mut(&DeviceId(2)).expect("it").state = DeviceState::Recovering;
-        assert_eq!(of_pool(&map, &map.pools[&PoolId(2)]).unavailable, 1);
-        assert_eq!(of_cluster(&map).0, "impaired");
+        assert_eq!(of_pool(&map, &none(), &map.pools[&PoolId(2)]).unavailable, 1);
+        assert_eq!(of_cluster(&map, &none()).0, "impaired");
     }
 
     #[test]
@@ -227,8 +259,8 @@ mod tests {
                 Group::Erasure(slots) => slots.slots[0] = None,
             }
         }
-        assert_eq!(of_pool(&map, &map.pools[&PoolId(1)]).unavailable, 1);
-        let erasure = of_pool(&map, &map.pools[&PoolId(2)]);
+        assert_eq!(of_pool(&map, &none(), &map.pools[&PoolId(1)]).unavailable, 1);
+        let erasure = of_pool(&map, &none(), &map.pools[&PoolId(2)]);
         assert_eq!((erasure.degraded, erasure.empty_slots), (1, 1));
         assert!(erasure.words().contains("1 empty slots"));
     }

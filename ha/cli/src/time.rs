@@ -1,18 +1,18 @@
 //! Times as people read them.
 
-/// `2026-11-21 11:27:59.120` (UTC) of milliseconds since 1970. Days to date after Howard Hinnant's `civil_from_days`.
-pub fn utc(ms: u64) -> String {
-    let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (h, m, s, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
-    format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}.{milli:03}")
+use std::fmt::Display;
+
+use chrono::{DateTime, Local, SecondsFormat, TimeZone};
+
+/// `2026-11-21T12:27:59.120+01:00`: local time, as ISO 8601 has it, of milliseconds since 1970 UTC.
+pub fn local(ms: u64) -> String {
+    iso(ms, &Local)
+}
+
+fn iso<Tz: TimeZone<Offset: Display>>(ms: u64, zone: &Tz) -> String {
+    let at = i64::try_from(ms).ok().and_then(DateTime::from_timestamp_millis);
+    // Beyond the calendar the number says more than any date.
+    at.map_or_else(|| format!("{ms} ms since 1970"), |at| at.with_timezone(zone).to_rfc3339_opts(SecondsFormat::Millis, false))
 }
 
 /// `3 d 4 h`, `5 m 20 s`, `0.4 s`: a span of milliseconds with two units at most.
@@ -29,14 +29,16 @@ pub fn span(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{FixedOffset, Utc};
+
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00.000");
-        assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00.000");
-        assert_eq!(utc(1_795_260_479_123), "2026-11-21 11:27:59.123");
-        assert_eq!(utc(4_107_542_399_999), "2100-02-28 23:59:59.999");
+    fn times_are_local_with_their_offset() {
+        let east = FixedOffset::east_opt(5 * 3600 + 1800).expect("an offset");
+        assert_eq!(iso(1_795_260_479_123, &east), "2026-11-21T16:57:59.123+05:30");
+        assert_eq!(iso(951_782_400_000, &Utc), "2000-02-29T00:00:00.000+00:00");
+        assert_eq!(iso(u64::MAX, &Utc), "18446744073709551615 ms since 1970");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::{Client, Options};
+use ha_api::{ClientOptions, HaClient};
 use serde_json::{Value, json};
 use types::NodeId;
 
@@ -22,8 +22,9 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let mut value = json_of(&file);
     let mut states: Vec<String> = vec!["-".into(); file.nodes.len()];
     let any_ha = file.nodes.iter().any(|node| running(&file, node, Service::Ha).is_some());
-    if any_ha && let Ok(client) = Client::connect(&file.ha, Options { timeout: HA_PATIENCE, ..Options::default() }).await {
-        let map = client.map(HA_PATIENCE).await?;
+    let options = ClientOptions { name: "redoubt dev status".into(), deadline: HA_PATIENCE, ..ClientOptions::default() };
+    let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::from(&e))?;
+    if any_ha && let Ok(map) = ha.map(types::Epoch(0)).await {
         for (node, state) in file.nodes.iter().zip(&mut states) {
             if let Some(known) = map.nodes.get(&NodeId(node.id)) {
                 *state = known.state.to_string();

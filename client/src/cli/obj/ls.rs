@@ -9,6 +9,7 @@ use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
 use crate::cli::name::{Name, parser, shown};
 use crate::cli::output::Format;
+use crate::cli::time::local;
 use crate::cli::{Common, output};
 
 /// Arguments of `obj ls`.
@@ -63,10 +64,16 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
                         before = ",";
                     }
                     (Format::Text, Entry::Object(info)) if arguments.long => {
-                        output::line(format!("{:>14} {:>14} {:>10}  {}", info.size, info.modified_ms, info.version.0, shown(&info.name)))?;
+                        output::line(format!(
+                            "{:>14} {} {:>10}  {}",
+                            info.size,
+                            local(info.modified_ms),
+                            info.version.0,
+                            shown(&info.name)
+                        ))?;
                     }
                     (Format::Text, Entry::Object(info)) => output::line(shown(&info.name))?,
-                    (Format::Text, Entry::Prefix(prefix)) if arguments.long => output::line(format!("{:>40}  {}", "", shown(prefix)))?,
+                    (Format::Text, Entry::Prefix(prefix)) if arguments.long => output::line(format!("{:>55}  {}", "", shown(prefix)))?,
                     (Format::Text, Entry::Prefix(prefix)) => output::line(shown(prefix))?,
                 }
             }

@@ -6,6 +6,7 @@ use super::{Bucket, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
 use crate::cli::name::{Name, parser, shown};
+use crate::cli::time::local;
 use crate::cli::{Common, output};
 
 /// Arguments of `obj stat`.
@@ -32,7 +33,7 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
                 format!("size      {} ({})", info.size, output::bytes_words(info.size)),
                 format!("checksum  crc32c {:08x}", info.checksum),
                 format!("version   {}", info.version.0),
-                format!("modified  {} ms since 1970", info.modified_ms),
+                format!("modified  {}", local(info.modified_ms)),
             ];
             if info.parts.is_empty() {
                 lines.push("content   in the record".into());

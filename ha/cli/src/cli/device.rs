@@ -20,7 +20,7 @@ pub enum Verb {
 }
 
 /// Columns of [`row`].
-pub const HEADING: [&str; 8] = ["DEVICE", "NODE", "DISK GROUP", "STATE", "SIZE", "INCARNATION", "ERRORS", "REASON"];
+pub const HEADING: [&str; 10] = ["DEVICE", "NODE", "DISK GROUP", "STATE", "USED", "FREE", "SIZE", "INCARNATION", "ERRORS", "REASON"];
 
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
@@ -47,12 +47,18 @@ fn node_name(status: &Status, device: &Device) -> String {
 
 /// A device for programs.
 pub fn value(status: &Status, device: &Device) -> Value {
+    let usage = status.usage.get(&device.id);
     json!({
         "id": device.id.to_string(),
         "node": node_name(status, device),
         "disk_group": device.disk_group.to_string(),
         "state": device.state.to_string(),
         "bytes": device.bytes,
+        "used_bytes": usage.map(|usage| usage.bytes.saturating_sub(usage.free)),
+        "free_bytes": usage.map(|usage| usage.free),
+        "meta_bytes": usage.map(|usage| usage.meta_bytes),
+        "units": usage.map(|usage| usage.units),
+        "units_missing": status.units_missing.contains(&device.id),
         "incarnation": device.incarnation.0,
         "registered_epoch": device.registered.0,
         "errors": status.device_errors.get(&device.id).copied().unwrap_or(0),
@@ -63,14 +69,21 @@ pub fn value(status: &Status, device: &Device) -> Value {
 /// A device for people.
 pub fn row(status: &Status, device: &Device) -> Vec<Cell> {
     let errors = status.device_errors.get(&device.id).copied().unwrap_or(0);
+    let usage = status.usage.get(&device.id);
     vec![
         Cell::from(device.id),
         Cell::from(node_name(status, device)),
         Cell::from(device.disk_group),
         state(device.state),
+        Cell::from(usage.map_or_else(|| "-".into(), |usage| bytes(usage.bytes.saturating_sub(usage.free)))),
+        Cell::from(usage.map_or_else(|| "-".into(), |usage| bytes(usage.free))),
         Cell::from(bytes(device.bytes)),
         Cell::from(device.incarnation),
         toned(errors, if errors == 0 { Tone::Plain } else { Tone::Warn }),
-        Cell::from(&device.reason),
+        if status.units_missing.contains(&device.id) {
+            toned(format!("{}; units of before it was formatted anew are missing", device.reason), Tone::Warn)
+        } else {
+            Cell::from(&device.reason)
+        },
     ]
 }

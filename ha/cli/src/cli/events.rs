@@ -9,7 +9,7 @@ use crate::cli::report;
 use crate::connect::Ha;
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Format, Tone, coloured, paint, print, show, table};
-use crate::time::utc;
+use crate::time::local;
 
 /// `ha events`.
 #[derive(clap::Args, Clone, Debug)]
@@ -70,7 +70,7 @@ fn value(event: &EventLine) -> Value {
         "index": event.index,
         "epoch": event.epoch.0,
         "ha_time_ms": event.at.0,
-        "wall_ms": event.wall_ms,
+        "unix_ms": event.wall_ms,
         "subject": event.subject,
         "what": event.what,
         "cause": event.cause,
@@ -95,13 +95,13 @@ fn page(events: &[EventLine], coloured: bool) -> String {
         .iter()
         .map(|e| {
             let what = crate::output::toned(&e.what, tone(e));
-            vec![Cell::from(utc(e.wall_ms)), Cell::from(e.index), Cell::from(&e.subject), what, Cell::from(&e.cause)]
+            vec![Cell::from(local(e.wall_ms)), Cell::from(e.index), Cell::from(&e.subject), what, Cell::from(&e.cause)]
         })
         .collect();
-    table(&["TIME (UTC)", "INDEX", "SUBJECT", "WHAT", "CAUSE"], &rows, coloured)
+    table(&["TIME", "INDEX", "SUBJECT", "WHAT", "CAUSE"], &rows, coloured)
 }
 
 fn line(event: &EventLine, coloured: bool) -> String {
     let what = paint(&event.what, tone(event), coloured);
-    format!("{}  {}  {}  {what}  {}", utc(event.wall_ms), event.index, event.subject, event.cause)
+    format!("{}  {}  {}  {what}  {}", local(event.wall_ms), event.index, event.subject, event.cause)
 }

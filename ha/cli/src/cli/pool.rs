@@ -1,13 +1,14 @@
 //! `ha pool list|show`: pools, and how well their groups are.
 
+use ha_api::Status;
 use serde_json::{Value, json};
 use types::DeviceId;
-use types::map::{ClusterMap, Group, Pool};
+use types::map::{Group, Pool};
 
 use crate::connect::Ha;
 use crate::exit::Failure;
-use crate::health::{self, groups_of, of_group, of_pool};
-use crate::output::{Cell, Format, show, table, toned};
+use crate::health::{self, groups_of, of_group, of_pool, units_missing};
+use crate::output::{Cell, Format, bytes, show, table, toned};
 
 /// `ha pool ...`.
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -22,7 +23,7 @@ pub enum Verb {
 }
 
 /// Columns of [`row`].
-pub const HEADING: [&str; 5] = ["POOL", "SCHEME", "DOMAIN", "DEVICES", "GROUPS"];
+pub const HEADING: [&str; 8] = ["POOL", "SCHEME", "DOMAIN", "DEVICES", "USED", "FREE", "SIZE", "GROUPS"];
 
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
@@ -30,9 +31,9 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     let map = &status.map;
     match verb {
         Verb::List => {
-            let all: Vec<Value> = map.pools.values().map(|p| value(map, p)).collect();
+            let all: Vec<Value> = map.pools.values().map(|p| value(&status, p)).collect();
             show(format, &json!(all), |coloured| {
-                let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| row(map, p)).collect();
+                let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| row(&status, p)).collect();
                 table(&HEADING, &rows, coloured)
             })
         }
@@ -40,16 +41,17 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
             let is_it = |p: &&Pool| p.name == *name || p.id.to_string() == *name || p.id.0.to_string() == *name;
             let found = map.pools.values().find(is_it);
             let pool = found.ok_or_else(|| Failure::no_such("pool", name, map.pools.values().map(|p| p.name.clone())))?;
-            let mut shown = value(map, pool);
-            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(map, pool, &id.to_string(), group)).collect();
-            show(format, &shown, |coloured| page(map, pool, coloured))
+            let mut shown = value(&status, pool);
+            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(&status, pool, &id.to_string(), group)).collect();
+            show(format, &shown, |coloured| page(&status, pool, coloured))
         }
     }
 }
 
 /// A pool for programs.
-pub fn value(map: &ClusterMap, pool: &Pool) -> Value {
-    let health = of_pool(map, pool);
+pub fn value(status: &Status, pool: &Pool) -> Value {
+    let health = of_pool(&status.map, &status.units_missing, pool);
+    let space = status.space(&pool.devices);
     json!({
         "id": pool.id.to_string(),
         "name": pool.name,
@@ -57,6 +59,11 @@ pub fn value(map: &ClusterMap, pool: &Pool) -> Value {
         "failure_domain": pool.failure_domain.to_string(),
         "priority": pool.priority,
         "devices": pool.devices.len(),
+        "bytes": space.bytes,
+        "used_bytes": space.used,
+        "free_bytes": space.free,
+        "devices_of_unknown_use": space.unknown,
+        "groups_with_units_missing": health.units_missing,
         "groups": health.groups,
         "whole": health.whole,
         "degraded": health.degraded,
@@ -66,20 +73,26 @@ pub fn value(map: &ClusterMap, pool: &Pool) -> Value {
 }
 
 /// A pool for people.
-pub fn row(map: &ClusterMap, pool: &Pool) -> Vec<Cell> {
-    let health = of_pool(map, pool);
+pub fn row(status: &Status, pool: &Pool) -> Vec<Cell> {
+    let health = of_pool(&status.map, &status.units_missing, pool);
+    let space = status.space(&pool.devices);
+    // Of devices that are away nobody knows.
+    let at_least = if space.unknown == 0 { "" } else { ">= " };
     vec![
         Cell::from(&pool.name),
         Cell::from(pool.scheme),
         Cell::from(pool.failure_domain),
         Cell::from(pool.devices.len()),
+        Cell::from(format!("{at_least}{}", bytes(space.used))),
+        Cell::from(format!("{at_least}{}", bytes(space.free))),
+        Cell::from(bytes(space.bytes)),
         toned(health.words(), health.tone()),
     ]
 }
 
-fn group_value(map: &ClusterMap, pool: &Pool, id: &str, group: &Group) -> Value {
+fn group_value(status: &Status, pool: &Pool, id: &str, group: &Group) -> Value {
     let names = |devices: &[DeviceId]| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let health = of_group(map, pool, group).word();
+    let health = of_group(&status.map, &status.units_missing, pool, group).word();
     match group {
         Group::Replicated(view) => json!({
             "group": id,
@@ -96,15 +109,17 @@ fn group_value(map: &ClusterMap, pool: &Pool, id: &str, group: &Group) -> Value 
             "group": id,
             "health": health,
             "view": slots.number.0,
+            "units_missing": names(&units_missing(&status.units_missing, group).collect::<Vec<_>>()),
             "slots": slots.slots.iter().map(|s| s.map(|d| d.to_string())).collect::<Vec<_>>(),
         }),
     }
 }
 
-fn page(map: &ClusterMap, pool: &Pool, coloured: bool) -> String {
-    let summary = table(&HEADING, &[row(map, pool)], coloured);
+fn page(status: &Status, pool: &Pool, coloured: bool) -> String {
+    let summary = table(&HEADING, &[row(status, pool)], coloured);
     let group_row = |(id, group): (&types::GroupId, &Group)| {
-        let health = of_group(map, pool, group);
+        let health = of_group(&status.map, &status.units_missing, pool, group);
+        let missing = if units_missing(&status.units_missing, group).next().is_some() { ", units missing" } else { "" };
         let (primary, active, devices) = match group {
             Group::Replicated(view) => (
                 view.primary.map_or_else(|| "none".to_string(), |p| p.device.to_string()),
@@ -118,13 +133,13 @@ fn page(map: &ClusterMap, pool: &Pool, coloured: bool) -> String {
         };
         vec![
             Cell::from(id),
-            toned(health.word(), health.tone()),
+            toned(format!("{}{missing}", health.word()), health.tone()),
             Cell::from(group.number()),
             Cell::from(active),
             Cell::from(primary),
             Cell::from(devices.join(" ")),
         ]
     };
-    let rows: Vec<Vec<Cell>> = health::groups_of(map, pool.id).map(group_row).collect();
+    let rows: Vec<Vec<Cell>> = health::groups_of(&status.map, pool.id).map(group_row).collect();
     format!("{summary}\n\n{}", table(&["GROUP", "HEALTH", "VIEW", "ACTIVE", "PRIMARY", "DEVICES"], &rows, coloured))
 }

@@ -56,8 +56,8 @@ fn leader(status: &Status) -> String {
 
 fn value(status: &Status) -> Value {
     let map = &status.map;
-    let (word, _) = health::of_cluster(map);
-    let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(map, p)).collect();
+    let (word, _) = health::of_cluster(map, &status.units_missing);
+    let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(status, p)).collect();
     json!({
         "cluster": map.cluster.to_string(),
         "health": word,
@@ -71,6 +71,8 @@ fn value(status: &Status) -> Value {
         "devices": map.devices.values().map(|d| super::device::value(status, d)).collect::<Vec<_>>(),
         "pools": pools,
         "catalogues": map.catalogues.len(),
+        "catalogues_being_emptied": status.dropped,
+        "unix_ms": status.wall_ms,
         "client_sessions": status.client_sessions,
         "warnings": status.warnings,
     })
@@ -78,14 +80,14 @@ fn value(status: &Status) -> Value {
 
 fn text(status: &Status, coloured: bool) -> String {
     let map = &status.map;
-    let (word, tone) = health::of_cluster(map);
+    let (word, tone) = health::of_cluster(map, &status.units_missing);
     let mut out = fields(
         &[
             ("cluster", Cell::from(map.cluster)),
             ("health", toned(word, tone)),
             ("HA leader", if status.confirmed { toned(leader(status), Tone::Good) } else { toned(unconfirmed(status), Tone::Bad) }),
             ("epoch", Cell::from(format!("{} (log index {})", map.epoch.0, map.index))),
-            ("catalogues", Cell::from(map.catalogues.len())),
+            ("catalogues", Cell::from(catalogues(status))),
             ("clients", Cell::from(status.client_sessions)),
         ],
         coloured,
@@ -101,7 +103,7 @@ fn text(status: &Status, coloured: bool) -> String {
             vec![
                 Cell::from(&node.name),
                 state(node.state),
-                Cell::from(span(map.ha_time.0.saturating_sub(extra.since.0))),
+                Cell::from(span(status.wall_ms.saturating_sub(extra.since_wall_ms))),
                 toned(format!("{online} of {}", devices.len()), tone),
                 super::node::daemon(node, &extra),
                 Cell::from(extra.reason),
@@ -110,13 +112,20 @@ fn text(status: &Status, coloured: bool) -> String {
         .collect();
     out.push_str("\n\n");
     out.push_str(&table(&["NODE", "STATE", "SINCE", "DEVICES", "HA", "REASON"], &rows, coloured));
-    let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| super::pool::row(map, p)).collect();
+    let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| super::pool::row(status, p)).collect();
     out.push_str("\n\n");
     out.push_str(&table(&super::pool::HEADING, &rows, coloured));
     for warning in &status.warnings {
         out.push_str(&format!("\n\n{}", crate::output::paint(&format!("warning: {warning}"), Tone::Warn, coloured)));
     }
     out
+}
+
+fn catalogues(status: &Status) -> String {
+    match (status.map.catalogues.len(), status.dropped) {
+        (count, 0) => count.to_string(),
+        (count, dropped) => format!("{count}, and {dropped} dropped that are being emptied"),
+    }
 }
 
 fn unconfirmed(status: &Status) -> String {

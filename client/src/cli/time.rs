@@ -1,0 +1,31 @@
+//! Times as people read them.
+
+use std::fmt::Display;
+
+use chrono::{DateTime, Local, SecondsFormat, TimeZone};
+
+/// `2026-11-21T12:27:59.120+01:00`: local time, as ISO 8601 has it, of milliseconds since 1970 UTC.
+pub fn local(ms: u64) -> String {
+    iso(ms, &Local)
+}
+
+fn iso<Tz: TimeZone<Offset: Display>>(ms: u64, zone: &Tz) -> String {
+    let at = i64::try_from(ms).ok().and_then(DateTime::from_timestamp_millis);
+    // Beyond the calendar the number says more than any date.
+    at.map_or_else(|| format!("{ms} ms since 1970"), |at| at.with_timezone(zone).to_rfc3339_opts(SecondsFormat::Millis, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{FixedOffset, Utc};
+
+    use super::*;
+
+    #[test]
+    fn times_are_local_with_their_offset() {
+        let east = FixedOffset::east_opt(5 * 3600 + 1800).expect("an offset");
+        assert_eq!(iso(1_795_260_479_123, &east), "2026-11-21T16:57:59.123+05:30");
+        assert_eq!(iso(951_782_400_000, &Utc), "2000-02-29T00:00:00.000+00:00");
+        assert_eq!(iso(u64::MAX, &Utc), "18446744073709551615 ms since 1970");
+    }
+}
