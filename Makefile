@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PRODUCT := -p client -p node -p ha-daemon -p ha-cli
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build test test-unit test-model test-process demo demo-short lint deny clean
+.PHONY: help setup build test test-unit test-model test-process scenarios soak demo demo-short lint deny clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -18,7 +18,7 @@ setup: ## install what is missing (Debian packages, Rust)
 build: setup ## build the product: redoubt, redoubt-node, redoubt-ha, ha
 	cargo build $(PRODUCT)
 
-test: test-unit test-model test-process ## set up and run all tests
+test: test-unit test-model test-process scenarios ## set up and run all tests
 
 test-unit: build ## unit and integration tests of every crate
 	cargo test --workspace --exclude cluster-tests
@@ -30,6 +30,14 @@ test-model: setup ## simulator, checkers, model check
 test-process: build ## real processes with real faults
 	cargo build --workspace --exclude cluster-tests --examples
 	cargo test -p cluster-tests --test process -- --test-threads 1
+
+scenarios: build ## scenarios of real processes in networks of their own (docs/harness.md)
+	cargo test -p cluster-tests --test scenarios -- --test-threads 1
+
+HOURS ?= 1
+soak: build ## scenarios with fresh seeds and the simulation for HOURS=n; adds a row to docs/soak.md
+	cargo build -p cluster-tests --bin cluster-tests
+	$(TARGET)/debug/cluster-tests soak --hours $(HOURS)
 
 demo: build ## a cluster of 3 nodes, 1 GiB of files, one node killed and back: ten minutes, one page
 	cargo build -p cluster-tests --bin redoubt-demo

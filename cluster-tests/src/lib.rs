@@ -3,6 +3,7 @@
 //! It may know every crate; nothing imports it.
 
 pub mod checkers;
+pub mod harness;
 pub mod model;
 pub mod process;
 pub mod sim;

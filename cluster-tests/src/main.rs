@@ -1,6 +1,7 @@
-//! `cluster-tests`: simulated runs by seed, and recordings played again.
+//! `cluster-tests`: simulated runs by seed, recordings played again, and scenarios of real processes with real faults.
 //!
-//! The last line of `sim --output json` is one JSON object; the exit code is 1 where something went wrong.
+//! The last line of `sim --output json`, and each line of `run --output json`, is one JSON object; the exit code is 1 where something
+//! went wrong, 2 where a run could not be made, 3 where the machine does not permit it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,13 +9,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use cluster_tests::harness::scenario::{Scenario, Where};
+use cluster_tests::harness::soak::Soak;
+use cluster_tests::harness::{self, network, read};
 use cluster_tests::model::{search, state::World, worlds};
 use cluster_tests::sim::dtm::{self, settings::Settings};
 use cluster_tests::sim::ha;
 use serde::Serialize;
 
+/// Exit code where the machine does not permit what a scenario needs.
+const NOT_PERMITTED: u8 = 3;
+/// Exit code where a run could not be made: a file is wrong, a cluster does not start.
+const NOT_RUN: u8 = 2;
+
 #[derive(Parser)]
-#[command(about = "Redoubt's simulator and model check")]
+#[command(about = "Redoubt's simulator, model check and harness of real processes")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +86,45 @@ enum Command {
         #[arg(long)]
         walk: Option<u64>,
     },
+    /// Runs scenarios with real processes and real faults (docs/harness.md).
+    Run {
+        /// Their files.
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+        /// Decides all that is drawn; another one each time where not given.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// A page about the run; with several scenarios a directory of pages.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        /// Form of the result; one line of JSON a run.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+        /// The directory of the cluster stays, also where all went well.
+        #[arg(long)]
+        keep: bool,
+        /// Only reads the files and says what is wrong with them.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Scenarios and simulated runs with fresh seeds for hours; adds a row to a table.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 1.0)]
+        hours: f64,
+        /// A folder of scenarios, or one of them.
+        #[arg(long, default_value = "cluster-tests/scenarios")]
+        scenarios: PathBuf,
+        /// Where pages of failed runs go.
+        #[arg(long, default_value = "target/soak")]
+        pages: PathBuf,
+        /// The table.
+        #[arg(long, default_value = "docs/soak.md")]
+        table: PathBuf,
+        /// The first seed; another one each time where not given.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Plays a recording again.
     Replay {
         /// Of what it is.
@@ -110,7 +158,14 @@ struct Summary {
     wall_seconds: f64,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::from(NOT_RUN)
+    })
+}
+
+fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Sim { world, seed, runs, record, output } => simulate(world, seed, runs, record, output),
         Command::Model { without, script, world, states, seconds, walk } => {
@@ -123,6 +178,19 @@ fn main() -> Result<ExitCode> {
             let violations = chosen.iter().filter(|world| model(world, &rules, &script, limits, walk)).count();
             Ok(ExitCode::from(u8::from(violations > 0)))
         }
+        Command::Run { scenarios, seed, report, output, keep, check } => {
+            let runs = Runs { scenarios, seed, report, output, keep };
+            if check { runs.check() } else { runs.run() }
+        }
+        Command::Soak { hours, scenarios, pages, table, seed } => {
+            let lasts = Duration::from_secs_f64(hours * 3600.0);
+            // Small enough that the seeds of simulated runs, which follow from it, do not wrap.
+            let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
+            let soaked = Soak { scenarios, lasts, pages, table, seed }.run()?;
+            println!("{}", soaked.words(lasts));
+            soaked.violations.iter().for_each(|violation| println!("{violation}"));
+            Ok(ExitCode::from(u8::from(!soaked.violations.is_empty())))
+        }
         Command::Replay { world, file } => {
             let outcome = match world {
                 Simulated::Dtm => dtm::replay(&file)?.outcome,
@@ -132,6 +200,57 @@ fn main() -> Result<ExitCode> {
             println!("{}", outcome.violation.as_deref().unwrap_or("nothing went wrong"));
             Ok(ExitCode::from(u8::from(outcome.violation.is_some())))
         }
+    }
+}
+
+/// Scenarios to run.
+struct Runs {
+    scenarios: Vec<PathBuf>,
+    seed: Option<u64>,
+    report: Option<PathBuf>,
+    output: Output,
+    keep: bool,
+}
+
+impl Runs {
+    fn check(&self) -> Result<ExitCode> {
+        for path in &self.scenarios {
+            let scenario = read::load(path)?;
+            println!("{}: {}", scenario.name.value, scenario.about.trim());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run(&self) -> Result<ExitCode> {
+        let wants_network = |scenario: &Scenario| scenario.topology.network == Where::Own;
+        // All files are read before the first run: a mistake in the last is not found after an hour.
+        let scenarios = self.scenarios.iter().map(|path| read::load(path)).collect::<Result<Vec<_>>>()?;
+        if scenarios.iter().any(wants_network)
+            && let Err(why) = network::permitted()
+        {
+            eprintln!("not permitted on this machine: {why:#}");
+            return Ok(ExitCode::from(NOT_PERMITTED));
+        }
+        let mut failed = false;
+        for scenario in &scenarios {
+            let outcome = harness::run::run(scenario, self.seed.unwrap_or_else(rand::random), self.keep)?;
+            failed |= !outcome.passed;
+            self.write_report(&outcome)?;
+            match self.output {
+                Output::Text => println!("{}", outcome.words()),
+                Output::Json => println!("{}", serde_json::to_string(&outcome)?),
+            }
+        }
+        Ok(ExitCode::from(u8::from(failed)))
+    }
+
+    fn write_report(&self, outcome: &harness::run::Outcome) -> Result<()> {
+        let Some(path) = &self.report else { return Ok(()) };
+        if self.scenarios.len() == 1 {
+            return harness::report::write(outcome, path);
+        }
+        std::fs::create_dir_all(path)?;
+        harness::report::write(outcome, &path.join(format!("{}.html", outcome.scenario)))
     }
 }
 

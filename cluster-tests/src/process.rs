@@ -5,7 +5,7 @@
 //! measured, [`Clients`] are long-lived clients of the Rust API, [`Load`] keeps them busy, and [`Moment`] is when a signal was sent.
 
 mod beside;
-mod clients;
+pub(crate) mod clients;
 mod command;
 mod events;
 mod files;
@@ -21,7 +21,7 @@ pub use events::Event;
 pub use files::{Pattern, compare_trees, copy_some_files, first_difference};
 pub use ledger::{Holds, Ledger};
 pub use load::{Crew, Load, Step, Verb, Worked};
-pub use pace::{say, within};
+pub use pace::{pressure, say, within};
 pub use signal::{Moment, Pids, Signal, send};
 
 use std::ffi::OsStr;
@@ -85,6 +85,21 @@ impl Cluster {
         args.extend_from_slice(more);
         cluster.ok(&args)?;
         Ok(cluster)
+    }
+
+    /// A cluster that somebody else planned in a directory; its processes are stopped and the directory is removed like those of any other.
+    pub fn planned(dir: PathBuf, env: Vec<(&'static str, String)>) -> Result<Self> {
+        Ok(Self { dir, bin: binaries()?, env, keep: false })
+    }
+
+    /// Where the product's binaries are.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// Variables in the environment of its processes.
+    pub fn env(&self) -> &[(&'static str, String)] {
+        &self.env
     }
 
     /// Keeps the directory when this is dropped, for a look at the logs.
@@ -262,7 +277,7 @@ pub fn last_value(output: &str) -> Result<Value> {
 }
 
 /// A number that no other cluster of this machine has now.
-fn unique() -> u128 {
+pub(crate) fn unique() -> u128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos())
 }
 

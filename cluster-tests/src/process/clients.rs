@@ -41,10 +41,15 @@ impl Clients {
     /// Connects, with that time for each step, and makes the bucket and the index.
     pub fn connect(cluster: &Cluster, timeout: Duration) -> Result<Self> {
         let status = cluster.json(&["dev", "status"])?;
-        let addresses: Vec<&str> = status["ha"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
+        let addresses: Vec<String> = status["ha"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).map(String::from).collect();
+        Self::connect_to(&addresses, timeout)
+    }
+
+    /// The same, to the cluster with these HA daemons.
+    pub fn connect_to(addresses: &[String], timeout: Duration) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let client = runtime.block_on(async {
-            let client = Client::connect(&addresses, Options { timeout, ..Options::default() }).await?;
+            let client = Client::connect(addresses, Options { timeout, ..Options::default() }).await?;
             client.ensure(CatalogueKind::Bucket, BUCKET).await?;
             client.ensure(CatalogueKind::Index, INDEX).await?;
             Ok::<_, Error>(client)
@@ -69,7 +74,7 @@ impl Clients {
 
     /// All names of that kind that a listing shows, in its order.
     pub fn list(&self, kind: Kind) -> Result<Vec<String>> {
-        self.wait(list(&self.client, kind))
+        self.wait(list(&self.client, kind, ""))
     }
 
     /// How full every device is, as the storage processes say themselves.
@@ -96,19 +101,23 @@ impl Clients {
 
 /// Writes what a pattern makes.
 pub(super) async fn put(client: &Client, kind: Kind, name: &str, seed: u64, length: usize) -> Result<(), Error> {
-    let bytes = Pattern(seed).bytes(length);
+    put_bytes(client, kind, name, &Pattern(seed).bytes(length)).await
+}
+
+/// Writes a name.
+pub(crate) async fn put_bytes(client: &Client, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
     match kind {
         Kind::Object => {
             let options = PutOptions::default();
-            let put = client.put(BUCKET, name.as_bytes(), &bytes[..], Some(length as u64), &options);
+            let put = client.put(BUCKET, name.as_bytes(), bytes, Some(bytes.len() as u64), &options);
             Box::pin(put).await.map(drop)
         }
-        Kind::Key => client.index_put(INDEX, name.as_bytes(), &bytes, Condition::Always).await.map(drop),
+        Kind::Key => client.index_put(INDEX, name.as_bytes(), bytes, Condition::Always).await.map(drop),
     }
 }
 
 /// What a name holds; `None` where there is no such name.
-pub(super) async fn get(client: &Client, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) async fn get(client: &Client, kind: Kind, name: &str) -> Result<Option<Vec<u8>>, Error> {
     match kind {
         Kind::Object => {
             let read = async { client.get(BUCKET, name.as_bytes(), None).await?.bytes().await };
@@ -123,7 +132,7 @@ pub(super) async fn get(client: &Client, kind: Kind, name: &str) -> Result<Optio
 }
 
 /// Deletes a name; whether it was there.
-pub(super) async fn delete(client: &Client, kind: Kind, name: &str) -> Result<bool, Error> {
+pub(crate) async fn delete(client: &Client, kind: Kind, name: &str) -> Result<bool, Error> {
     let deleted = match kind {
         Kind::Object => client.delete(BUCKET, name.as_bytes(), Condition::Always).await,
         Kind::Key => client.index_delete(INDEX, name.as_bytes(), Condition::Always).await,
@@ -135,11 +144,13 @@ pub(super) async fn delete(client: &Client, kind: Kind, name: &str) -> Result<bo
     }
 }
 
-async fn list(client: &Client, kind: Kind) -> Result<Vec<String>> {
+/// All names of that kind that begin so, in order.
+pub(crate) async fn list(client: &Client, kind: Kind, prefix: &str) -> Result<Vec<String>> {
     let mut names: Vec<Vec<u8>> = Vec::new();
+    let prefix = prefix.as_bytes().to_vec();
     match kind {
         Kind::Object => {
-            let mut request = ListRequest::default();
+            let mut request = ListRequest { prefix, ..ListRequest::default() };
             loop {
                 let page = client.list(BUCKET, &request).await?;
                 names.extend(page.objects.into_iter().map(|object| object.name));
@@ -148,7 +159,7 @@ async fn list(client: &Client, kind: Kind) -> Result<Vec<String>> {
             }
         }
         Kind::Key => {
-            let mut request = ScanRequest { keys_only: true, ..ScanRequest::default() };
+            let mut request = ScanRequest { keys_only: true, prefix, ..ScanRequest::default() };
             loop {
                 let page = client.index_scan(INDEX, &request).await?;
                 names.extend(page.entries.into_iter().map(|entry| entry.key));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Cluster;
 
 /// One line of HA's history. Its time is the wall clock of the leader that proposed it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Event {
     /// The entry of HA's log.
     pub index: u64,

@@ -37,7 +37,7 @@ pub fn within(what: &str, bound: Duration, mut measure: impl FnMut() -> Result<D
 }
 
 /// Per cent of the last 10 s in which something waited for a processor; 0 where the kernel does not say.
-fn pressure() -> f64 {
+pub fn pressure() -> f64 {
     let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let figure = text.split_whitespace().find_map(|word| word.strip_prefix("avg10="));
     figure.and_then(|figure| figure.parse().ok()).unwrap_or(0.0)

@@ -1,0 +1,20 @@
+//! The harness of real processes: a scenario file says what cluster, what load, what faults and what checks; a run of it starts the product's own
+//! binaries, breaks them, checks what must hold, and leaves a result and a page about it.
+//!
+//! `docs/harness.md` is its manual. A seed decides everything that is drawn; what the machine's scheduler does is not repeated.
+
+pub mod amount;
+pub mod checks;
+pub mod deploy;
+pub mod faults;
+pub mod network;
+pub mod plan;
+pub mod read;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod sides;
+pub mod soak;
+mod starve;
+pub mod workload;

@@ -1,0 +1,230 @@
+//! A soak: scenarios with fresh seeds and simulated runs in turn, for hours; what it came to is a row of a committed table.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::say;
+use crate::sim::{dtm, ha};
+
+/// Simulated runs of each world between two scenarios.
+const SIMULATED: u64 = 100;
+/// The row with the sums.
+const TOTAL: &str = "total";
+/// Heads of the table, in the order of a row.
+const HEADS: &[&str] =
+    &["commit", "hours", "scenario runs", "load s", "operations", "faults", "dtm runs", "ha runs", "simulated s", "violations"];
+/// Heads of the table of faults.
+const FAULT_HEADS: &[&str] = &["fault", "times", "count"];
+
+/// What a soak is asked to do.
+#[derive(Debug)]
+pub struct Soak {
+    /// Folder of scenarios, or one file.
+    pub scenarios: PathBuf,
+    /// How long.
+    pub lasts: Duration,
+    /// Where pages of failed runs go.
+    pub pages: PathBuf,
+    /// The committed table.
+    pub table: PathBuf,
+    /// The first seed.
+    pub seed: u64,
+}
+
+/// A row: counts in the order of [`HEADS`], without the commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Row(Vec<f64>);
+
+/// What a soak came to.
+#[derive(Debug, Default)]
+pub struct Soaked {
+    scenario_runs: u64,
+    load_seconds: f64,
+    operations: u64,
+    faults: BTreeMap<String, (u64, u64)>,
+    dtm_runs: u64,
+    ha_runs: u64,
+    simulated_seconds: f64,
+    /// What went wrong, with its seed.
+    pub violations: Vec<String>,
+}
+
+impl Soak {
+    /// Does it, and writes the table.
+    pub fn run(&self) -> Result<Soaked> {
+        let began = Instant::now();
+        let files = self.files()?;
+        std::fs::create_dir_all(&self.pages)?;
+        let mut soaked = Soaked::default();
+        let mut seed = self.seed;
+        'all: loop {
+            for file in &files {
+                if began.elapsed() >= self.lasts {
+                    break 'all;
+                }
+                seed = seed.wrapping_add(1);
+                self.scenario(file, seed, &mut soaked)?;
+                simulate(seed.wrapping_mul(SIMULATED), &mut soaked);
+                say(soaked.words(began.elapsed()));
+            }
+        }
+        let text = std::fs::read_to_string(&self.table).with_context(|| self.table.display().to_string())?;
+        std::fs::write(&self.table, with_row(&text, &commit(), &soaked, began.elapsed())?)?;
+        Ok(soaked)
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        if self.scenarios.is_file() {
+            return Ok(vec![self.scenarios.clone()]);
+        }
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.scenarios).with_context(|| self.scenarios.display().to_string())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                super::read::load(&path)?;
+                files.push(path);
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            bail!("no scenario (*.yaml) in {}", self.scenarios.display());
+        }
+        Ok(files)
+    }
+
+    /// In a process of its own: a run leaves nothing behind for the next.
+    fn scenario(&self, file: &Path, seed: u64, soaked: &mut Soaked) -> Result<()> {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let page = self.pages.join(format!("{name}-{seed}.html"));
+        let own = std::env::current_exe()?;
+        let arguments = ["run", "--output", "json", "--seed", &seed.to_string(), "--report"];
+        let out = Command::new(own).args(arguments).arg(&page).arg(file).output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        soaked.scenario_runs += 1;
+        let Some(outcome) = text.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok()) else {
+            let words = String::from_utf8_lossy(&out.stderr);
+            soaked.violations.push(format!("{name}, seed {seed}: no result: {}", words.trim()));
+            return Ok(());
+        };
+        soaked.take(&outcome);
+        if outcome["passed"] == true {
+            // Only what failed is looked at again.
+            std::fs::remove_file(&page)?;
+        } else {
+            say(format!("FAILED: {name}, seed {seed}: {}", outcome["violations"]));
+            soaked.violations.push(format!("{name}, seed {seed}: {}", outcome["violations"]));
+        }
+        Ok(())
+    }
+}
+
+fn simulate(first: u64, soaked: &mut Soaked) {
+    for seed in (0..SIMULATED).map(|number| first.wrapping_add(number)) {
+        let run = dtm::run_settings(seed, dtm::settings::Settings::draw(seed), None);
+        let other = ha::run_settings(seed, ha::settings::Settings::draw(seed), None);
+        soaked.dtm_runs += 1;
+        soaked.ha_runs += 1;
+        soaked.simulated_seconds += (run.counts.simulated + other.counts.simulated) as f64 / 1e6;
+        for (world, violation) in [("dtm", run.outcome.violation), ("ha", other.outcome.violation)] {
+            soaked.violations.extend(violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
+        }
+    }
+}
+
+impl Soaked {
+    fn take(&mut self, outcome: &Value) {
+        self.load_seconds += outcome["load_seconds"].as_f64().unwrap_or(0.0);
+        for (_, count) in outcome["operations"].as_object().into_iter().flatten() {
+            self.operations += count["done"].as_u64().unwrap_or(0);
+        }
+        for (kind, count) in outcome["faults"].as_object().into_iter().flatten() {
+            let sum = self.faults.entry(kind.clone()).or_default();
+            sum.0 += count["times"].as_u64().unwrap_or(0);
+            sum.1 += count["count"].as_u64().unwrap_or(0);
+        }
+    }
+
+    fn row(&self, took: Duration) -> Row {
+        let faults: u64 = self.faults.values().map(|(times, _)| times).sum();
+        let counts = [self.operations, faults, self.dtm_runs, self.ha_runs].map(|count| count as f64);
+        let mut row = vec![took.as_secs_f64() / 3600.0, self.scenario_runs as f64, self.load_seconds];
+        row.extend(counts);
+        row.extend([self.simulated_seconds, self.violations.len() as f64]);
+        Row(row)
+    }
+
+    /// What it came to so far.
+    pub fn words(&self, took: Duration) -> String {
+        let cells: Vec<String> =
+            HEADS.iter().skip(1).zip(self.row(took).0).map(|(head, value)| format!("{head} {}", number(value))).collect();
+        cells.join(", ")
+    }
+}
+
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// The commit that was soaked.
+fn commit() -> String {
+    let out = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    out.ok().filter(|out| out.status.success()).map_or("?".into(), |out| String::from_utf8_lossy(&out.stdout).trim().into())
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.trim().trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The text of the table with one more row, and new sums. What stands before the tables stays.
+fn with_row(text: &str, commit: &str, soaked: &Soaked, took: Duration) -> Result<String> {
+    let mut rows: Vec<(String, Row)> = Vec::new();
+    let mut faults: BTreeMap<String, (u64, u64)> = soaked.faults.clone();
+    let intro = text.split("\n|").next().unwrap_or(text).trim_end();
+    for line in text.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-")) {
+        let cells = cells(line);
+        match cells.len() {
+            n if n == HEADS.len() && cells[0] != HEADS[0] && cells[0] != TOTAL => {
+                let values =
+                    cells[1..].iter().map(|cell| cell.parse().with_context(|| format!("`{cell}` in the table"))).collect::<Result<_>>()?;
+                rows.push((cells[0].into(), Row(values)));
+            }
+            n if n == FAULT_HEADS.len() && cells[0] != FAULT_HEADS[0] => {
+                let sum = faults.entry(cells[0].into()).or_default();
+                *sum = (sum.0 + cells[1].parse::<u64>()?, sum.1 + cells[2].parse::<u64>()?);
+            }
+            _ => {}
+        }
+    }
+    rows.push((commit.into(), soaked.row(took)));
+    let sum = (0..HEADS.len() - 1).map(|at| rows.iter().map(|(_, row)| row.0[at]).sum()).collect();
+    rows.push((TOTAL.into(), Row(sum)));
+    let table = |heads: &[&str], rows: Vec<Vec<String>>| {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let rule = format!("|{}\n", "---|".repeat(heads.len()));
+        line(heads.iter().map(|head| (*head).to_string()).collect()) + &rule + &rows.into_iter().map(line).collect::<String>()
+    };
+    let main = rows.into_iter().map(|(name, row)| [name].into_iter().chain(row.0.into_iter().map(number)).collect()).collect();
+    let kinds = faults.into_iter().map(|(kind, (times, count))| vec![kind, times.to_string(), count.to_string()]).collect();
+    Ok(format!("{intro}\n\n{}\n{}", table(HEADS, main), table(FAULT_HEADS, kinds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_added_and_all_sums_grow() {
+        let soaked = Soaked { scenario_runs: 3, faults: BTreeMap::from([("kill".into(), (2, 4))]), dtm_runs: 100, ..Soaked::default() };
+        let first = with_row("# Soak\n\nWords.\n", "aaa", &soaked, Duration::from_secs(1800)).expect("a table");
+        let second = with_row(&first, "bbb", &soaked, Duration::from_secs(1800)).expect("a table");
+        assert!(second.starts_with("# Soak\n\nWords.\n\n| commit | hours |"), "{second}");
+        assert!(second.contains("| aaa | 0.50 | 3 |") && second.contains("| bbb | 0.50 | 3 |"), "{second}");
+        assert!(second.contains("| total | 1 | 6 | 0 | 0 | 4 | 200 |") && second.contains("| kill | 4 | 8 |"), "{second}");
+        assert_eq!(second.matches(TOTAL).count(), 1);
+    }
+}
