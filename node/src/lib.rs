@@ -22,6 +22,8 @@ pub mod view;
 pub mod watch;
 
 mod devices;
+mod gateway;
 
 pub use boot::{Ended, Options, run};
 pub use error::NodeError;
+pub use gateway::S3Role;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use ha_api::config::NodeConfig;
 use node::sweep::SweepOptions;
-use node::{Ended, Options};
+use node::{Ended, Options, S3Role};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -36,7 +36,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s::ops=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match live(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,13 +55,18 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
     // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.
     std::thread::spawn(|| drop(net::fabric::load()));
+    let s3 = Arc::new(S3Role::start(&config).context("starting the S3 gateway")?);
     loop {
         let mut life = tokio::runtime::Builder::new_multi_thread();
         let life = life.worker_threads(WORKERS).thread_name("work").enable_all().build().context("starting a runtime")?;
-        let mut stop = stop.as_ref().clone();
+        let (mut stop, s3) = (stop.as_ref().clone(), s3.clone());
         let ended = life.block_on(node::run(&config, options, async move {
             // The sender lives as long as the process.
             let _asked = stop.wait_for(|asked| *asked).await;
+            // What it serves may need this process.
+            if let Some(s3) = s3.as_ref() {
+                s3.end().await;
+            }
         }));
         life.shutdown_timeout(LET_GO);
         match ended? {

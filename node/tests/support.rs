@@ -120,6 +120,7 @@ impl Cluster {
                 fabric: format!("127.0.0.1:{}", fabric_ports[i]),
                 provider: "tcp".into(),
                 factor,
+                s3: None,
                 devices: vec![NodeDevice { id, path: home.join("device"), bytes: DEVICE_BYTES }],
             };
             std::fs::write(home.join("node.toml"), config.to_toml()).expect("a configuration");

@@ -148,6 +148,27 @@ impl ObjectReader {
         &self.info
     }
 
+    /// Reads only a range of it; to be said before anything is read.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the range is outside of the object, or something was read.
+    pub fn narrow(&mut self, range: Range) -> Result<(), Error> {
+        let wanted = range.of(self.info.size, &self.target.shown())?;
+        if self.left != self.info.size || self.plan.wanted != (0..self.info.size) || !self.flights.is_empty() {
+            return Err(Error::Invalid(format!("object {} is being read already", self.target.shown())));
+        }
+        self.left = wanted.end - wanted.start;
+        if self.left != self.info.size {
+            self.whole = None;
+        }
+        // What lay in the record is here already; its length is that of the object.
+        for bytes in &mut self.ready {
+            *bytes = bytes.slice(wanted.start as usize..wanted.end as usize);
+        }
+        self.plan.wanted = wanted;
+        Ok(())
+    }
+
     /// How many bytes are still to come.
     pub fn left(&self) -> u64 {
         self.left

@@ -60,6 +60,19 @@ impl Client {
         length: Option<u64>,
         options: &PutOptions,
     ) -> Result<ObjectInfo, Error> {
+        self.put_described(bucket, name, source, length, options, Vec::new).await
+    }
+
+    /// [`Client::put`], with words about the object that are known only when all of `source` was read: they are added to the user's own.
+    pub async fn put_described<R: AsyncRead + Unpin + Send>(
+        &self,
+        bucket: &str,
+        name: &[u8],
+        source: R,
+        length: Option<u64>,
+        options: &PutOptions,
+        words_at_end: impl FnOnce() -> Vec<(String, String)> + Send,
+    ) -> Result<ObjectInfo, Error> {
         check_metadata(&options.user_metadata)?;
         if length.is_some_and(|length| length > OBJECT_BYTES_MAX) {
             return Err(Error::Invalid(format!("an object has at most {OBJECT_BYTES_MAX} bytes: store it as several")));
@@ -73,12 +86,14 @@ impl Client {
         if head.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES_MAX {
             let bytes = head.concat();
             put.checksum.update(&bytes);
+            put.describe(words_at_end())?;
             return put.commit(bytes.len() as u64, Content::Inline(bytes)).await;
         }
         source.put_back(head);
         let written = put.run(&mut source).await;
         put.flights.clear();
-        let result = match written {
+        let described = written.and_then(|()| put.describe(words_at_end()));
+        let result = match described {
             Ok(()) => {
                 let parts = put.parts.iter().map(OpenPart::to_part).collect();
                 put.commit(put.durable(), Content::Parts(parts)).await
@@ -283,6 +298,12 @@ impl Put {
 
     fn durable(&self) -> u64 {
         self.parts.iter().map(|part| part.durable).sum()
+    }
+
+    /// Adds words about the object.
+    fn describe(&mut self, words: Vec<(String, String)>) -> Result<(), Error> {
+        self.options.user_metadata.extend(words);
+        check_metadata(&self.options.user_metadata)
     }
 
     /// Makes the object visible.

@@ -155,7 +155,8 @@ fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topo
     // The local daemon first.
     let mut daemons = vec![node.ha.clone()];
     daemons.extend(all.iter().filter(|other| other.name != node.name).map(|other| other.ha.clone()));
-    let storage = NodeConfig { cluster, node: name, ha: daemons, fabric: node.fabric.clone(), provider: "tcp".into(), factor, devices };
+    let storage =
+        NodeConfig { cluster, node: name, ha: daemons, fabric: node.fabric.clone(), provider: "tcp".into(), factor, s3: None, devices };
     std::fs::write(node.dir.join("ha.toml"), ha.to_toml())?;
     Ok(std::fs::write(node.dir.join("node.toml"), storage.to_toml())?)
 }

@@ -13,6 +13,7 @@ mod local_cluster;
 mod names;
 mod objects;
 mod operator;
+mod s3;
 mod sizes;
 mod writes_go_on;
 

@@ -67,9 +67,51 @@ pub struct NodeConfig {
     /// By what all times are scaled; must be the same as that of the HA daemons.
     #[serde(default = "default_factor", with = "factor")]
     pub factor: Factor,
+    /// The S3 gateway; without, the role is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
     /// Its devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<NodeDevice>,
+}
+
+/// The S3 gateway in `node.toml`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// `host:port` at which it serves HTTP.
+    pub listen: String,
+    /// The region that it says it is in.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// Name of the key that may do everything.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+impl std::fmt::Debug for S3Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { listen, region, access_key, secret_key: _ } = self;
+        f.debug_struct("S3Config").field("listen", listen).field("region", region).field("access_key", access_key).finish_non_exhaustive()
+    }
+}
+
+impl S3Config {
+    fn check(&self) -> Result<(), String> {
+        check_address("s3.listen", &self.listen)?;
+        let is_word = |text: &str| !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        for (field, text) in [("region", &self.region), ("access_key", &self.access_key), ("secret_key", &self.secret_key)] {
+            if !is_word(text) {
+                return Err(format!("s3.{field}: say 1 to 128 printable characters without spaces"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn default_region() -> String {
+    "us-east-1".into()
 }
 
 /// A device in `node.toml`.
@@ -205,6 +247,9 @@ impl NodeConfig {
         check_address("fabric", &self.fabric)?;
         if !["tcp", "verbs"].contains(&self.provider.as_str()) {
             return Err(format!("provider: `{}` is not known: say tcp or verbs", self.provider));
+        }
+        if let Some(s3) = &self.s3 {
+            s3.check()?;
         }
         let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
         for device in &self.devices {

@@ -21,7 +21,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ha-daemon", &["types", "layout", "ha-state", "ha-api"]),
     ("ha-cli", &["types", "ha-api"]),
     ("client", &["types", "layout", "ha-api", "net"]),
-    ("node", &["types", "layout", "dtm", "ha-state", "ha-api", "net", "storage", "client"]),
+    ("s3", &["types", "client"]),
+    ("node", &["types", "layout", "dtm", "ha-state", "ha-api", "net", "storage", "client", "s3"]),
     ("xtask", &[]),
 ];
 

@@ -21,11 +21,38 @@ pub struct ClusterFile {
     pub cluster: String,
     /// `host:port` of all HA daemons.
     pub ha: Vec<String>,
+    /// With which keys its S3 gateways are used; none in a cluster that was made before there were any.
+    #[serde(default)]
+    pub s3: Option<S3Keys>,
     /// The nodes.
     pub nodes: Vec<NodeFile>,
     /// Where the cluster lives; not in the file, for it may be moved.
     #[serde(skip)]
     pub dir: PathBuf,
+}
+
+/// The key of the S3 gateways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct S3Keys {
+    /// The region that they say they are in.
+    pub region: String,
+    /// The key's name.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+impl S3Keys {
+    /// New ones. They open a cluster that serves this machine alone.
+    pub fn drawn() -> Self {
+        let letters =
+            |alphabet: &[u8], count: usize| (0..count).map(|_| char::from(alphabet[rand::random_range(0..alphabet.len())])).collect();
+        Self {
+            region: "us-east-1".into(),
+            access_key: letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 20),
+            secret_key: letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 40),
+        }
+    }
 }
 
 /// A node of a local cluster.
@@ -39,6 +66,9 @@ pub struct NodeFile {
     pub ha: String,
     /// `host:port` of its storage process.
     pub fabric: String,
+    /// `host:port` of its S3 gateway.
+    #[serde(default)]
+    pub s3: Option<String>,
 }
 
 impl ClusterFile {

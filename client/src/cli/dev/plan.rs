@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 
-use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, TopologyConfig};
+use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, S3Config, TopologyConfig};
 use types::scheme::{FailureDomain, Scheme};
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
 
 use super::Service;
-use super::cluster::{ClusterFile, FILE_VERSION, NodeFile};
+use super::cluster::{ClusterFile, FILE_VERSION, NodeFile, S3Keys};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
@@ -51,17 +51,24 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let dir = std::path::absolute(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let device_bytes = wish.device_bytes.map_or_else(|| usual_device_bytes(&dir, wish), Ok)?;
-    let ports = free_ports(usize::from(wish.nodes) * 2)?;
+    let ports = free_ports(usize::from(wish.nodes) * 3)?;
     let address = |port: &u16| format!("127.0.0.1:{port}");
     let nodes: Vec<NodeFile> = (1..=wish.nodes)
-        .zip(ports.chunks(2))
-        .map(|(id, ports)| NodeFile { id, name: format!("node-{id}"), ha: address(&ports[0]), fabric: address(&ports[1]) })
+        .zip(ports.chunks(3))
+        .map(|(id, ports)| NodeFile {
+            id,
+            name: format!("node-{id}"),
+            ha: address(&ports[0]),
+            fabric: address(&ports[1]),
+            s3: Some(address(&ports[2])),
+        })
         .collect();
     let cluster = ClusterId(rand::random::<u128>() | 1);
     let file = ClusterFile {
         version: FILE_VERSION,
         cluster: cluster.to_string(),
         ha: nodes.iter().map(|node| node.ha.clone()).collect(),
+        s3: Some(S3Keys::drawn()),
         nodes,
         dir,
     };
@@ -162,7 +169,13 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
     let mut daemons = vec![node.ha.clone()];
     daemons.extend(file.ha.iter().filter(|address| **address != node.ha).cloned());
     let fabric = node.fabric.clone();
-    let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, devices };
+    let s3 = node.s3.clone().zip(file.s3.clone()).map(|(listen, keys)| S3Config {
+        listen,
+        region: keys.region,
+        access_key: keys.access_key,
+        secret_key: keys.secret_key,
+    });
+    let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, s3, devices };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {
         let path = file.config(node, service);
         std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))?;

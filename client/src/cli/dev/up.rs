@@ -161,13 +161,28 @@ pub fn json_of(file: &ClusterFile) -> Value {
                 "name": node.name,
                 "ha": node.ha,
                 "fabric": node.fabric,
+                "s3": node.s3.as_ref().map(|address| format!("http://{address}")),
                 "dir": file.node_dir(node),
                 "ha_pid": pid(node, Service::Ha),
                 "node_pid": pid(node, Service::Node),
             })
         })
         .collect();
-    json!({"dir": file.dir, "cluster": file.cluster, "ha": file.ha, "nodes": nodes})
+    json!({"dir": file.dir, "cluster": file.cluster, "ha": file.ha, "s3": s3_of(file), "nodes": nodes})
+}
+
+/// How S3 is spoken to the cluster; every node's gateway will do.
+fn s3_of(file: &ClusterFile) -> Value {
+    let first = file.nodes.first().and_then(|node| node.s3.as_ref());
+    match (first, &file.s3) {
+        (Some(address), Some(keys)) => json!({
+            "endpoint": format!("http://{address}"),
+            "access_key": keys.access_key,
+            "secret_key": keys.secret_key,
+            "region": keys.region,
+        }),
+        _ => Value::Null,
+    }
 }
 
 /// Waits until the process of every node is ONLINE and every group takes writes; an error as soon as a process has ended.
@@ -181,8 +196,11 @@ async fn wait_until_serving(file: &ClusterFile, deadline: Instant) -> Result<(),
         }
         let missing = match ha.status().await {
             Ok(status) => match missing(file, &status) {
-                None => return Ok(()),
                 Some(words) => words,
+                None => match silent_gateway(file).await {
+                    Some(node) => format!("the S3 gateway of {} does not answer", node.name),
+                    None => return Ok(()),
+                },
             },
             Err(error) => error.to_string(),
         };
@@ -192,6 +210,18 @@ async fn wait_until_serving(file: &ClusterFile, deadline: Instant) -> Result<(),
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
+}
+
+/// The first node whose S3 gateway does not listen yet.
+async fn silent_gateway(file: &ClusterFile) -> Option<&NodeFile> {
+    for node in &file.nodes {
+        let Some(address) = &node.s3 else { continue };
+        let connected = tokio::time::timeout(LOOK_DEADLINE, tokio::net::TcpStream::connect(address)).await;
+        if !matches!(connected, Ok(Ok(_))) {
+            return Some(node);
+        }
+    }
+    None
 }
 
 /// What is missing before the cluster serves; `None` where nothing is.

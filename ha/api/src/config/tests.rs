@@ -47,6 +47,12 @@ fn node_config() -> NodeConfig {
         fabric: "127.0.0.1:7101".into(),
         provider: "tcp".into(),
         factor: Factor::ONE,
+        s3: Some(S3Config {
+            listen: "127.0.0.1:7201".into(),
+            region: "us-east-1".into(),
+            access_key: "key".into(),
+            secret_key: "secret".into(),
+        }),
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }
 }
@@ -109,4 +115,14 @@ fn voters_are_odd_and_spread_over_racks() {
     }
     let racks: BTreeSet<u16> = topology.voters().iter().filter_map(|id| topology.node(*id)).map(|n| n.rack).collect();
     assert_eq!(racks.len(), 7);
+}
+
+#[test]
+fn an_s3_secret_is_not_shown_and_bad_words_are_refused() {
+    let mut config = node_config();
+    assert!(!format!("{config:?}").contains("secret\""));
+    config.s3.as_mut().expect("it has one").access_key = "two words".into();
+    assert!(config.check().is_err_and(|problem| problem.starts_with("s3.access_key")));
+    config.s3.as_mut().expect("it has one").listen = "nowhere".into();
+    assert!(config.check().is_err_and(|problem| problem.contains("s3.listen")));
 }

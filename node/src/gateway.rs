@@ -1,0 +1,87 @@
+//! The S3 role of the process: a gateway that lives as long as the process does, with a client of its own. What it cannot do yet it tries
+//! again; the rest of the process does not depend on it.
+
+use std::time::Duration;
+
+use client::{Client, Options};
+use ha_api::config::{NodeConfig, S3Config};
+use s3::{Gateway, Keys};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+/// Object data in memory of all requests together.
+const MEMORY_BYTES: usize = 64 * 1024 * 1024;
+/// How long a request of the gateway is tried before its caller is told to come again.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause before what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long requests under way may take at the end, and what comes with it.
+const END: Duration = Duration::from_secs(12);
+
+/// Threads of the gateway: beside what it waits for, it hashes.
+const WORKERS: usize = 2;
+
+/// A gateway at work, on threads of its own: it goes on while the process begins a new life.
+pub struct S3Role {
+    stop: watch::Sender<bool>,
+    ended: watch::Receiver<bool>,
+    runtime: Option<Runtime>,
+}
+
+impl S3Role {
+    /// Starts the role, if the configuration has it.
+    pub fn start(config: &NodeConfig) -> std::io::Result<Option<Self>> {
+        let Some(s3) = config.s3.clone() else { return Ok(None) };
+        let runtime = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("s3").enable_all().build()?;
+        let (stop, stopped) = watch::channel(false);
+        let (ended_tx, ended) = watch::channel(false);
+        let (ha, provider) = (config.ha.clone(), config.provider.clone());
+        runtime.spawn(async move {
+            let mut over = stopped.clone();
+            while !*over.borrow() {
+                if let Err(error) = serve(&s3, &ha, &provider, stopped.clone()).await {
+                    tracing::warn!(error, "the S3 gateway does not serve; it is tried again");
+                }
+                // Whether it is over is looked at above.
+                let _ = tokio::time::timeout(AGAIN, over.wait_for(|over| *over)).await;
+            }
+            ended_tx.send_replace(true);
+        });
+        Ok(Some(Self { stop, ended, runtime: Some(runtime) }))
+    }
+
+    /// Takes no new requests, and lets those under way finish.
+    pub async fn end(&self) {
+        self.stop.send_replace(true);
+        let mut ended = self.ended.clone();
+        // What is not over by then is cut off with its threads.
+        let _ = tokio::time::timeout(END, ended.wait_for(|ended| *ended)).await;
+    }
+}
+
+impl Drop for S3Role {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve(config: &S3Config, ha: &[String], provider: &str, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+    let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), own_thread: true };
+    let mut early = stop.clone();
+    let client = tokio::select! {
+        client = Client::connect(ha, options) => client.map_err(|error| error.to_string())?,
+        _ = early.wait_for(|over| *over) => return Ok(()),
+    };
+    let gateway = Gateway::new(client.clone(), config.region.clone());
+    let keys = Keys::one(config.access_key.clone(), config.secret_key.clone());
+    let listening = |address| tracing::info!(%address, "the S3 gateway serves");
+    let over = async move {
+        // Without a sender the process is at its end, too.
+        let _ = stop.wait_for(|over| *over).await;
+    };
+    s3::serve(gateway, keys, &config.listen, listening, over).await.map_err(|error| error.to_string())?;
+    client.close().await;
+    Ok(())
+}

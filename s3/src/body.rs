@@ -1,0 +1,231 @@
+//! The body of a PUT on its way in: hashed as it passes, and checked against what the caller said of it before its end is told.
+//!
+//! The last bytes are held back until the whole body is known to be what was announced: whoever reads from here never sees the end of a body
+//! that is wrong, so nothing wrong is ever committed.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::Stream;
+use md5::{Digest, Md5};
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::{Checksum, StreamingBlob};
+use s3s::{S3Error, TrailingHeaders, s3_error};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// What does not match.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// `Content-MD5`.
+    #[error("Content-MD5")]
+    ContentMd5,
+    /// One of the additional checksums.
+    #[error("x-amz-checksum-{0}")]
+    Checksum(&'static str),
+    /// Fewer or more bytes than were announced.
+    #[error("Content-Length")]
+    Length,
+    /// The stream of the body, in words: a signature of a chunk, for example.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Mismatch {
+    /// As S3 says it.
+    pub fn to_error(&self) -> S3Error {
+        match self {
+            Self::ContentMd5 => s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."),
+            Self::Checksum(name) => s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum."),
+            Self::Length => {
+                s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
+            }
+            Self::Broken(words) => s3_error!(InvalidRequest, "The body cannot be read: {words}"),
+        }
+    }
+}
+
+/// What the caller said of the body.
+#[derive(Debug, Default)]
+pub struct Announced {
+    /// Bytes in it.
+    pub length: Option<u64>,
+    /// Its MD5.
+    pub md5: Option<[u8; 16]>,
+    /// Checksums in the headers, in base64.
+    pub checksums: Checksum,
+    /// Checksums that come after it.
+    pub trailer: Option<TrailingHeaders>,
+}
+
+/// What the body turned out to be.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// Its MD5.
+    pub md5: [u8; 16],
+    /// The checksums that were asked for, in base64.
+    pub checksums: Checksum,
+}
+
+/// Where the sums of a body are put at its end.
+pub type SumsSlot = Arc<Mutex<Option<Sums>>>;
+
+/// A body being received.
+pub struct Received {
+    stream: StreamingBlob,
+    /// Given out from here.
+    current: Bytes,
+    /// Given out when what follows is known.
+    held: Bytes,
+    announced: Announced,
+    seen: u64,
+    md5: Md5,
+    hasher: Option<ChecksumHasher>,
+    sums: SumsSlot,
+    ended: bool,
+}
+
+impl Received {
+    /// A body, with what was said of it; `hasher` computes the checksums that are wanted.
+    pub fn new(stream: StreamingBlob, announced: Announced, hasher: ChecksumHasher) -> (Self, SumsSlot) {
+        let sums = SumsSlot::default();
+        let received = Self {
+            stream,
+            current: Bytes::new(),
+            held: Bytes::new(),
+            announced,
+            seen: 0,
+            md5: Md5::new(),
+            hasher: Some(hasher),
+            sums: sums.clone(),
+            ended: false,
+        };
+        (received, sums)
+    }
+
+    fn take(&mut self, chunk: Bytes) {
+        self.seen += chunk.len() as u64;
+        self.md5.update(&chunk);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&chunk);
+        }
+        self.current = std::mem::replace(&mut self.held, chunk);
+    }
+
+    /// Checks everything at the end of the body.
+    fn finish(&mut self) -> Result<(), Mismatch> {
+        let md5: [u8; 16] = std::mem::take(&mut self.md5).finalize().into();
+        let checksums = self.hasher.take().map(ChecksumHasher::finalize).unwrap_or_default();
+        if self.announced.length.is_some_and(|length| length != self.seen) {
+            return Err(Mismatch::Length);
+        }
+        if self.announced.md5.is_some_and(|wanted| wanted != md5) {
+            return Err(Mismatch::ContentMd5);
+        }
+        let trailing = |name: &str| {
+            let trailer = self.announced.trailer.as_ref()?;
+            trailer.read(|headers| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned)))?
+        };
+        let said = &self.announced.checksums;
+        let pairs = [
+            ("x-amz-checksum-crc32", &said.checksum_crc32, &checksums.checksum_crc32),
+            ("x-amz-checksum-crc32c", &said.checksum_crc32c, &checksums.checksum_crc32c),
+            ("x-amz-checksum-crc64nvme", &said.checksum_crc64nvme, &checksums.checksum_crc64nvme),
+            ("x-amz-checksum-sha1", &said.checksum_sha1, &checksums.checksum_sha1),
+            ("x-amz-checksum-sha256", &said.checksum_sha256, &checksums.checksum_sha256),
+        ];
+        for (name, said, is) in pairs {
+            if let Some(wanted) = said.clone().or_else(|| trailing(name))
+                && Some(&wanted) != is.as_ref()
+            {
+                return Err(Mismatch::Checksum(name.trim_start_matches("x-amz-checksum-")));
+            }
+        }
+        *self.sums.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sums { md5, checksums });
+        Ok(())
+    }
+}
+
+impl AsyncRead for Received {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let me = &mut *self;
+        while me.current.is_empty() && !me.ended {
+            match ready!(Pin::new(&mut me.stream).poll_next(cx)) {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => me.take(chunk),
+                Some(Err(error)) => {
+                    me.ended = true;
+                    return Poll::Ready(Err(std::io::Error::other(Mismatch::Broken(error.to_string()))));
+                }
+                None => {
+                    me.ended = true;
+                    me.finish().map_err(std::io::Error::other)?;
+                    me.current = std::mem::take(&mut me.held);
+                }
+            }
+        }
+        let bytes = me.current.len().min(out.remaining());
+        out.put_slice(&me.current.split_to(bytes));
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    fn blob(chunks: &[&'static str]) -> StreamingBlob {
+        let chunks: Vec<Result<Bytes, std::io::Error>> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))).collect();
+        StreamingBlob::wrap(futures::stream::iter(chunks))
+    }
+
+    async fn read(chunks: &[&'static str], announced: Announced) -> (std::io::Result<usize>, Vec<u8>, Option<Sums>) {
+        let hasher = ChecksumHasher { crc32c: Some(Default::default()), ..Default::default() };
+        let (mut received, sums) = Received::new(blob(chunks), announced, hasher);
+        let mut bytes = Vec::new();
+        let read = received.read_to_end(&mut bytes).await;
+        let sums = sums.lock().expect("nobody panics with it").clone();
+        (read, bytes, sums)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_what_was_said_comes_through_whole_with_its_sums() {
+        let md5 = [0x5e, 0xb6, 0x3b, 0xbb, 0xe0, 0x1e, 0xee, 0xd0, 0x93, 0xcb, 0x22, 0xbb, 0x8f, 0x5a, 0xcd, 0xc3];
+        let announced = Announced { length: Some(11), md5: Some(md5), ..Announced::default() };
+        let (read, bytes, sums) = read(&["hello", "", " world"], announced).await;
+        assert_eq!((read.expect("good"), bytes.as_slice()), (11, &b"hello world"[..]));
+        let sums = sums.expect("at the end");
+        assert_eq!(sums.md5, md5);
+        assert_eq!(sums.checksums.checksum_crc32c.as_deref(), Some("yZRlqg=="));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_body_that_is_not_what_was_said_is_never_seen() {
+        let wrong = [
+            (Announced { length: Some(12), ..Announced::default() }, Mismatch::Length),
+            (Announced { md5: Some([0; 16]), ..Announced::default() }, Mismatch::ContentMd5),
+            (
+                Announced {
+                    checksums: Checksum { checksum_crc32c: Some("AAAAAA==".into()), ..Default::default() },
+                    ..Announced::default()
+                },
+                Mismatch::Checksum("crc32c"),
+            ),
+        ];
+        for (announced, mismatch) in wrong {
+            let (read, bytes, sums) = read(&["hello", " world"], announced).await;
+            let error = read.expect_err("it is wrong");
+            assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()), Some(&mismatch));
+            assert_eq!(bytes, b"hello", "the last chunk is held back");
+            assert!(sums.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_checked_too() {
+        let (read, ..) = read(&[], Announced { length: Some(1), ..Announced::default() }).await;
+        assert!(read.is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Conditions of requests on what is there: `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, as RFC 9110, section
+//! 13, orders them.
+
+use client::{Condition, ObjectInfo};
+use s3s::dto::{ETag, ETagCondition, Timestamp};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use crate::metadata;
+
+/// The conditions of a read.
+#[derive(Clone, Debug, Default)]
+pub struct OfRead {
+    /// It has this ETag.
+    pub if_match: Option<ETagCondition>,
+    /// It has another.
+    pub if_none_match: Option<ETagCondition>,
+    /// It was written after.
+    pub if_modified_since: Option<Timestamp>,
+    /// It was not written after.
+    pub if_unmodified_since: Option<Timestamp>,
+}
+
+/// When an object was written, to the second, as HTTP tells times.
+pub fn modified(info: &ObjectInfo) -> Timestamp {
+    let seconds = std::time::Duration::from_secs(info.modified_ms / 1000);
+    Timestamp::from(std::time::UNIX_EPOCH + seconds)
+}
+
+fn holds(condition: &ETagCondition, etag: &ETag) -> bool {
+    condition.is_any() || condition.as_etag().is_some_and(|wanted| wanted.weak_cmp(etag))
+}
+
+impl OfRead {
+    /// Whether the object may be shown.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`, or `NotModified` where the caller has it already.
+    pub fn check(&self, info: &ObjectInfo) -> S3Result<()> {
+        let (etag, modified) = (metadata::etag(info), modified(info));
+        let failed = || s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
+        match (&self.if_match, &self.if_unmodified_since) {
+            (Some(condition), _) if !holds(condition, &etag) => return Err(failed()),
+            (None, Some(since)) if modified > *since => return Err(failed()),
+            _ => {}
+        }
+        match (&self.if_none_match, &self.if_modified_since) {
+            (Some(condition), _) if holds(condition, &etag) => Err(not_modified()),
+            (None, Some(since)) if modified <= *since => Err(not_modified()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_modified() -> S3Error {
+    let mut error = S3Error::new(S3ErrorCode::NotModified);
+    error.set_status_code(hyper::StatusCode::NOT_MODIFIED);
+    error
+}
+
+/// What a PUT asks of the object that it replaces: a condition on the version that was looked at, so that nothing comes in between.
+///
+/// # Errors
+/// `PreconditionFailed` and `NoSuchKey` where it does not hold now; `NotImplemented` for what S3 has no words for.
+pub fn of_write(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+    current: Option<&ObjectInfo>,
+) -> S3Result<Condition> {
+    let failed = || s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
+    match (if_match, if_none_match, current) {
+        (None, None, _) => Ok(Condition::Always),
+        (None, Some(condition), None) if condition.is_any() => Ok(Condition::Absent),
+        (None, Some(condition), Some(_)) if condition.is_any() => Err(failed()),
+        (Some(_), None, None) => Err(s3_error!(NoSuchKey, "The specified key does not exist.")),
+        (Some(condition), None, Some(info)) if holds(condition, &metadata::etag(info)) => Ok(Condition::Version(info.version)),
+        (Some(_), None, Some(_)) => Err(failed()),
+        _ => Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+    use types::Seq;
+
+    fn info() -> ObjectInfo {
+        let words = vec![("etag".to_owned(), "aa".to_owned())];
+        ObjectInfo { name: vec![1], size: 0, checksum: 0, version: Seq(4), modified_ms: 10_500, parts: vec![], user_metadata: words }
+    }
+
+    fn is(etag: &str) -> Option<ETagCondition> {
+        Some(ETagCondition::ETag(ETag::Strong(etag.into())))
+    }
+
+    fn at_second(second: u64) -> Option<Timestamp> {
+        Some(Timestamp::from(UNIX_EPOCH + Duration::from_secs(second)))
+    }
+
+    fn code(conditions: OfRead) -> Option<S3ErrorCode> {
+        conditions.check(&info()).err().map(|error| error.code().clone())
+    }
+
+    #[test]
+    fn reads_are_refused_or_answered_as_the_rfc_orders() {
+        let none = OfRead::default;
+        assert_eq!(code(none()), None);
+        assert_eq!(code(OfRead { if_match: is("aa"), ..none() }), None);
+        assert_eq!(code(OfRead { if_match: is("bb"), ..none() }), Some(S3ErrorCode::PreconditionFailed));
+        assert_eq!(code(OfRead { if_none_match: is("aa"), ..none() }), Some(S3ErrorCode::NotModified));
+        assert_eq!(code(OfRead { if_none_match: Some(ETagCondition::Any), ..none() }), Some(S3ErrorCode::NotModified));
+        assert_eq!(code(OfRead { if_modified_since: at_second(10), ..none() }), Some(S3ErrorCode::NotModified));
+        assert_eq!(code(OfRead { if_modified_since: at_second(9), ..none() }), None);
+        assert_eq!(code(OfRead { if_unmodified_since: at_second(9), ..none() }), Some(S3ErrorCode::PreconditionFailed));
+        // The ETag decides where both are given.
+        assert_eq!(code(OfRead { if_match: is("aa"), if_unmodified_since: at_second(9), ..none() }), None);
+        assert_eq!(code(OfRead { if_none_match: is("bb"), if_modified_since: at_second(10), ..none() }), None);
+    }
+
+    #[test]
+    fn a_conditional_write_is_bound_to_the_version_that_was_looked_at() {
+        let write = |if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>, current: Option<ObjectInfo>| {
+            of_write(if_match.as_ref(), if_none_match.as_ref(), current.as_ref()).map_err(|error| error.code().clone())
+        };
+        let there = || Some(info());
+        let none = || None;
+        assert_eq!(write(None, None, there()), Ok(Condition::Always));
+        assert_eq!(write(None, Some(ETagCondition::Any), none()), Ok(Condition::Absent));
+        assert_eq!(write(None, Some(ETagCondition::Any), there()), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(write(is("aa"), None, there()), Ok(Condition::Version(Seq(4))));
+        assert_eq!(write(is("bb"), None, there()), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(write(is("aa"), None, none()), Err(S3ErrorCode::NoSuchKey));
+        assert_eq!(write(None, is("aa"), there()), Err(S3ErrorCode::NotImplemented));
+    }
+}

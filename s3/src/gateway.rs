@@ -1,0 +1,87 @@
+//! The gateway as the protocol sees it: each operation goes to its file.
+
+use client::{CatalogueKind, Client};
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput,
+    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput,
+};
+use s3s::{S3, S3Request, S3Response, S3Result};
+
+use crate::error::{self, Of};
+use crate::{bucket, object};
+
+/// A gateway to one cluster.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) client: Client,
+    pub(crate) region: String,
+}
+
+impl Gateway {
+    /// A gateway over this client, which says that it is in that region.
+    pub fn new(client: Client, region: impl Into<String>) -> Self {
+        Self { client, region: region.into() }
+    }
+
+    /// Refuses what is about a bucket that is not there.
+    pub(crate) async fn check_bucket(&self, bucket: &str) -> S3Result<()> {
+        self.client.catalogue(CatalogueKind::Bucket, bucket).await.map(drop).map_err(|e| error::of(Of::Bucket, e))
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Gateway {
+    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+        bucket::create(self, req).await.map(S3Response::new)
+    }
+
+    async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
+        bucket::delete(self, req).await.map(S3Response::new)
+    }
+
+    async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        bucket::head(self, req).await.map(S3Response::new)
+    }
+
+    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        bucket::list(self, req).await.map(S3Response::new)
+    }
+
+    async fn get_bucket_location(&self, req: S3Request<GetBucketLocationInput>) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        bucket::location(self, req).await.map(S3Response::new)
+    }
+
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        object::put::run(self, req).await.map(S3Response::new)
+    }
+
+    async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        object::copy::run(self, req).await.map(S3Response::new)
+    }
+
+    async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        object::get::get(self, req).await
+    }
+
+    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        object::get::head(self, req).await
+    }
+
+    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        object::delete::one(self, req).await
+    }
+
+    async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        object::delete::many(self, req).await.map(S3Response::new)
+    }
+
+    async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+        object::list::v1(self, req).await.map(S3Response::new)
+    }
+
+    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        object::list::v2(self, req).await.map(S3Response::new)
+    }
+}

@@ -1,0 +1,20 @@
+//! The S3 gateway: Amazon's protocol, served by a storage process, on the buckets and objects of `client`.
+//!
+//! The protocol itself (parsing, signatures, chunked bodies, XML) is the `s3s` crate's; what is ours is the mapping: which object record an
+//! S3 object is ([`metadata`]), which error a failure is ([`error`]), and that a PUT is visible as one transaction, after its bytes were checked
+//! against what the caller said of them ([`body`]). A gateway keeps nothing of its own: any node is an entry, none is special. What is
+//! supported is a table in `docs/s3.md`.
+
+mod body;
+mod bucket;
+mod condition;
+mod error;
+mod gateway;
+mod keys;
+mod metadata;
+mod object;
+mod serve;
+
+pub use gateway::Gateway;
+pub use keys::Keys;
+pub use serve::{ServeError, serve};

@@ -1,0 +1,186 @@
+//! What S3 knows of an object beside its bytes, as it lies in the object's record: the user's own words under `x-amz-meta-`, and headers
+//! and sums under their own names. An object that was not written through S3 has none of it, and gets an ETag that is no MD5.
+
+use client::ObjectInfo;
+use s3s::dto::{Checksum, ETag, Metadata, Timestamp, TimestampFormat};
+
+use crate::body::Sums;
+
+const USER: &str = "x-amz-meta-";
+const ETAG: &str = "etag";
+/// What an object without a type is.
+pub const CONTENT_TYPE: &str = "binary/octet-stream";
+
+/// Headers that come back as they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Expires`, as it was given.
+    pub expires: Option<String>,
+    /// `x-amz-website-redirect-location`.
+    pub website_redirect_location: Option<String>,
+    /// The user's own words, without their prefix.
+    pub user: Vec<(String, String)>,
+}
+
+impl Headers {
+    /// The words that a record keeps of them.
+    pub fn to_words(&self) -> Vec<(String, String)> {
+        let own = self.named().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+        own.chain(self.user.iter().map(|(key, value)| (format!("{USER}{key}"), value.clone()))).collect()
+    }
+
+    fn named(&self) -> [(&'static str, Option<&String>); 7] {
+        [
+            ("content-type", self.content_type.as_ref()),
+            ("cache-control", self.cache_control.as_ref()),
+            ("content-disposition", self.content_disposition.as_ref()),
+            ("content-encoding", self.content_encoding.as_ref()),
+            ("content-language", self.content_language.as_ref()),
+            ("expires", self.expires.as_ref()),
+            ("x-amz-website-redirect-location", self.website_redirect_location.as_ref()),
+        ]
+    }
+
+    /// The inverse of [`Self::to_words`]; words of others are passed over.
+    pub fn of(info: &ObjectInfo) -> Self {
+        let find = |name: &str| word(info, name).map(str::to_owned);
+        let user = info.user_metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(USER)?.to_owned(), value.clone())));
+        Self {
+            content_type: find("content-type"),
+            cache_control: find("cache-control"),
+            content_disposition: find("content-disposition"),
+            content_encoding: find("content-encoding"),
+            content_language: find("content-language"),
+            expires: find("expires"),
+            website_redirect_location: find("x-amz-website-redirect-location"),
+            user: user.collect(),
+        }
+    }
+
+    /// The user's own words in the form of the protocol.
+    pub fn user_map(&self) -> Option<Metadata> {
+        (!self.user.is_empty()).then(|| self.user.iter().cloned().collect())
+    }
+
+    /// `Expires` in the form of the protocol.
+    pub fn expires(&self) -> Option<Timestamp> {
+        Timestamp::parse(TimestampFormat::HttpDate, self.expires.as_deref()?).ok()
+    }
+}
+
+/// A time as HTTP says it.
+pub fn http_date(time: &Timestamp) -> Option<String> {
+    let mut text = Vec::new();
+    time.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
+
+/// The user's own words, in an order that is always the same.
+pub fn user_words(metadata: Option<Metadata>) -> Vec<(String, String)> {
+    let mut words: Vec<(String, String)> = metadata.into_iter().flatten().collect();
+    words.sort();
+    words
+}
+
+/// The words of a record that tell the sums of its bytes.
+pub fn sum_words(sums: &Sums) -> Vec<(String, String)> {
+    let checksums = named_checksums(&sums.checksums);
+    let checksums = checksums.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+    std::iter::once((ETAG.to_owned(), hex(&sums.md5))).chain(checksums).collect()
+}
+
+fn named_checksums(checksums: &Checksum) -> [(&'static str, Option<&String>); 5] {
+    [
+        ("x-amz-checksum-crc32", checksums.checksum_crc32.as_ref()),
+        ("x-amz-checksum-crc32c", checksums.checksum_crc32c.as_ref()),
+        ("x-amz-checksum-crc64nvme", checksums.checksum_crc64nvme.as_ref()),
+        ("x-amz-checksum-sha1", checksums.checksum_sha1.as_ref()),
+        ("x-amz-checksum-sha256", checksums.checksum_sha256.as_ref()),
+    ]
+}
+
+/// The checksums that were kept of an object.
+pub fn checksums(info: &ObjectInfo) -> Checksum {
+    let find = |name: &str| word(info, name).map(str::to_owned);
+    Checksum {
+        checksum_crc32: find("x-amz-checksum-crc32"),
+        checksum_crc32c: find("x-amz-checksum-crc32c"),
+        checksum_crc64nvme: find("x-amz-checksum-crc64nvme"),
+        checksum_sha1: find("x-amz-checksum-sha1"),
+        checksum_sha256: find("x-amz-checksum-sha256"),
+        ..Checksum::default()
+    }
+}
+
+/// The ETag of an object: the MD5 of its bytes, or, where nobody computed that, a word that is another one with every PUT and that nobody
+/// takes for an MD5.
+pub fn etag(info: &ObjectInfo) -> ETag {
+    let made = || format!("{:08x}{:024x}-1", info.checksum, info.version.0);
+    ETag::Strong(word(info, ETAG).map_or_else(made, str::to_owned))
+}
+
+fn word<'a>(info: &'a ObjectInfo, name: &str) -> Option<&'a str> {
+    info.user_metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The inverse of [`hex`].
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Seq;
+
+    fn info(words: Vec<(String, String)>) -> ObjectInfo {
+        ObjectInfo { name: b"n".to_vec(), size: 1, checksum: 0xabcd, version: Seq(7), modified_ms: 0, parts: vec![], user_metadata: words }
+    }
+
+    #[test]
+    fn headers_come_back_as_they_were_given() {
+        let headers = Headers {
+            content_type: Some("text/plain".into()),
+            cache_control: Some("no-cache".into()),
+            user: vec![("a".into(), "1".into()), ("b".into(), String::new())],
+            ..Headers::default()
+        };
+        assert_eq!(Headers::of(&info(headers.to_words())), headers);
+        assert_eq!(Headers::of(&info(vec![("unknown".into(), "x".into())])), Headers::default());
+    }
+
+    #[test]
+    fn an_etag_is_the_md5_or_looks_like_none() {
+        let sums = Sums { md5: [0xab; 16], checksums: Checksum::default() };
+        assert_eq!(etag(&info(sum_words(&sums))), ETag::Strong("ab".repeat(16)));
+        let made = etag(&info(vec![]));
+        assert!(made.value().ends_with("-1"), "{made:?}");
+    }
+
+    #[test]
+    fn hexadecimal_digits_go_both_ways() {
+        assert_eq!(unhex(&hex(b"\x00\xffk")).as_deref(), Some(&b"\x00\xffk"[..]));
+        assert_eq!(unhex("0"), None);
+        assert_eq!(unhex("+1"), None);
+        assert_eq!(unhex("é1"), None);
+    }
+}

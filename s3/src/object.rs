@@ -1,0 +1,7 @@
+//! Objects: a file for each verb.
+
+pub mod copy;
+pub mod delete;
+pub mod get;
+pub mod list;
+pub mod put;

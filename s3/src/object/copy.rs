@@ -1,0 +1,105 @@
+//! COPY of an object: read and written by the gateway; the copy is a new object with bytes of its own.
+
+use client::{Condition, ObjectInfo};
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use s3s::{S3Request, S3Result, s3_error};
+
+use super::put::{self, Content};
+use crate::Gateway;
+use crate::body::Announced;
+use crate::condition::{self, OfRead};
+use crate::error::{self, Of};
+use crate::metadata::{self, Headers};
+
+/// Runs the verb.
+pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
+    let mut input = req.input;
+    refuse_unknown(&input)?;
+    let (from_bucket, from_key) = source(&input)?;
+    gateway.check_bucket(&from_bucket).await?;
+    gateway.check_bucket(&input.bucket).await?;
+    let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
+    if !replaces && from_bucket == input.bucket && from_key == input.key {
+        return Err(s3_error!(
+            InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage \
+             class, website redirect location or encryption attributes."
+        ));
+    }
+    let reader = gateway.client.get(&from_bucket, from_key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
+    let conditions = OfRead {
+        if_match: input.copy_source_if_match.take(),
+        if_none_match: input.copy_source_if_none_match.take(),
+        if_modified_since: input.copy_source_if_modified_since.take(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.take(),
+    };
+    // A copy has no "you have it already": every condition that fails is a failed condition.
+    conditions
+        .check(reader.info())
+        .map_err(|_| s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"))?;
+    let info = reader.info().clone();
+    let headers = if replaces { replaced(&mut input) } else { Headers::of(&info) };
+    put::check_user(&headers)?;
+    let content = Content {
+        announced: Announced { length: Some(info.size), ..Announced::default() },
+        hasher: hasher(&info),
+        body: super::get::body(reader),
+    };
+    let copy = put::write(gateway, &input.bucket, &input.key, content, &headers, Condition::Always).await?;
+    let result = CopyObjectResult {
+        e_tag: Some(metadata::etag(&copy)),
+        last_modified: Some(condition::modified(&copy)),
+        ..CopyObjectResult::default()
+    };
+    Ok(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() })
+}
+
+fn source(input: &CopyObjectInput) -> S3Result<(String, String)> {
+    match &input.copy_source {
+        CopySource::Bucket { bucket, key, version_id } if version_id.as_deref().is_none_or(|version| version == "null") => {
+            Ok((bucket.to_string(), key.to_string()))
+        }
+        CopySource::Bucket { .. } => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
+        _ => Err(s3_error!(NotImplemented, "Copies from access points are not implemented")),
+    }
+}
+
+fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
+    let encrypted = input.sse_customer_algorithm.is_some()
+        || input.server_side_encryption.is_some()
+        || input.copy_source_sse_customer_algorithm.is_some();
+    let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
+    let public = input.acl.as_ref().is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control"));
+    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
+    let public = public || grants.iter().any(|grant| grant.is_some());
+    if encrypted || locked || public || input.tagging.is_some() {
+        return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
+    }
+    Ok(())
+}
+
+fn replaced(input: &mut CopyObjectInput) -> Headers {
+    Headers {
+        content_type: input.content_type.take(),
+        cache_control: input.cache_control.take(),
+        content_disposition: input.content_disposition.take(),
+        content_encoding: input.content_encoding.take(),
+        content_language: input.content_language.take(),
+        expires: input.expires.take().as_ref().and_then(metadata::http_date),
+        website_redirect_location: input.website_redirect_location.take(),
+        user: metadata::user_words(input.metadata.take()),
+    }
+}
+
+/// The copy keeps the checksums that its source has.
+fn hasher(info: &ObjectInfo) -> ChecksumHasher {
+    let sums = metadata::checksums(info);
+    ChecksumHasher {
+        crc32: sums.checksum_crc32.map(|_| Default::default()),
+        crc32c: sums.checksum_crc32c.map(|_| Default::default()),
+        crc64nvme: sums.checksum_crc64nvme.map(|_| Default::default()),
+        sha1: sums.checksum_sha1.map(|_| Default::default()),
+        sha256: sums.checksum_sha256.map(|_| Default::default()),
+    }
+}

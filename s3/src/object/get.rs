@@ -1,0 +1,209 @@
+//! GET and HEAD of an object.
+
+use bytes::Bytes;
+use client::{ObjectInfo, ObjectReader, Range};
+use futures::StreamExt;
+use s3s::dto::{Checksum, ChecksumMode, ChecksumType, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::Gateway;
+use crate::condition::{self, OfRead};
+use crate::error::{self, Of};
+use crate::metadata::{self, CONTENT_TYPE, Headers};
+
+/// Pieces that wait for the caller's socket; beyond them the reading waits.
+const AHEAD_PIECES: usize = 2;
+
+/// The part of an object that is shown.
+struct Shown {
+    first: u64,
+    length: u64,
+    is_range: bool,
+}
+
+impl Shown {
+    fn content_range(&self, size: u64) -> Option<String> {
+        self.is_range.then(|| format!("bytes {}-{}/{size}", self.first, self.first + self.length - 1))
+    }
+
+    fn status(&self) -> Option<hyper::StatusCode> {
+        self.is_range.then_some(hyper::StatusCode::PARTIAL_CONTENT)
+    }
+}
+
+/// The part that a range or a part number names; an object that was put at once is one part.
+fn shown(info: &ObjectInfo, range: Option<s3s::dto::Range>, part: Option<i32>) -> S3Result<Shown> {
+    let whole = |is_range| Shown { first: 0, length: info.size, is_range };
+    match (range, part) {
+        (Some(_), Some(_)) => Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter")),
+        (None, None) => Ok(whole(false)),
+        (None, Some(1)) => Ok(whole(info.size > 0)),
+        (None, Some(_)) => Err(no_such_part()),
+        (Some(range), None) => {
+            let wanted = range.check(info.size).map_err(|_| s3_error!(InvalidRange, "The requested range is not satisfiable"))?;
+            Ok(Shown { first: wanted.start, length: wanted.end - wanted.start, is_range: true })
+        }
+    }
+}
+
+fn no_such_part() -> S3Error {
+    let code = S3ErrorCode::Custom("InvalidPartNumber".into());
+    let mut error = S3Error::with_message(code, "The requested partnumber is not satisfiable");
+    error.set_status_code(hyper::StatusCode::RANGE_NOT_SATISFIABLE);
+    error
+}
+
+fn refuse_unknown(version: Option<&String>, sse: bool) -> S3Result<()> {
+    match version {
+        _ if sse => Err(s3_error!(NotImplemented, "Encryption with customer keys is not implemented")),
+        Some(version) if version != "null" => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
+        _ => Ok(()),
+    }
+}
+
+/// Sends an object or a part of it.
+pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    let input = req.input;
+    refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
+    gateway.check_bucket(&input.bucket).await?;
+    let mut reader = gateway.client.get(&input.bucket, input.key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
+    let conditions = OfRead {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+        if_modified_since: input.if_modified_since,
+        if_unmodified_since: input.if_unmodified_since,
+    };
+    conditions.check(reader.info())?;
+    let shown = shown(reader.info(), input.range, input.part_number)?;
+    if shown.is_range && shown.length > 0 {
+        let range = Range::FromTo(shown.first, shown.first + shown.length - 1);
+        reader.narrow(range).map_err(|e| error::of(Of::Object, e))?;
+    }
+    let info = reader.info().clone();
+    let headers = Headers::of(&info);
+    let sums = sums_shown(&info, input.checksum_mode.as_ref(), shown.is_range);
+    let (content_range, status) = (shown.content_range(info.size), shown.status());
+    let output = GetObjectOutput {
+        body: Some(body(reader)),
+        accept_ranges: Some("bytes".into()),
+        content_length: Some(shown.length as i64),
+        content_range,
+        e_tag: Some(metadata::etag(&info)),
+        last_modified: Some(condition::modified(&info)),
+        expires: input.response_expires.or_else(|| headers.expires()),
+        metadata: headers.user_map(),
+        content_type: input.response_content_type.or(headers.content_type).or_else(|| Some(CONTENT_TYPE.into())),
+        cache_control: input.response_cache_control.or(headers.cache_control),
+        content_disposition: input.response_content_disposition.or(headers.content_disposition),
+        content_encoding: input.response_content_encoding.or(headers.content_encoding),
+        content_language: input.response_content_language.or(headers.content_language),
+        website_redirect_location: headers.website_redirect_location,
+        checksum_type: sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_crc32: sums.as_ref().and_then(|sums| sums.checksum_crc32.clone()),
+        checksum_crc32c: sums.as_ref().and_then(|sums| sums.checksum_crc32c.clone()),
+        checksum_crc64nvme: sums.as_ref().and_then(|sums| sums.checksum_crc64nvme.clone()),
+        checksum_sha1: sums.as_ref().and_then(|sums| sums.checksum_sha1.clone()),
+        checksum_sha256: sums.as_ref().and_then(|sums| sums.checksum_sha256.clone()),
+        ..GetObjectOutput::default()
+    };
+    Ok(with(output, status))
+}
+
+/// Tells about an object.
+pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+    let input = req.input;
+    refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
+    gateway.check_bucket(&input.bucket).await?;
+    let info = gateway.client.stat(&input.bucket, input.key.as_bytes()).await.map_err(|e| error::of(Of::Object, e))?;
+    let conditions = OfRead {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+        if_modified_since: input.if_modified_since,
+        if_unmodified_since: input.if_unmodified_since,
+    };
+    conditions.check(&info)?;
+    let shown = shown(&info, input.range, input.part_number)?;
+    let headers = Headers::of(&info);
+    let sums = sums_shown(&info, input.checksum_mode.as_ref(), shown.is_range);
+    let output = HeadObjectOutput {
+        accept_ranges: Some("bytes".into()),
+        content_length: Some(shown.length as i64),
+        content_range: shown.content_range(info.size),
+        e_tag: Some(metadata::etag(&info)),
+        last_modified: Some(condition::modified(&info)),
+        expires: input.response_expires.or_else(|| headers.expires()),
+        metadata: headers.user_map(),
+        content_type: input.response_content_type.or(headers.content_type).or_else(|| Some(CONTENT_TYPE.into())),
+        cache_control: input.response_cache_control.or(headers.cache_control),
+        content_disposition: input.response_content_disposition.or(headers.content_disposition),
+        content_encoding: input.response_content_encoding.or(headers.content_encoding),
+        content_language: input.response_content_language.or(headers.content_language),
+        website_redirect_location: headers.website_redirect_location,
+        checksum_type: sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_crc32: sums.as_ref().and_then(|sums| sums.checksum_crc32.clone()),
+        checksum_crc32c: sums.as_ref().and_then(|sums| sums.checksum_crc32c.clone()),
+        checksum_crc64nvme: sums.as_ref().and_then(|sums| sums.checksum_crc64nvme.clone()),
+        checksum_sha1: sums.as_ref().and_then(|sums| sums.checksum_sha1.clone()),
+        checksum_sha256: sums.as_ref().and_then(|sums| sums.checksum_sha256.clone()),
+        ..HeadObjectOutput::default()
+    };
+    Ok(with(output, shown.status()))
+}
+
+fn with<T>(output: T, status: Option<hyper::StatusCode>) -> S3Response<T> {
+    match status {
+        Some(status) => S3Response::with_status(output, status),
+        None => S3Response::new(output),
+    }
+}
+
+/// The checksums of a whole object, where they are asked for: those of a range are nobody's.
+fn sums_shown(info: &ObjectInfo, mode: Option<&ChecksumMode>, is_range: bool) -> Option<Checksum> {
+    (mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) && !is_range).then(|| metadata::checksums(info))
+}
+
+/// What is left of an object as a body: read a little ahead of the caller's socket, and no further. An error ends the connection before the
+/// length that was told is reached, which is how the caller knows.
+pub fn body(mut reader: ObjectReader) -> StreamingBlob {
+    let (tx, rx) = mpsc::channel::<Result<Bytes, client::Error>>(AHEAD_PIECES);
+    tokio::spawn(async move {
+        loop {
+            let next = reader.next().await.transpose();
+            let Some(piece) = next else { return };
+            let failed = piece.as_ref().err().cloned();
+            if tx.send(piece).await.is_err() {
+                return;
+            }
+            if let Some(error) = failed {
+                tracing::warn!(%error, "a GET breaks off");
+                return;
+            }
+        }
+    });
+    StreamingBlob::wrap(ReceiverStream::new(rx).fuse())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Seq;
+
+    fn info(size: u64) -> ObjectInfo {
+        ObjectInfo { name: vec![1], size, checksum: 0, version: Seq(1), modified_ms: 0, parts: vec![], user_metadata: vec![] }
+    }
+
+    #[test]
+    fn ranges_and_part_numbers_name_a_part_of_the_object() {
+        let range = |text: &str| s3s::dto::Range::parse(text).ok();
+        let of = |size, range, part| shown(&info(size), range, part).map(|s| (s.first, s.length, s.content_range(size)));
+        assert_eq!(of(10, range("bytes=2-4"), None).ok(), Some((2, 3, Some("bytes 2-4/10".into()))));
+        assert_eq!(of(10, range("bytes=-4"), None).ok(), Some((6, 4, Some("bytes 6-9/10".into()))));
+        assert_eq!(of(10, None, Some(1)).ok(), Some((0, 10, Some("bytes 0-9/10".into()))));
+        assert_eq!(of(0, None, Some(1)).ok(), Some((0, 0, None)));
+        assert!(of(10, range("bytes=10-"), None).is_err());
+        assert!(of(10, None, Some(2)).is_err());
+        assert!(of(10, range("bytes=2-4"), Some(1)).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! PUT of an object: streamed in, checked, visible as one transaction.
+
+use client::{Condition, ObjectInfo, PutOptions};
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::{Checksum, ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
+
+use crate::Gateway;
+use crate::body::{Announced, Received};
+use crate::condition;
+use crate::error::{self, Of};
+use crate::metadata::{self, Headers};
+
+/// Largest object that one PUT takes, as S3 has it.
+pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// Most bytes of a user's own words about an object, as S3 has it.
+const USER_BYTES_MAX: usize = 2 * 1024;
+
+/// What is to be written, and under which name.
+pub struct Content {
+    /// The bytes.
+    pub body: StreamingBlob,
+    /// What is said of them.
+    pub announced: Announced,
+    /// The checksums that are to be computed.
+    pub hasher: ChecksumHasher,
+}
+
+/// Runs the verb.
+pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
+    let trailer = req.trailing_headers.clone();
+    let mut input = req.input;
+    refuse_unknown(&input)?;
+    gateway.check_bucket(&input.bucket).await?;
+    let condition = condition_of(gateway, &input).await?;
+    let headers = headers_of(&mut input);
+    check_user(&headers)?;
+    let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
+    let announced = announced(&input, trailer)?;
+    let hasher = hasher(&input, &announced);
+    let content = Content { body, announced, hasher };
+    let info = write(gateway, &input.bucket, &input.key, content, &headers, condition).await?;
+    let checksums = metadata::checksums(&info);
+    Ok(PutObjectOutput {
+        e_tag: Some(metadata::etag(&info)),
+        checksum_type: has_any(&checksums).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_crc32: checksums.checksum_crc32,
+        checksum_crc32c: checksums.checksum_crc32c,
+        checksum_crc64nvme: checksums.checksum_crc64nvme,
+        checksum_sha1: checksums.checksum_sha1,
+        checksum_sha256: checksums.checksum_sha256,
+        ..PutObjectOutput::default()
+    })
+}
+
+/// Writes an object under its headers.
+pub async fn write(
+    gateway: &Gateway,
+    bucket: &str,
+    key: &str,
+    content: Content,
+    headers: &Headers,
+    condition: Condition,
+) -> S3Result<ObjectInfo> {
+    let length = content.announced.length;
+    if length.is_some_and(|length| length > PUT_BYTES_MAX) {
+        return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
+    }
+    let (received, sums) = Received::new(content.body, content.announced, content.hasher);
+    let options = PutOptions { condition, user_metadata: headers.to_words(), ..PutOptions::default() };
+    // Known once the body has passed, and that is before the commit.
+    let words_at_end = || {
+        let sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sums.as_ref().map(metadata::sum_words).unwrap_or_default()
+    };
+    // The end of an empty body is looked at only where its length is not known.
+    let length = length.filter(|length| *length > 0);
+    let put = gateway.client.put_described(bucket, key.as_bytes(), received, length, &options, words_at_end);
+    put.await.map_err(|e| error::of(Of::Bucket, e))
+}
+
+/// What is not there yet is refused: a caller must not think that its object is locked, encrypted or tagged when it is not.
+fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
+    let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
+    let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
+    let public = input.acl.as_ref().is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control"));
+    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
+    let public = public || grants.iter().any(|grant| grant.is_some());
+    if encrypted || locked || public || input.tagging.is_some() || input.write_offset_bytes.is_some() {
+        return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
+    }
+    Ok(())
+}
+
+async fn condition_of(gateway: &Gateway, input: &PutObjectInput) -> S3Result<Condition> {
+    if input.if_match.is_none() && input.if_none_match.is_none() {
+        return Ok(Condition::Always);
+    }
+    let current = match gateway.client.stat(&input.bucket, input.key.as_bytes()).await {
+        Ok(info) => Some(info),
+        Err(client::Error::NotFound(_)) => None,
+        Err(error) => return Err(error::of(Of::Object, error)),
+    };
+    condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref(), current.as_ref())
+}
+
+fn headers_of(input: &mut PutObjectInput) -> Headers {
+    Headers {
+        content_type: input.content_type.take(),
+        cache_control: input.cache_control.take(),
+        content_disposition: input.content_disposition.take(),
+        content_encoding: input.content_encoding.take(),
+        content_language: input.content_language.take(),
+        expires: input.expires.take().as_ref().and_then(metadata::http_date),
+        website_redirect_location: input.website_redirect_location.take(),
+        user: metadata::user_words(input.metadata.take()),
+    }
+}
+
+/// Refuses user metadata that S3 would refuse.
+pub fn check_user(headers: &Headers) -> S3Result<()> {
+    let bytes: usize = headers.user.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > USER_BYTES_MAX {
+        return Err(s3_error!(MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size"));
+    }
+    Ok(())
+}
+
+fn announced(input: &PutObjectInput, trailer: Option<TrailingHeaders>) -> S3Result<Announced> {
+    let md5 = match &input.content_md5 {
+        None => None,
+        Some(text) => Some(md5_of(text).ok_or_else(|| s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."))?),
+    };
+    let checksums = Checksum {
+        checksum_crc32: input.checksum_crc32.clone(),
+        checksum_crc32c: input.checksum_crc32c.clone(),
+        checksum_crc64nvme: input.checksum_crc64nvme.clone(),
+        checksum_sha1: input.checksum_sha1.clone(),
+        checksum_sha256: input.checksum_sha256.clone(),
+        ..Checksum::default()
+    };
+    // Chunked bodies announce what they hold once decoded; `s3s` has put that here.
+    let length = input.content_length.and_then(|length| u64::try_from(length).ok());
+    Ok(Announced { length, md5, checksums, trailer })
+}
+
+fn md5_of(base64: &str) -> Option<[u8; 16]> {
+    let decoded = base64_simd::STANDARD.decode_to_vec(base64).ok()?;
+    decoded.try_into().ok()
+}
+
+/// Computes what the caller names, in a header, in a trailer or as an algorithm.
+fn hasher(input: &PutObjectInput, announced: &Announced) -> ChecksumHasher {
+    let named = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_ascii_uppercase());
+    let wants = |name: &str, said: &Option<String>| said.is_some() || named.as_deref() == Some(name);
+    let said = &announced.checksums;
+    // Which checksum a trailer brings is known at its end only; the usual ones cost little.
+    let trailer = announced.trailer.is_some() && named.is_none();
+    ChecksumHasher {
+        crc32: (wants("CRC32", &said.checksum_crc32) || trailer).then(Default::default),
+        crc32c: (wants("CRC32C", &said.checksum_crc32c) || trailer).then(Default::default),
+        crc64nvme: (wants("CRC64NVME", &said.checksum_crc64nvme) || trailer).then(Default::default),
+        sha1: wants("SHA1", &said.checksum_sha1).then(Default::default),
+        sha256: wants("SHA256", &said.checksum_sha256).then(Default::default),
+    }
+}
+
+fn has_any(sums: &Checksum) -> bool {
+    [&sums.checksum_crc32, &sums.checksum_crc32c, &sums.checksum_crc64nvme, &sums.checksum_sha1, &sums.checksum_sha256]
+        .iter()
+        .any(|sum| sum.is_some())
+}
