@@ -9,14 +9,14 @@ use s3::{Gateway, Keys};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-/// Object data in memory of all requests together.
-const MEMORY_BYTES: usize = 64 * 1024 * 1024;
+/// Object data in memory of all requests that read, and as much of those that write.
+const MEMORY_BYTES: usize = 48 * 1024 * 1024;
 /// How long a request of the gateway is tried before its caller is told to come again.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long requests under way may take at the end, and what comes with it.
-const END: Duration = Duration::from_secs(12);
+const END: Duration = Duration::from_secs(4);
 
 /// Threads of the gateway: beside what it waits for, it hashes.
 const WORKERS: usize = 2;
@@ -70,11 +70,12 @@ impl Drop for S3Role {
 async fn serve(config: &S3Config, ha: &[String], provider: &str, mut stop: watch::Receiver<bool>) -> Result<(), String> {
     let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), own_thread: true };
     let mut early = stop.clone();
-    let client = tokio::select! {
-        client = Client::connect(ha, options) => client.map_err(|error| error.to_string())?,
+    let connecting = async { tokio::try_join!(Client::connect(ha, options.clone()), Client::connect(ha, options.clone())) };
+    let (client, writes) = tokio::select! {
+        clients = connecting => clients.map_err(|error| error.to_string())?,
         _ = early.wait_for(|over| *over) => return Ok(()),
     };
-    let gateway = Gateway::new(client.clone(), config.region.clone());
+    let gateway = Gateway::new(client.clone(), writes.clone(), config.region.clone());
     let keys = Keys::one(config.access_key.clone(), config.secret_key.clone());
     let listening = |address| tracing::info!(%address, "the S3 gateway serves");
     let over = async move {
@@ -83,5 +84,6 @@ async fn serve(config: &S3Config, ha: &[String], provider: &str, mut stop: watch
     };
     s3::serve(gateway, keys, &config.listen, listening, over).await.map_err(|error| error.to_string())?;
     client.close().await;
+    writes.close().await;
     Ok(())
 }

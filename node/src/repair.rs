@@ -25,6 +25,8 @@ const UNITS_MAX: usize = 1024;
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long a buffer or one read of another unit may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one repair may take: a device that hangs must not hold up those of the others.
+const REPAIR_MAX: Duration = Duration::from_secs(60);
 
 /// A unit that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +97,8 @@ pub async fn run(node: Arc<Node>) {
     loop {
         let bad = node.repairs.next().await;
         let BadUnit { device, fid, unit } = bad;
-        match repair(&node, bad).await {
+        let repaired = tokio::time::timeout(REPAIR_MAX, repair(&node, bad)).await;
+        match repaired.unwrap_or_else(|_| Err(format!("it was not done after {} s", REPAIR_MAX.as_secs()))) {
             Ok(()) => {
                 node.repairs.done(&bad);
                 node.reports.mended(device, fid, unit);

@@ -33,6 +33,8 @@ const ROUND: Duration = Duration::from_millis(1000);
 const PENDING_AGAIN: Duration = Duration::from_secs(60);
 /// A dead row is looked for about so many times while it ages.
 const LOOKS_PER_AGE: u32 = 20;
+/// How long a device of this process may take: one that hangs must not hold up what is swept at the others.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one transaction or one request to a device may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -213,7 +215,8 @@ impl Sweep {
 
     async fn delete(&self, view: &ClusterView, device: DeviceId, fids: Vec<Fid>) -> bool {
         if let Some(local) = self.node.devices.get(&device) {
-            return local.store.delete_fids(&fids).await.map_err(|error| self.node.reports.storage(device, &error)).is_ok();
+            let Ok(deleted) = tokio::time::timeout(DEVICE_PATIENCE, local.store.delete_fids(&fids)).await else { return false };
+            return deleted.map_err(|error| self.node.reports.storage(device, &error)).is_ok();
         }
         let (Some(node), Some(transport)) = (view.map.node_of(device), self.node.transport.get()) else { return false };
         let peer = Peer::node(node.fabric_address.clone(), node.id, Some(node.boot));
@@ -251,7 +254,7 @@ impl Sweep {
                 }
             }
         });
-        reading.await.ok().flatten()
+        tokio::time::timeout(DEVICE_PATIENCE, reading).await.ok()?.ok().flatten()
     }
 
     /// One transaction at the group's driver; whether it was decided, either way.

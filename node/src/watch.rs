@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! driver, transfer or commit under way for HANG_MAX   its device is given up: it has failed, HA is told, the others go on
+//! the same at every device that is left                the lease is not renewed: it is not a disk that hangs, and FAILED is final
 //! a shard of the fabric without a turn for L          the lease is not renewed: nobody can ask this process anything
 //! ```
+//!
+//! Time in which this process did not run (stopped, starved, its machine asleep) is nobody's hanging: after a pause between two looks, what is
+//! under way counts from then on.
 //!
 //! The thread of a device that is given up may hang for ever, or wake: whatever it has written by then, it says nothing of it to anybody
 //! ([`crate::driver`] looks whether its device has failed after each write), and clients that it would answer have no lease to go with it.
@@ -20,6 +24,9 @@ use crate::report::DeviceEnd;
 /// How long a device may take for one thing, with times that are not scaled: well beyond a flush on a busy machine. FAILED is final for a
 /// format of a device.
 pub const HANG_MAX: Duration = Duration::from_secs(20);
+
+/// A pause between two looks of more than this share of [`HANG_MAX`] says that the process did not run: there are several looks a second.
+const PAUSE_SHARE: u32 = 4;
 
 /// A device that is watched.
 pub struct Watched {
@@ -40,6 +47,8 @@ pub struct Watch {
     around: Surroundings,
     devices: Vec<Watched>,
     hang_max: Duration,
+    /// When was looked, and since when the process has run without a pause.
+    looked: Option<(Instant, Instant)>,
     turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
     /// Of each shard of the fabric: its turns, and when they were seen to change.
     seen: Vec<(u64, Instant)>,
@@ -50,23 +59,28 @@ impl Watch {
     /// Watches these; `turns` are those of the fabric's shards.
     pub fn new(around: Surroundings, devices: Vec<Watched>, factor: f64, turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>) -> Self {
         let still_max = around.lease.timing().lease;
-        Self { around, devices, hang_max: HANG_MAX.mul_f64(factor), turns, seen: Vec::new(), still_max }
+        Self { around, devices, hang_max: HANG_MAX.mul_f64(factor), looked: None, turns, seen: Vec::new(), still_max }
     }
 
     /// Gives up what hangs; an error where this process is not to say that it works.
     pub fn look(&mut self, now: Instant) -> Result<(), String> {
-        let (hang_max, late) = (self.hang_max, |since: Instant| now.saturating_duration_since(since));
+        let runs_since = match self.looked {
+            Some((before, since)) if now.saturating_duration_since(before) <= self.hang_max / PAUSE_SHARE => since,
+            _ => now,
+        };
+        self.looked = Some((now, runs_since));
         let hangs = |watched: &Watched| {
             let since = watched.inbox.busy_since().into_iter().chain((watched.busy_since)()).min();
-            since.is_some_and(|since| late(since) > hang_max)
+            since.is_some_and(|since| now.saturating_duration_since(since.max(runs_since)) > self.hang_max)
         };
-        for watched in std::mem::take(&mut self.devices) {
-            if hangs(&watched) {
-                self.give_up(&watched);
-            } else {
-                self.devices.push(watched);
-            }
+        let (hung, fine): (Vec<_>, Vec<_>) = std::mem::take(&mut self.devices).into_iter().partition(hangs);
+        if fine.is_empty() && !hung.is_empty() {
+            let words = format!("all {} devices that are left hang", hung.len());
+            self.devices = hung;
+            return Err(words);
         }
+        self.devices = fine;
+        hung.iter().for_each(|watched| self.give_up(watched));
         self.look_at_fabric(now)
     }
 

@@ -3,9 +3,11 @@
 //! The last bytes are held back until the whole body is known to be what was announced: whoever reads from here never sees the end of a body
 //! that is wrong, so nothing wrong is ever committed.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -14,6 +16,10 @@ use s3s::checksum::ChecksumHasher;
 use s3s::dto::{Checksum, StreamingBlob};
 use s3s::{S3Error, TrailingHeaders, s3_error};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// A body of which nothing comes for so long is given up.
+pub const SILENT_MAX: Duration = Duration::from_secs(30);
 
 /// What does not match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +33,9 @@ pub enum Mismatch {
     /// Fewer or more bytes than were announced.
     #[error("Content-Length")]
     Length,
+    /// Nothing came for too long.
+    #[error("silence")]
+    Silent,
     /// The stream of the body, in words: a signature of a chunk, for example.
     #[error("{0}")]
     Broken(String),
@@ -40,6 +49,9 @@ impl Mismatch {
             Self::Checksum(name) => s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum."),
             Self::Length => {
                 s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
+            }
+            Self::Silent => {
+                s3_error!(RequestTimeout, "Your socket connection to the server was not read from or written to within the timeout period.")
             }
             Self::Broken(words) => s3_error!(InvalidRequest, "The body cannot be read: {words}"),
         }
@@ -83,6 +95,8 @@ pub struct Received {
     md5: Md5,
     hasher: Option<ChecksumHasher>,
     sums: SumsSlot,
+    /// When its silence has lasted too long: while it is silent it holds memory that others wait for.
+    silent: Pin<Box<Sleep>>,
     ended: bool,
 }
 
@@ -99,18 +113,24 @@ impl Received {
             md5: Md5::new(),
             hasher: Some(hasher),
             sums: sums.clone(),
+            silent: Box::pin(sleep(SILENT_MAX)),
             ended: false,
         };
         (received, sums)
     }
 
-    fn take(&mut self, chunk: Bytes) {
+    fn take(&mut self, chunk: Bytes) -> Result<(), Mismatch> {
         self.seen += chunk.len() as u64;
+        if self.announced.length.is_some_and(|length| self.seen > length) {
+            // Whoever reads asks for no more than was announced: this is the last moment to see it.
+            return Err(Mismatch::Length);
+        }
         self.md5.update(&chunk);
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);
         }
         self.current = std::mem::replace(&mut self.held, chunk);
+        Ok(())
     }
 
     /// Checks everything at the end of the body.
@@ -151,9 +171,23 @@ impl AsyncRead for Received {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let me = &mut *self;
         while me.current.is_empty() && !me.ended {
-            match ready!(Pin::new(&mut me.stream).poll_next(cx)) {
+            let next = match Pin::new(&mut me.stream).poll_next(cx) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    ready!(me.silent.as_mut().poll(cx));
+                    me.ended = true;
+                    return Poll::Ready(Err(std::io::Error::other(Mismatch::Silent)));
+                }
+            };
+            match next {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
-                Some(Ok(chunk)) => me.take(chunk),
+                Some(Ok(chunk)) => {
+                    me.silent.as_mut().reset(Instant::now() + SILENT_MAX);
+                    if let Err(mismatch) = me.take(chunk) {
+                        me.ended = true;
+                        return Poll::Ready(Err(std::io::Error::other(mismatch)));
+                    }
+                }
                 Some(Err(error)) => {
                     me.ended = true;
                     return Poll::Ready(Err(std::io::Error::other(Mismatch::Broken(error.to_string()))));
@@ -221,6 +255,27 @@ mod tests {
             assert_eq!(bytes, b"hello", "the last chunk is held back");
             assert!(sums.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_was_said_is_refused_before_its_reader_has_enough() {
+        let (mut received, sums) =
+            Received::new(blob(&["hello", " wor", "ld"]), Announced { length: Some(5), ..Announced::default() }, ChecksumHasher::default());
+        let mut five = [0; 5];
+        let error = received.read_exact(&mut five).await.expect_err("there is more");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()), Some(&Mismatch::Length));
+        assert!(sums.lock().expect("nobody panics with it").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_body_is_given_up() {
+        let (mut received, _) = Received::new(
+            StreamingBlob::wrap(futures::stream::pending::<Result<Bytes, std::io::Error>>()),
+            Announced::default(),
+            ChecksumHasher::default(),
+        );
+        let error = received.read_to_end(&mut Vec::new()).await.expect_err("nothing comes");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()), Some(&Mismatch::Silent));
     }
 
     #[tokio::test]

@@ -16,13 +16,15 @@ use crate::{bucket, object};
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) client: Client,
+    /// Memory of its own for what is written: a copy holds some of both, and would else wait for itself.
+    pub(crate) writes: Client,
     pub(crate) region: String,
 }
 
 impl Gateway {
-    /// A gateway over this client, which says that it is in that region.
-    pub fn new(client: Client, region: impl Into<String>) -> Self {
-        Self { client, region: region.into() }
+    /// A gateway over these clients, one for objects that are written and one for all else; it says that it is in that region.
+    pub fn new(client: Client, writes: Client, region: impl Into<String>) -> Self {
+        Self { client, writes, region: region.into() }
     }
 
     /// Refuses what is about a bucket that is not there.

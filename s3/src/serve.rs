@@ -5,9 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, HttpResponse, S3Error, s3_error};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -18,7 +23,7 @@ const CONNECTIONS_MAX: usize = 1024;
 /// How long the head of a request may take, and how long a connection may be idle.
 const HEAD_MAX: Duration = Duration::from_secs(60);
 /// How long requests under way may take to finish at the end.
-const FINISH: Duration = Duration::from_secs(10);
+const FINISH: Duration = Duration::from_secs(3);
 /// Largest XML body of a request: a thousand names of 1 KiB with all around them.
 const XML_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pause after a connection could not be accepted: there may be no descriptor left.
@@ -75,7 +80,7 @@ pub async fn serve(
         };
         // Answers are small or written in large pieces: waiting for more to send has no use.
         let _best_effort = stream.set_nodelay(true);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), Guarded(service.clone())));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
@@ -90,6 +95,37 @@ pub async fn serve(
     Ok(())
 }
 
+/// The service, behind what it must not be asked.
+#[derive(Clone)]
+struct Guarded(S3Service);
+
+impl hyper::service::Service<Request<Incoming>> for Guarded {
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = BoxFuture<'static, Result<HttpResponse, HttpError>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        match refusal(&request) {
+            None => hyper::service::Service::call(&self.0, request),
+            Some(error) => Box::pin(async move { error.to_http_response().map_err(|error| HttpError::new(Box::new(error))) }),
+        }
+    }
+}
+
+/// What is refused before anything of it is read: forms, whose file would be taken into memory before anybody has looked for a signature, and
+/// signatures of version 2, which cover neither the body nor, in a header, the time.
+fn refusal<B>(request: &Request<B>) -> Option<S3Error> {
+    let header = |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+    if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/")) {
+        return Some(s3_error!(NotImplemented, "Uploads by a form are not implemented"));
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let is_old = header(AUTHORIZATION).is_some_and(|words| words.starts_with("aws "))
+        || query.split('&').any(|pair| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId="));
+    is_old
+        .then(|| s3_error!(InvalidRequest, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."))
+}
+
 fn service(gateway: Gateway, keys: Keys) -> S3Service {
     let mut config = s3s::config::S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
@@ -97,4 +133,26 @@ fn service(gateway: Gateway, keys: Keys) -> S3Service {
     builder.set_auth(keys);
     builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(uri: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        refusal(&request.body(()).expect("a request")).is_some()
+    }
+
+    #[test]
+    fn forms_and_old_signatures_are_refused_before_anything_is_read() {
+        assert!(refused("/b", &[("content-type", "Multipart/Form-Data; boundary=x")]));
+        assert!(refused("/b/k", &[("authorization", "AWS key:signature")]));
+        assert!(refused("/b/k?AWSAccessKeyId=k&Expires=1&Signature=s", &[]));
+        assert!(!refused("/b/k?X-Amz-Signature=s&prefix=Signature", &[("authorization", "AWS4-HMAC-SHA256 Credential=k")]));
+        assert!(!refused("/b/k", &[("content-type", "text/plain")]));
+    }
 }

@@ -60,10 +60,11 @@ impl Client {
         length: Option<u64>,
         options: &PutOptions,
     ) -> Result<ObjectInfo, Error> {
-        self.put_described(bucket, name, source, length, options, Vec::new).await
+        self.put_described(bucket, name, source, length, options, || Some(Vec::new())).await
     }
 
     /// [`Client::put`], with words about the object that are known only when all of `source` was read: they are added to the user's own.
+    /// Where they are not known by then, nothing is written: the source was not read to its end.
     pub async fn put_described<R: AsyncRead + Unpin + Send>(
         &self,
         bucket: &str,
@@ -71,7 +72,7 @@ impl Client {
         source: R,
         length: Option<u64>,
         options: &PutOptions,
-        words_at_end: impl FnOnce() -> Vec<(String, String)> + Send,
+        words_at_end: impl FnOnce() -> Option<Vec<(String, String)>> + Send,
     ) -> Result<ObjectInfo, Error> {
         check_metadata(&options.user_metadata)?;
         if length.is_some_and(|length| length > OBJECT_BYTES_MAX) {
@@ -301,7 +302,9 @@ impl Put {
     }
 
     /// Adds words about the object.
-    fn describe(&mut self, words: Vec<(String, String)>) -> Result<(), Error> {
+    fn describe(&mut self, words: Option<Vec<(String, String)>>) -> Result<(), Error> {
+        let unread = || Error::Invalid(format!("the source of {} was not read to its end", self.target.shown()));
+        let words = words.ok_or_else(unread)?;
         self.options.user_metadata.extend(words);
         check_metadata(&self.options.user_metadata)
     }

@@ -160,7 +160,10 @@ fn http(host: &str, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(request.as_bytes())?;
-    stream.shutdown(std::net::Shutdown::Write)?;
+    if !request.ends_with("\r\n\r\n") {
+        // More is waited for: say that nothing comes. A whole request must not be followed by that, or nobody answers it.
+        stream.shutdown(std::net::Shutdown::Write)?;
+    }
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -96,6 +96,14 @@ impl<C, P> Inbox<C, P> {
         self.state.lock().expect("nobody panics with the lock").busy_since
     }
 
+    /// The driver is at work still, and not at the same thing as before.
+    pub fn goes_on(&self) {
+        let mut state = self.state.lock().expect("nobody panics with the lock");
+        if state.busy_since.is_some() {
+            state.busy_since = Some(Instant::now());
+        }
+    }
+
     /// Nothing is taken or queued any more: the driver has ended, or will never come back. Gives the requests that waited.
     pub fn abandon(&self) -> Vec<C> {
         self.stop();

@@ -52,6 +52,8 @@ impl<S: Store, P: Post> Driver<S, P> {
             if effects.is_empty() {
                 break;
             }
+            // A long log is applied in many rounds.
+            self.inbox.goes_on();
         }
         // Permits first: whoever sees that the news are taken in must not find an older permit.
         self.publish_permits();

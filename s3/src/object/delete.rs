@@ -34,7 +34,11 @@ pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Re
     let bucket = &input.bucket;
     let outcomes: Vec<(ObjectIdentifier, S3Result<()>)> = futures::stream::iter(input.delete.objects)
         .map(|object| async move {
-            let outcome = delete(gateway, bucket, &object.key, object.version_id.as_deref()).await;
+            let is_conditional = object.e_tag.is_some() || object.last_modified_time.is_some() || object.size.is_some();
+            let outcome = match is_conditional {
+                true => Err(s3_error!(NotImplemented, "Conditional deletes are not implemented")),
+                false => delete(gateway, bucket, &object.key, object.version_id.as_deref()).await,
+            };
             (object, outcome)
         })
         .buffered(AT_ONCE)

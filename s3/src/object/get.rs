@@ -1,5 +1,7 @@
 //! GET and HEAD of an object.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use client::{ObjectInfo, ObjectReader, Range};
 use futures::StreamExt;
@@ -15,6 +17,9 @@ use crate::metadata::{self, CONTENT_TYPE, Headers};
 
 /// Pieces that wait for the caller's socket; beyond them the reading waits.
 const AHEAD_PIECES: usize = 2;
+
+/// A caller who takes nothing for so long is given up.
+const TAKEN_MAX: Duration = Duration::from_secs(60);
 
 /// The part of an object that is shown.
 struct Shown {
@@ -173,7 +178,8 @@ pub fn body(mut reader: ObjectReader) -> StreamingBlob {
             let next = reader.next().await.transpose();
             let Some(piece) = next else { return };
             let failed = piece.as_ref().err().cloned();
-            if tx.send(piece).await.is_err() {
+            // Until it is taken it holds memory that others wait for.
+            if !matches!(tokio::time::timeout(TAKEN_MAX, tx.send(piece)).await, Ok(Ok(()))) {
                 return;
             }
             if let Some(error) = failed {

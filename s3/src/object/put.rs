@@ -29,6 +29,7 @@ pub struct Content {
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
     let trailer = req.trailing_headers.clone();
+    let trails = req.headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     let mut input = req.input;
     refuse_unknown(&input)?;
     gateway.check_bucket(&input.bucket).await?;
@@ -37,7 +38,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     check_user(&headers)?;
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
     let announced = announced(&input, trailer)?;
-    let hasher = hasher(&input, &announced);
+    let hasher = hasher(&input, &announced, &trails);
     let content = Content { body, announced, hasher };
     let info = write(gateway, &input.bucket, &input.key, content, &headers, condition).await?;
     let checksums = metadata::checksums(&info);
@@ -71,11 +72,11 @@ pub async fn write(
     // Known once the body has passed, and that is before the commit.
     let words_at_end = || {
         let sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        sums.as_ref().map(metadata::sum_words).unwrap_or_default()
+        sums.as_ref().map(metadata::sum_words)
     };
     // The end of an empty body is looked at only where its length is not known.
     let length = length.filter(|length| *length > 0);
-    let put = gateway.client.put_described(bucket, key.as_bytes(), received, length, &options, words_at_end);
+    let put = gateway.writes.put_described(bucket, key.as_bytes(), received, length, &options, words_at_end);
     put.await.map_err(|e| error::of(Of::Bucket, e))
 }
 
@@ -149,19 +150,18 @@ fn md5_of(base64: &str) -> Option<[u8; 16]> {
     decoded.try_into().ok()
 }
 
-/// Computes what the caller names, in a header, in a trailer or as an algorithm.
-fn hasher(input: &PutObjectInput, announced: &Announced) -> ChecksumHasher {
-    let named = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_ascii_uppercase());
-    let wants = |name: &str, said: &Option<String>| said.is_some() || named.as_deref() == Some(name);
+/// Computes what the caller names: in a header, as what a trailer will bring, or as an algorithm.
+fn hasher(input: &PutObjectInput, announced: &Announced, trails: &str) -> ChecksumHasher {
+    let named = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_ascii_lowercase());
+    let trails: Vec<&str> = trails.split(',').filter_map(|name| name.trim().strip_prefix("x-amz-checksum-")).collect();
+    let wants = |name: &str, said: &Option<String>| said.is_some() || named.as_deref() == Some(name) || trails.contains(&name);
     let said = &announced.checksums;
-    // Which checksum a trailer brings is known at its end only; the usual ones cost little.
-    let trailer = announced.trailer.is_some() && named.is_none();
     ChecksumHasher {
-        crc32: (wants("CRC32", &said.checksum_crc32) || trailer).then(Default::default),
-        crc32c: (wants("CRC32C", &said.checksum_crc32c) || trailer).then(Default::default),
-        crc64nvme: (wants("CRC64NVME", &said.checksum_crc64nvme) || trailer).then(Default::default),
-        sha1: wants("SHA1", &said.checksum_sha1).then(Default::default),
-        sha256: wants("SHA256", &said.checksum_sha256).then(Default::default),
+        crc32: wants("crc32", &said.checksum_crc32).then(Default::default),
+        crc32c: wants("crc32c", &said.checksum_crc32c).then(Default::default),
+        crc64nvme: wants("crc64nvme", &said.checksum_crc64nvme).then(Default::default),
+        sha1: wants("sha1", &said.checksum_sha1).then(Default::default),
+        sha256: wants("sha256", &said.checksum_sha256).then(Default::default),
     }
 }
 

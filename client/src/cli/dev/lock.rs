@@ -15,6 +15,8 @@ use crate::cli::exit::{Exit, Failure};
 const FILE_NAME: &str = "dev.lock";
 /// How often a lock that somebody holds is tried.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long it may take whoever has just taken the lock to write its name into it.
+const NAME_WAIT: Duration = Duration::from_millis(200);
 
 /// The lock, as long as this lives.
 pub struct Lock(#[expect(dead_code, reason = "the lock is that of the open file")] File);
@@ -29,7 +31,7 @@ impl Lock {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
-                return Err(Failure::new(Exit::Unavailable, held(dir, &path)));
+                return Err(Failure::new(Exit::Unavailable, held(dir, &path).await));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -53,10 +55,19 @@ impl Lock {
     }
 }
 
-fn held(dir: &Path, path: &Path) -> String {
-    let mut holder = String::new();
-    let known = File::open(path).and_then(|file| file.take(20).read_to_string(&mut holder)).is_ok() && !holder.trim().is_empty();
-    let who = if known { format!(" (pid {})", holder.trim()) } else { String::new() };
+async fn held(dir: &Path, path: &Path) -> String {
+    let deadline = Instant::now() + NAME_WAIT;
+    let who = loop {
+        let mut holder = String::new();
+        let known = File::open(path).and_then(|file| file.take(20).read_to_string(&mut holder)).is_ok() && !holder.trim().is_empty();
+        if known {
+            break format!(" (pid {})", holder.trim());
+        }
+        if Instant::now() >= deadline {
+            break String::new();
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    };
     format!("another `redoubt dev` command{who} works on {}: wait for its end, or end it", dir.display())
 }
 

@@ -143,6 +143,10 @@ impl Ha for HaService {
     async fn drop_catalogue(&self, request: Request<pb::DropCatalogueRequest>) -> Result<Response<pb::DoneReply>, Status> {
         let id = CatalogueId(self.open(request)?.id);
         let index = self.change(Change::DropCatalogue { id }).await?.index;
+        if !self.core.machine.reaches(index, Duration::ZERO).await {
+            let words = "this daemon lags behind the entry that dropped it: ask again";
+            return Err(HaError::Unavailable(words.into()).into());
+        }
         // It may be an earlier entry that dropped it. What is gone was taken in by all.
         if let Some(at) = self.core.machine.read(|state| state.dropped().get(&id).map(|dropped| dropped.at)) {
             self.core.taken_in_by_all(at).await.map_err(|e| self.with_leader(e))?;
