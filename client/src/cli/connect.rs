@@ -20,8 +20,11 @@ pub async fn with_client<T, F: Future<Output = Result<T, Failure>>>(common: &Com
     let interrupted = interrupted();
     tokio::pin!(interrupted);
     let client = tokio::select! {
-        client = connect(common) => client?,
+        // Before libfabric is loaded: some of its libraries take these signals, and who takes them after that hands them on to the library,
+        // which ends the process on the spot.
+        biased;
         failure = &mut interrupted => return Err(failure),
+        client = connect(common) => client?,
     };
     let done = tokio::select! {
         done = act(client.clone()) => done,
