@@ -78,6 +78,23 @@ impl Headers {
     }
 }
 
+/// The headers that a PUT or a COPY gives, taken out of its input: the protocol's types have these fields, and nothing in common.
+macro_rules! headers_given {
+    ($input:ident) => {
+        $crate::metadata::Headers {
+            content_type: $input.content_type.take(),
+            cache_control: $input.cache_control.take(),
+            content_disposition: $input.content_disposition.take(),
+            content_encoding: $input.content_encoding.take(),
+            content_language: $input.content_language.take(),
+            expires: $input.expires.take().as_ref().and_then($crate::metadata::http_date),
+            website_redirect_location: $input.website_redirect_location.take(),
+            user: $crate::metadata::user_words($input.metadata.take()),
+        }
+    };
+}
+pub(crate) use headers_given;
+
 /// A time as HTTP says it.
 pub fn http_date(time: &Timestamp) -> Option<String> {
     let mut text = Vec::new();

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, TopologyConfig};
 use serde_json::json;
-use types::scheme::{FailureDomain, Scheme};
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
 
 use super::network::Network;
 use super::scenario::{Scenario, Topology};
 
-/// Groups of the replicated pool.
-const META_GROUPS: u32 = 32;
 /// Ports of a node on a network of its own: HA, fabric.
 const PORTS: [u16; 2] = [7000, 7001];
 /// Ports that are tried on loopback; below those that the kernel gives to who connects.
@@ -108,22 +105,7 @@ fn topology(wish: &Topology, nodes: &[Node]) -> Result<TopologyConfig> {
 /// Those that the scenario names, or those of `redoubt dev up`.
 fn pools(wish: &Topology) -> Result<Vec<PoolConfig>> {
     if wish.pools.is_empty() {
-        let pool = |id, name: &str, scheme, failure_domain, groups, priority, avoid_node| PoolConfig {
-            id: PoolId(id),
-            name: name.into(),
-            scheme,
-            failure_domain,
-            groups,
-            priority,
-            avoid_node,
-            devices: Vec::new(),
-        };
-        let erasure = |data, parity| Scheme::Erasure { data, parity, spare: 0 };
-        return Ok(vec![
-            pool(1, "meta", Scheme::Replicated { copies: 3 }, FailureDomain::Node, META_GROUPS, 0, false),
-            pool(2, "data", erasure(4, 2), FailureDomain::DiskGroup, 0, 1, false),
-            pool(3, "second", erasure(2, 2), FailureDomain::DiskGroup, 0, 2, true),
-        ]);
+        return Ok(PoolConfig::usual());
     }
     let mut pools = Vec::new();
     for (id, wish) in (1..).zip(&wish.pools) {

@@ -10,7 +10,7 @@ use crate::Gateway;
 use crate::body::Announced;
 use crate::condition::{self, OfRead};
 use crate::error::{self, Of};
-use crate::metadata::{self, Headers};
+use crate::metadata::{self, Headers, headers_given};
 
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
@@ -39,7 +39,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         .check(reader.info())
         .map_err(|_| s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"))?;
     let info = reader.info().clone();
-    let headers = if replaces { replaced(&mut input) } else { Headers::of(&info) };
+    let headers = if replaces { headers_given!(input) } else { Headers::of(&info) };
     put::check_user(&headers)?;
     let content = Content {
         announced: Announced { length: Some(info.size), ..Announced::default() },
@@ -70,26 +70,8 @@ fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
         || input.server_side_encryption.is_some()
         || input.copy_source_sse_customer_algorithm.is_some();
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
-    let public = input.acl.as_ref().is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control"));
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    let public = public || grants.iter().any(|grant| grant.is_some());
-    if encrypted || locked || public || input.tagging.is_some() {
-        return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
-    }
-    Ok(())
-}
-
-fn replaced(input: &mut CopyObjectInput) -> Headers {
-    Headers {
-        content_type: input.content_type.take(),
-        cache_control: input.cache_control.take(),
-        content_disposition: input.content_disposition.take(),
-        content_encoding: input.content_encoding.take(),
-        content_language: input.content_language.take(),
-        expires: input.expires.take().as_ref().and_then(metadata::http_date),
-        website_redirect_location: input.website_redirect_location.take(),
-        user: metadata::user_words(input.metadata.take()),
-    }
+    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants) || input.tagging.is_some())
 }
 
 /// The copy keeps the checksums that its source has.

@@ -35,9 +35,10 @@ pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Re
     let outcomes: Vec<(ObjectIdentifier, S3Result<()>)> = futures::stream::iter(input.delete.objects)
         .map(|object| async move {
             let is_conditional = object.e_tag.is_some() || object.last_modified_time.is_some() || object.size.is_some();
-            let outcome = match is_conditional {
-                true => Err(s3_error!(NotImplemented, "Conditional deletes are not implemented")),
-                false => delete(gateway, bucket, &object.key, object.version_id.as_deref()).await,
+            let outcome = if is_conditional {
+                Err(s3_error!(NotImplemented, "Conditional deletes are not implemented"))
+            } else {
+                delete(gateway, bucket, &object.key, object.version_id.as_deref()).await
             };
             (object, outcome)
         })

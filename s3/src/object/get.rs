@@ -68,6 +68,39 @@ fn refuse_unknown(version: Option<&String>, sse: bool) -> S3Result<()> {
     }
 }
 
+/// What GET and HEAD answer alike: the protocol's types have these fields, and nothing in common that could be called.
+macro_rules! described {
+    ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident) => {{
+        let headers = Headers::of(&$info);
+        let sums = sums_shown(&$info, $input.checksum_mode.as_ref(), $shown.is_range);
+        let checksum_type = sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
+        let sums = sums.unwrap_or_default();
+        $output {
+            $($own: $value,)*
+            accept_ranges: Some("bytes".into()),
+            content_length: Some($shown.length as i64),
+            content_range: $shown.content_range($info.size),
+            e_tag: Some(metadata::etag(&$info)),
+            last_modified: Some(condition::modified(&$info)),
+            expires: $input.response_expires.or_else(|| headers.expires()),
+            metadata: headers.user_map(),
+            content_type: $input.response_content_type.or(headers.content_type).or_else(|| Some(CONTENT_TYPE.into())),
+            cache_control: $input.response_cache_control.or(headers.cache_control),
+            content_disposition: $input.response_content_disposition.or(headers.content_disposition),
+            content_encoding: $input.response_content_encoding.or(headers.content_encoding),
+            content_language: $input.response_content_language.or(headers.content_language),
+            website_redirect_location: headers.website_redirect_location,
+            checksum_type,
+            checksum_crc32: sums.checksum_crc32,
+            checksum_crc32c: sums.checksum_crc32c,
+            checksum_crc64nvme: sums.checksum_crc64nvme,
+            checksum_sha1: sums.checksum_sha1,
+            checksum_sha256: sums.checksum_sha256,
+            ..$output::default()
+        }
+    }};
+}
+
 /// Sends an object or a part of it.
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
     let input = req.input;
@@ -87,32 +120,8 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
         reader.narrow(range).map_err(|e| error::of(Of::Object, e))?;
     }
     let info = reader.info().clone();
-    let headers = Headers::of(&info);
-    let sums = sums_shown(&info, input.checksum_mode.as_ref(), shown.is_range);
-    let (content_range, status) = (shown.content_range(info.size), shown.status());
-    let output = GetObjectOutput {
-        body: Some(body(reader)),
-        accept_ranges: Some("bytes".into()),
-        content_length: Some(shown.length as i64),
-        content_range,
-        e_tag: Some(metadata::etag(&info)),
-        last_modified: Some(condition::modified(&info)),
-        expires: input.response_expires.or_else(|| headers.expires()),
-        metadata: headers.user_map(),
-        content_type: input.response_content_type.or(headers.content_type).or_else(|| Some(CONTENT_TYPE.into())),
-        cache_control: input.response_cache_control.or(headers.cache_control),
-        content_disposition: input.response_content_disposition.or(headers.content_disposition),
-        content_encoding: input.response_content_encoding.or(headers.content_encoding),
-        content_language: input.response_content_language.or(headers.content_language),
-        website_redirect_location: headers.website_redirect_location,
-        checksum_type: sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-        checksum_crc32: sums.as_ref().and_then(|sums| sums.checksum_crc32.clone()),
-        checksum_crc32c: sums.as_ref().and_then(|sums| sums.checksum_crc32c.clone()),
-        checksum_crc64nvme: sums.as_ref().and_then(|sums| sums.checksum_crc64nvme.clone()),
-        checksum_sha1: sums.as_ref().and_then(|sums| sums.checksum_sha1.clone()),
-        checksum_sha256: sums.as_ref().and_then(|sums| sums.checksum_sha256.clone()),
-        ..GetObjectOutput::default()
-    };
+    let status = shown.status();
+    let output = described!(GetObjectOutput { body: Some(body(reader)) }, input, info, shown);
     Ok(with(output, status))
 }
 
@@ -130,30 +139,7 @@ pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Resul
     };
     conditions.check(&info)?;
     let shown = shown(&info, input.range, input.part_number)?;
-    let headers = Headers::of(&info);
-    let sums = sums_shown(&info, input.checksum_mode.as_ref(), shown.is_range);
-    let output = HeadObjectOutput {
-        accept_ranges: Some("bytes".into()),
-        content_length: Some(shown.length as i64),
-        content_range: shown.content_range(info.size),
-        e_tag: Some(metadata::etag(&info)),
-        last_modified: Some(condition::modified(&info)),
-        expires: input.response_expires.or_else(|| headers.expires()),
-        metadata: headers.user_map(),
-        content_type: input.response_content_type.or(headers.content_type).or_else(|| Some(CONTENT_TYPE.into())),
-        cache_control: input.response_cache_control.or(headers.cache_control),
-        content_disposition: input.response_content_disposition.or(headers.content_disposition),
-        content_encoding: input.response_content_encoding.or(headers.content_encoding),
-        content_language: input.response_content_language.or(headers.content_language),
-        website_redirect_location: headers.website_redirect_location,
-        checksum_type: sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-        checksum_crc32: sums.as_ref().and_then(|sums| sums.checksum_crc32.clone()),
-        checksum_crc32c: sums.as_ref().and_then(|sums| sums.checksum_crc32c.clone()),
-        checksum_crc64nvme: sums.as_ref().and_then(|sums| sums.checksum_crc64nvme.clone()),
-        checksum_sha1: sums.as_ref().and_then(|sums| sums.checksum_sha1.clone()),
-        checksum_sha256: sums.as_ref().and_then(|sums| sums.checksum_sha256.clone()),
-        ..HeadObjectOutput::default()
-    };
+    let output = described!(HeadObjectOutput {}, input, info, shown);
     Ok(with(output, shown.status()))
 }
 

@@ -2,14 +2,14 @@
 
 use client::{Condition, ObjectInfo, PutOptions};
 use s3s::checksum::ChecksumHasher;
-use s3s::dto::{Checksum, ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::dto::{Checksum, ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
 
 use crate::Gateway;
 use crate::body::{Announced, Received};
 use crate::condition;
 use crate::error::{self, Of};
-use crate::metadata::{self, Headers};
+use crate::metadata::{self, Headers, headers_given};
 
 /// Largest object that one PUT takes, as S3 has it.
 pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     refuse_unknown(&input)?;
     gateway.check_bucket(&input.bucket).await?;
     let condition = condition_of(gateway, &input).await?;
-    let headers = headers_of(&mut input);
+    let headers = headers_given!(input);
     check_user(&headers)?;
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
     let announced = announced(&input, trailer)?;
@@ -84,10 +84,19 @@ pub async fn write(
 fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
-    let public = input.acl.as_ref().is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control"));
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    let public = public || grants.iter().any(|grant| grant.is_some());
-    if encrypted || locked || public || input.tagging.is_some() || input.write_offset_bytes.is_some() {
+    let is_shared = is_shared(input.acl.as_ref(), grants);
+    refuse_if(encrypted || locked || is_shared || input.tagging.is_some() || input.write_offset_bytes.is_some())
+}
+
+/// Whether others than the owner are to see the object.
+pub fn is_shared(acl: Option<&ObjectCannedACL>, grants: [&Option<String>; 4]) -> bool {
+    acl.is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control")) || grants.iter().any(|grant| grant.is_some())
+}
+
+/// Refuses what is not there yet.
+pub fn refuse_if(is_unknown: bool) -> S3Result<()> {
+    if is_unknown {
         return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
     }
     Ok(())
@@ -103,19 +112,6 @@ async fn condition_of(gateway: &Gateway, input: &PutObjectInput) -> S3Result<Con
         Err(error) => return Err(error::of(Of::Object, error)),
     };
     condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref(), current.as_ref())
-}
-
-fn headers_of(input: &mut PutObjectInput) -> Headers {
-    Headers {
-        content_type: input.content_type.take(),
-        cache_control: input.cache_control.take(),
-        content_disposition: input.content_disposition.take(),
-        content_encoding: input.content_encoding.take(),
-        content_language: input.content_language.take(),
-        expires: input.expires.take().as_ref().and_then(metadata::http_date),
-        website_redirect_location: input.website_redirect_location.take(),
-        user: metadata::user_words(input.metadata.take()),
-    }
 }
 
 /// Refuses user metadata that S3 would refuse.

@@ -5,16 +5,13 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, S3Config, TopologyConfig};
-use types::scheme::{FailureDomain, Scheme};
-use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
+use types::{ClusterId, DeviceId, DiskGroupId, NodeId};
 
 use super::Service;
 use super::cluster::{ClusterFile, FILE_VERSION, NodeFile, S3Keys};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
-/// Groups of the replicated pool of a local cluster.
-const META_GROUPS: u32 = 32;
 /// Largest storage set: groups have all their members in one.
 const STORAGE_SET_NODES: usize = 3;
 /// First port that is tried; the last is below what the kernel gives to those who connect, so that nobody takes a port while its process is
@@ -133,26 +130,7 @@ fn topology(file: &ClusterFile, wish: &Wish, device_bytes: u64) -> TopologyConfi
             bytes: device_bytes,
         })
     });
-    TopologyConfig { nodes: nodes.collect(), devices: devices.collect(), pools: pools() }
-}
-
-fn pools() -> Vec<PoolConfig> {
-    let pool = |id, name: &str, scheme, failure_domain, groups, priority, avoid_node| PoolConfig {
-        id: PoolId(id),
-        name: name.into(),
-        scheme,
-        failure_domain,
-        groups,
-        priority,
-        avoid_node,
-        devices: Vec::new(),
-    };
-    let erasure = |data, parity| Scheme::Erasure { data, parity, spare: 0 };
-    vec![
-        pool(1, "meta", Scheme::Replicated { copies: 3 }, FailureDomain::Node, META_GROUPS, 0, false),
-        pool(2, "data", erasure(4, 2), FailureDomain::DiskGroup, 0, 1, false),
-        pool(3, "second", erasure(2, 2), FailureDomain::DiskGroup, 0, 2, true),
-    ]
+    TopologyConfig { nodes: nodes.collect(), devices: devices.collect(), pools: PoolConfig::usual() }
 }
 
 fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Factor, topology: &TopologyConfig) -> Result<(), Failure> {

@@ -62,6 +62,9 @@ pub struct DeviceConfig {
     pub bytes: u64,
 }
 
+/// Replicated groups of a small cluster.
+const SMALL_META_GROUPS: u32 = 32;
+
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +90,28 @@ pub struct PoolConfig {
     /// The devices that it may use; empty means all.
     #[serde(default)]
     pub devices: Vec<DeviceId>,
+}
+
+impl PoolConfig {
+    /// The pools of a small cluster: `1+2` for metadata, `4+2` for data, and `2+2` for what is written while a node is away.
+    pub fn usual() -> Vec<Self> {
+        let pool = |id, name: &str, scheme, failure_domain, groups, priority, avoid_node| Self {
+            id: PoolId(id),
+            name: name.into(),
+            scheme,
+            failure_domain,
+            groups,
+            priority,
+            avoid_node,
+            devices: Vec::new(),
+        };
+        let erasure = |data, parity| Scheme::Erasure { data, parity, spare: 0 };
+        vec![
+            pool(1, "meta", Scheme::Replicated { copies: 3 }, FailureDomain::Node, SMALL_META_GROUPS, 0, false),
+            pool(2, "data", erasure(4, 2), FailureDomain::DiskGroup, 0, 1, false),
+            pool(3, "second", erasure(2, 2), FailureDomain::DiskGroup, 0, 2, true),
+        ]
+    }
 }
 
 mod scheme_text {

@@ -22,18 +22,18 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     let all: Vec<Value> = with_extra()
         .map(|(n, extra)| {
             json!({
-                    "node": n.name,
-                    "state": n.state.to_string(),
-                    "boot": n.boot.0,
-                    "pid": extra.pid,
-                    "since_ha_time_ms": extra.since.0,
-            "since_unix_ms": extra.since_wall_ms,
-                    "lease_age_ms": extra.lease_age_ms,
-                    "confirmed_index": extra.confirmed_index,
-                    "index": status.map.index,
-                    "address": n.fabric_address,
-                    "reason": extra.reason,
-                })
+                "node": n.name,
+                "state": n.state.to_string(),
+                "boot": n.boot.0,
+                "pid": extra.pid,
+                "since_ha_time_ms": extra.since.0,
+                "since_unix_ms": extra.since_wall_ms,
+                "lease_age_ms": extra.lease_age_ms,
+                "confirmed_index": extra.confirmed_index,
+                "index": status.map.index,
+                "address": n.fabric_address,
+                "reason": extra.reason,
+            })
         })
         .collect();
     show(format, &json!(all), |coloured| {
