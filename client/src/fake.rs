@@ -1,7 +1,7 @@
 //! A cluster for tests, in memory: the map of [`crate::sample`], primaries that decide with the product's own `decide`, devices that keep
 //! units, and faults to be set.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -50,6 +50,10 @@ pub struct World {
     pub damaged: BTreeSet<DeviceId>,
     pub sessions: u64,
     pub closed: BTreeSet<SessionId>,
+    /// What the next transactions are told, each once it is done.
+    pub then_told: VecDeque<Refusal>,
+    /// What every transaction is told, before it is looked at.
+    pub all_told: Option<Refusal>,
     pub calls: usize,
 }
 
@@ -117,6 +121,9 @@ impl World {
 
     fn execute(&mut self, node: NodeId, execute: Execute) -> Result<Outcome, Refusal> {
         self.check(node, execute.group)?;
+        if let Some(refusal) = &self.all_told {
+            return Err(refusal.clone());
+        }
         if self.closed.contains(&execute.dtx.session) {
             return Err(Refusal::Fenced(execute.dtx.session));
         }
@@ -132,7 +139,7 @@ impl World {
             }
         }
         self.done.insert(execute.dtx, outcome.clone());
-        Ok(outcome)
+        self.then_told.pop_front().map_or(Ok(outcome), Err)
     }
 
     fn scan(&self, node: NodeId, scan: &Scan) -> Result<ScanPage, Refusal> {

@@ -50,7 +50,7 @@ impl Inner {
                 }
                 Err(reason) => Failure::NotSent(reason),
             };
-            perhaps |= matches!(failure, Failure::Unanswered(_));
+            perhaps |= matches!(failure, Failure::Unanswered(_) | Failure::Refused(Refusal::InDoubt { .. }));
             if let Failure::Refused(Refusal::Fenced(session)) = &failure {
                 let session = *session;
                 self.sessions.forget(session).await;
@@ -149,7 +149,7 @@ impl Inner {
         match failure {
             Failure::NotSent(reason) | Failure::Unanswered(reason) => attempts.failed(reason),
             Failure::Refused(refusal) => match refusal {
-                Refusal::WrongView { epoch: known, .. } => {
+                Refusal::WrongView { epoch: known, .. } | Refusal::InDoubt { epoch: known, .. } => {
                     epoch = known;
                     attempts.failed(refusal);
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use types::keys::kind;
 use types::state::{DeviceState, ProcessState};
+use types::wire::request::Refusal;
 use types::{Epoch, NodeId};
 
 use crate::fake::{Fake, Health};
@@ -167,6 +168,37 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_id() {
     });
     put.expect("the first attempt's outcome, not a refusal of the second");
     assert_eq!(client.index_get("people", b"ada").await.expect("gets").expect("is there").value, b"1815");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_its_primary_was_replaced_is_asked_for_again_or_unknown() {
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    client.create(CatalogueKind::Index, "people", None).await.expect("creates");
+    let in_doubt = || Refusal::InDoubt { reason: "the view has ended".into(), epoch: Epoch(0) };
+    fake.lock().then_told.push_back(in_doubt());
+    let put = client.index_put("people", b"ada", b"1815", Condition::Absent).await;
+    put.expect("the first attempt's outcome, not a refusal of the second");
+
+    // Nobody can say any more: it is not said that nothing happened.
+    fake.lock().then_told.push_back(in_doubt());
+    let (put, ()) = tokio::join!(client.index_put("people", b"bob", b"1", Condition::Always), async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        fake.lock().all_told = Some(Refusal::Busy("the view is being taken up".into()));
+    });
+    assert!(matches!(put, Err(Error::OutcomeUnknown { .. })), "{put:?}");
+    let put = client.index_put("people", b"eve", b"1", Condition::Always).await;
+    assert!(matches!(put, Err(Error::Unavailable { .. })), "one that was only ever refused has changed nothing: {put:?}");
+
+    // A session that was closed meanwhile does not have it done twice under another name.
+    fake.lock().all_told = None;
+    fake.lock().then_told.push_back(in_doubt());
+    let (put, ()) = tokio::join!(client.index_put("people", b"joe", b"1", Condition::Always), async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let sessions = fake.lock().sessions;
+        fake.lock().all_told = Some(Refusal::Fenced(types::SessionId(sessions)));
+    });
+    assert!(matches!(put, Err(Error::OutcomeUnknown { .. })), "{put:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,7 +33,8 @@ impl Replica {
         if callers.len() < callers_max {
             callers.push(client);
         } else {
-            refuse(client, Refusal::Busy("too many copies of one call wait".into()), effects);
+            let refusal = self.in_doubt("too many copies of one call wait");
+            refuse(client, refusal, effects);
         }
         true
     }
@@ -58,7 +59,7 @@ impl Replica {
             (None, Role::Primary(primary)) if primary.held.len() < self.config.held_max => {
                 primary.held.push_back(Held { client, reply, after });
             }
-            (None, _) => refuse(client, Refusal::Busy("no lease".into()), effects),
+            (None, _) => refuse(client, self.in_doubt("no lease"), effects),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Replica {
             for heard in self.heard.values_mut() {
                 heard.upto = heard.upto.min(self.stable);
             }
-            let refusal = self.wrong_view();
+            let refusal = self.in_doubt("the view has ended");
             for client in primary.callers.into_values().flatten() {
                 refuse(client, refusal.clone(), effects);
             }
@@ -285,8 +285,8 @@ mod tests {
         let mut replica = primary();
         step(&mut replica, put(21, 7, Condition::Always));
         let effects = step(&mut replica, said(B, Message::Peer { view: ViewNumber(12) }));
-        assert_eq!(effects[0], told(21, Refusal::WrongView { current: V, epoch: Epoch(10) }));
-        assert!(!replica.is_primary());
+        assert_eq!(effects[0], told(21, Refusal::InDoubt { reason: "the view has ended".into(), epoch: Epoch(10) }));
+        assert!(!replica.is_primary() && replica.log_range().1 == Seq(1), "its record is there still, and a later view may take it over");
     }
 
     #[test]

@@ -261,6 +261,11 @@ impl Replica {
         Refusal::WrongView { current, epoch: self.epoch.max(Epoch(current.0)) }
     }
 
+    /// The refusal of what has a place in the log.
+    pub(crate) fn in_doubt(&self, reason: &str) -> Refusal {
+        Refusal::InDoubt { reason: reason.into(), epoch: self.epoch.max(Epoch(self.promised.0)) }
+    }
+
     fn on_committed(&mut self, upto: Ticket) {
         self.committed = self.committed.max(upto);
         let mut latest = None;

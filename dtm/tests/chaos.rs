@@ -105,6 +105,8 @@ struct World {
     faults: bool,
     history: BTreeMap<Seq, Arc<Record>>,
     calls: BTreeMap<ClientId, (usize, DtxId, Vec<Op>)>,
+    /// Calls whose transaction was given a place in the log.
+    executed: BTreeSet<ClientId>,
     answered: BTreeMap<DtxId, Outcome>,
     next_call: u64,
     open: BTreeMap<DtxId, Vec<Op>>,
@@ -149,6 +151,7 @@ impl World {
             faults: true,
             history: BTreeMap::new(),
             calls: BTreeMap::new(),
+            executed: BTreeSet::new(),
             answered: BTreeMap::new(),
             next_call: 0,
             open: BTreeMap::new(),
@@ -182,8 +185,11 @@ impl World {
             if trace() {
                 eprintln!("{} {} <- {event:?}", self.now, node.id);
             }
-            let before = effects.len();
+            let caller = if let Event::Execute(execute) = &event { Some(execute.client) } else { None };
+            let (before, last) = (effects.len(), replica.log_range().1);
             replica.handle(event, Instant(self.now), &mut effects);
+            // Events of one turn are not merged here: what grew the log is this call.
+            self.executed.extend(caller.filter(|_| replica.log_range().1 > last));
             if trace() {
                 effects[before..].iter().for_each(|e| eprintln!("    -> {e:?}"));
             }
@@ -264,6 +270,8 @@ impl World {
 
     fn complete(&mut self, client: ClientId, reply: ExecuteReply) {
         let Some((_, dtx, ops)) = self.calls.remove(&client) else { panic!("answered twice") };
+        let denies = !matches!(reply, Ok(_) | Err(Refusal::OutcomeUnknown | Refusal::InDoubt { .. }));
+        assert!(!denies || !self.executed.contains(&client), "{dtx} was executed for a caller who was told that it was not: {reply:?}");
         match reply {
             Ok(outcome) => {
                 let told = self.answered.entry(dtx).or_insert_with(|| outcome.clone());

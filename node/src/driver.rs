@@ -178,8 +178,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             request.caller.answer(Err(Refusal::Busy(reason.clone())));
         }
         for (_, caller) in self.calls.drain() {
-            // What was begun may still happen: its outcome is unknown to this caller, and `Busy` has it ask again with the same id.
-            caller.answer(Err(Refusal::Busy(reason.clone())));
+            caller.answer(Err(Refusal::InDoubt { reason: reason.clone(), epoch: self.taken_in.map.epoch }));
         }
         if ended.is_err() {
             // Units are written past the driver: they end, too.

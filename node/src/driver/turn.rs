@@ -174,7 +174,8 @@ impl<S: Store, P: Post> Driver<S, P> {
     fn answer(&mut self, client: dtm::ClientId, reply: ExecuteReply, before: Option<dtm::Instant>) {
         let Some(caller) = self.calls.remove(&client) else { return };
         let over = before.is_some_and(|end| self.now() >= end);
-        caller.answer(if over { Err(Refusal::Busy("the process has no lease".into())) } else { reply });
+        let in_doubt = || Refusal::InDoubt { reason: "the process has no lease".into(), epoch: self.taken_in.map.epoch };
+        caller.answer(if over { Err(in_doubt()) } else { reply });
     }
 
     fn report(&mut self, group: GroupId, report: Report) {

@@ -69,6 +69,15 @@ pub enum Refusal {
     /// The bucket or index was dropped.
     #[error("{0} was dropped")]
     Gone(CatalogueId),
+    /// The transaction was under way, or done, when the receiver lost the right to answer it: unlike after every other refusal it may happen
+    /// yet, or have happened. Who asks again with the same dtx id is told the outcome; who cannot does not know it.
+    #[error("under way, and not answered: {reason}")]
+    InDoubt {
+        /// Why there is no answer.
+        reason: String,
+        /// The epoch that the receiver knows.
+        epoch: Epoch,
+    },
 }
 
 /// A transaction of one group, for its primary.

@@ -192,7 +192,7 @@ impl Client {
                 let mine = self.pending.as_ref().is_some_and(|p| p.call == *call);
                 return match refusal {
                     _ if !mine => Came::Nothing,
-                    Refusal::WrongView { .. } | Refusal::Busy(_) => Came::Again,
+                    Refusal::WrongView { .. } | Refusal::Busy(_) | Refusal::InDoubt { .. } => Came::Again,
                     other => Came::Broken(format!("a client was told `{other}`")),
                 };
             }
