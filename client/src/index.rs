@@ -1,5 +1,7 @@
 //! Indices: ordered maps of a user's keys and values, each key replicated and transactional.
 
+use std::sync::Arc;
+
 use types::Version;
 use types::keys::{self, Key};
 use types::limits::SCAN_KEYS_MAX;
@@ -116,7 +118,7 @@ impl Place {
         format!("{verb} {} of index {}", escaped(&self.key), self.index.0.name)
     }
 
-    async fn execute(&self, inner: &Inner, verb: &str, op: Op) -> Result<Outcome, Error> {
+    async fn execute(&self, inner: &Arc<Inner>, verb: &str, op: Op) -> Result<Outcome, Error> {
         inner.execute(&self.what(verb), self.group(), vec![op]).await
     }
 }

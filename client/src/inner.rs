@@ -64,12 +64,13 @@ impl Inner {
 
     /// The map for new work; one that is old is fetched anew behind the caller's back.
     pub(crate) fn fresh_map(self: &Arc<Self>) -> Arc<ClusterMap> {
-        if self.map.is_old() {
+        if self.map.begin_renewal() {
             let inner = self.clone();
             tokio::spawn(async move {
                 let now = Instant::now();
                 // What was fetched a moment ago by somebody else will do.
                 inner.learn(Epoch(0), now - Duration::from_millis(100), now + inner.options.timeout).await;
+                inner.map.end_renewal();
             });
         }
         self.map.latest()

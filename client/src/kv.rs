@@ -1,6 +1,7 @@
 //! Transactions, reads and scans of rows, at the primaries of their groups: tried again, with the same dtx id, until their deadline.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::{NetError, Peer, Request};
@@ -21,6 +22,9 @@ use crate::retry::Attempts;
 /// How long one attempt may take before another one is made, with the same dtx id: longer than any healthy answer, shorter than patience.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
+/// With no answer for so long the map is fetched anew, and again: a healthy primary answers sooner, one that is cut off never does.
+const LATE: Duration = Duration::from_millis(150);
+
 /// What became of one attempt.
 enum Failure {
     /// It never reached the other side's code.
@@ -33,17 +37,17 @@ enum Failure {
 
 impl Inner {
     /// Runs a transaction on its group's primary.
-    pub(crate) async fn execute(&self, what: &str, group: GroupId, ops: Vec<Op>) -> Result<Outcome, Error> {
+    pub(crate) async fn execute(self: &Arc<Self>, what: &str, group: GroupId, ops: Vec<Op>) -> Result<Outcome, Error> {
         types::ops::validate(&ops).map_err(|e| Error::Invalid(format!("{what}: {e}")))?;
         let mut attempts = Attempts::new(what, self.options.timeout);
         let mut dtx = self.session(&mut attempts).await?.dtx();
         let mut perhaps = false;
         loop {
-            let (map, began) = (self.map.latest(), Instant::now());
+            let (map, began) = (self.fresh_map(), Instant::now());
             let failure = match primary(&map, group) {
                 Ok((view, peer)) => {
                     let message = request::Execute { group, view, dtx, ops: ops.clone() };
-                    match self.ask::<_, Outcome>(&peer, Operation::Execute, &message, &attempts).await {
+                    match self.ask::<_, Outcome>(&peer, &[group], Operation::Execute, &message, &attempts).await {
                         Ok(outcome) => return Ok(outcome),
                         Err(failure) => failure,
                     }
@@ -78,14 +82,14 @@ impl Inner {
     }
 
     /// Rows of one group, as they are now.
-    pub(crate) async fn read(&self, what: &str, group: GroupId, rows: Vec<RowKey>) -> Result<Vec<Option<Row>>, Error> {
+    pub(crate) async fn read(self: &Arc<Self>, what: &str, group: GroupId, rows: Vec<RowKey>) -> Result<Vec<Option<Row>>, Error> {
         let mut attempts = Attempts::new(what, self.options.timeout);
         loop {
-            let (map, began) = (self.map.latest(), Instant::now());
+            let (map, began) = (self.fresh_map(), Instant::now());
             let failure = match primary(&map, group) {
                 Ok((view, peer)) => {
                     let message = request::Read { group, view, rows: rows.clone() };
-                    match self.ask::<_, Vec<Option<Row>>>(&peer, Operation::Read, &message, &attempts).await {
+                    match self.ask::<_, Vec<Option<Row>>>(&peer, &[group], Operation::Read, &message, &attempts).await {
                         Ok(found) if found.len() == rows.len() => return Ok(found),
                         Ok(found) => Failure::Unanswered(format!("{} rows came for {}", found.len(), rows.len())),
                         Err(failure) => failure,
@@ -99,7 +103,7 @@ impl Inner {
 
     /// A page of a catalogue: at most `limit` rows at or after `from` that begin with `prefix` (both with their kind byte), in order.
     pub(crate) async fn scan(
-        &self,
+        self: &Arc<Self>,
         what: &str,
         catalogue: CatalogueId,
         from: &[u8],
@@ -109,13 +113,14 @@ impl Inner {
     ) -> Result<ScanPage, Error> {
         let mut attempts = Attempts::new(what, self.options.timeout);
         loop {
-            let (map, began) = (self.map.latest(), Instant::now());
+            let (map, began) = (self.fresh_map(), Instant::now());
             let failure = match by_node(&map, catalogue) {
                 Ok(nodes) => {
                     let pages = nodes.into_values().map(|(peer, groups)| {
+                        let whose: Vec<_> = groups.iter().map(|(group, _)| *group).collect();
                         let message = request::Scan { groups, catalogue, from: from.to_vec(), prefix: prefix.to_vec(), limit, values };
                         let attempts = &attempts;
-                        async move { self.ask::<_, ScanPage>(&peer, Operation::Scan, &message, attempts).await }
+                        async move { self.ask::<_, ScanPage>(&peer, &whose, Operation::Scan, &message, attempts).await }
                     });
                     match futures::future::try_join_all(pages).await {
                         Ok(pages) => return Ok(merge(pages, limit as usize)),
@@ -128,19 +133,42 @@ impl Inner {
         }
     }
 
-    /// One attempt.
+    /// One attempt at the primary of these groups; given up where a newer map has another one.
     async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         peer: &Peer,
+        groups: &[GroupId],
         operation: Operation,
         message: &Q,
         attempts: &Attempts,
     ) -> Result<A, Failure> {
         let request = Request::new(operation, codec::encode(message));
-        let reply = self.transport.call(peer, request, attempts.attempt_deadline(ATTEMPT)).await.map_err(Failure::from)?;
+        let reply = tokio::select! {
+            biased;
+            reply = self.transport.call(peer, request, attempts.attempt_deadline(ATTEMPT)) => reply.map_err(Failure::from)?,
+            () = self.moves(peer, groups, attempts) => {
+                return Err(Failure::Unanswered(format!("{} had not answered when another became primary", peer.address)));
+            }
+        };
         let answer: Result<A, Refusal> =
             codec::decode(&reply.head).map_err(|e| Failure::Unanswered(format!("{} answered nonsense: {e}", peer.address)))?;
         answer.map_err(Failure::Refused)
+    }
+
+    /// Ends when a map says that one of these groups has a primary elsewhere than at `peer`; looks for such a map as long as it waits.
+    async fn moves(&self, peer: &Peer, groups: &[GroupId], attempts: &Attempts) {
+        let mut maps = self.map.watch();
+        loop {
+            let is_elsewhere =
+                |map: &ClusterMap| groups.iter().any(|group| primary(map, *group).is_ok_and(|(_, now)| now.node != peer.node));
+            if is_elsewhere(&maps.borrow_and_update().map) {
+                return;
+            }
+            let asked = Instant::now();
+            if tokio::time::timeout(LATE, maps.changed()).await.is_err() {
+                self.learn(Epoch(0), asked, attempts.deadline()).await;
+            }
+        }
     }
 
     /// What follows from a failed attempt: an error that ends the operation, or a newer map and a pause.

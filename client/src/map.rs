@@ -1,9 +1,10 @@
 //! The cluster map, cached: given at once, fetched anew when somebody knows better or when it is old.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use types::Epoch;
 use types::map::ClusterMap;
@@ -16,14 +17,17 @@ const MAP_AGE_MAX: Duration = Duration::from_secs(2);
 /// The latest map that this client knows.
 pub(crate) struct MapCache {
     control: Arc<dyn Control>,
-    latest: RwLock<Fetched>,
+    latest: watch::Sender<Fetched>,
     /// One fetch at a time; whoever waited for one that began after his question takes its result.
     fetching: Mutex<()>,
+    /// Whether somebody fetches an old map anew behind the back of all others.
+    renewing: AtomicBool,
 }
 
+/// A map, and when it was asked for.
 #[derive(Clone)]
-struct Fetched {
-    map: Arc<ClusterMap>,
+pub(crate) struct Fetched {
+    pub(crate) map: Arc<ClusterMap>,
     asked: Instant,
 }
 
@@ -32,7 +36,8 @@ impl MapCache {
     pub(crate) async fn fetch(control: Arc<dyn Control>) -> Result<Self, ControlError> {
         let asked = Instant::now();
         let map = Arc::new(control.map(Epoch(0)).await?);
-        Ok(Self { control, latest: RwLock::new(Fetched { map, asked }), fetching: Mutex::new(()) })
+        let latest = watch::Sender::new(Fetched { map, asked });
+        Ok(Self { control, latest, fetching: Mutex::new(()), renewing: AtomicBool::new(false) })
     }
 
     /// The latest known map.
@@ -40,9 +45,19 @@ impl MapCache {
         self.read().map
     }
 
-    /// Whether the map is so old that it should be fetched anew.
-    pub(crate) fn is_old(&self) -> bool {
-        self.read().asked.elapsed() > MAP_AGE_MAX
+    /// The maps from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Fetched> {
+        self.latest.subscribe()
+    }
+
+    /// Whether the map is so old that the caller has to renew it: only one is told so at a time.
+    pub(crate) fn begin_renewal(&self) -> bool {
+        self.latest.borrow().asked.elapsed() > MAP_AGE_MAX && !self.renewing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whoever was told to has renewed it, or could not.
+    pub(crate) fn end_renewal(&self) {
+        self.renewing.store(false, Ordering::Relaxed);
     }
 
     /// A map of `epoch` at least that was asked for after `since`, unless a newer epoch is known already.
@@ -54,14 +69,17 @@ impl MapCache {
         }
         let asked = Instant::now();
         let map = Arc::new(self.control.map(epoch).await?);
-        let mut latest = self.latest.write().expect("nobody panics with this lock held");
-        if map.index >= latest.map.index {
-            *latest = Fetched { map, asked };
-        }
-        Ok(latest.map.clone())
+        self.latest.send_if_modified(|latest| {
+            let is_newer = map.index > latest.map.index;
+            if map.index >= latest.map.index {
+                *latest = Fetched { map, asked };
+            }
+            is_newer
+        });
+        Ok(self.read().map)
     }
 
     fn read(&self) -> Fetched {
-        self.latest.read().expect("nobody panics with this lock held").clone()
+        self.latest.borrow().clone()
     }
 }

@@ -171,6 +171,39 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_client_goes_on_soon_when_its_primaries_are_cut_off_and_others_took_over() {
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    put(&client, "a", b"one").await.expect("puts");
+    fake.set(2, Some(Health::Frozen));
+    fake.lock().map.index += 1;
+    move_primaries_away(&fake, NodeId(2));
+    let soon = Duration::from_millis(400);
+    let began = tokio::time::Instant::now();
+    let puts = (0..8).map(|number| {
+        let (client, name) = (&client, format!("b{number}"));
+        async move { put(client, &name, b"two").await }
+    });
+    for done in futures::future::join_all(puts).await {
+        done.expect("puts");
+    }
+    assert!(began.elapsed() < soon, "{:?}", began.elapsed());
+
+    // One that is waiting when others take over goes on when it learns of it.
+    fake.set(1, Some(Health::Mute));
+    let began = tokio::time::Instant::now();
+    let request = ListRequest::default();
+    let (lists, ()) = tokio::join!(client.list(BUCKET, &request), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        fake.lock().map.index += 1;
+        move_primaries_away(&fake, NodeId(1));
+        fake.lock().health.clear();
+    });
+    assert_eq!(lists.expect("lists").objects.len(), 9);
+    assert!(began.elapsed() < Duration::from_millis(700) + soon, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_under_way_when_its_primary_was_replaced_is_asked_for_again_or_unknown() {
     let fake = Fake::new();
     let client = client(&fake).await;

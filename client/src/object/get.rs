@@ -275,7 +275,7 @@ fn room_for(stripe: &StripeRequest) -> usize {
 }
 
 /// One stripe, tried again until the deadline; then an error that says which kind of trouble it is.
-async fn read_stripe(inner: &Inner, target: &Target, version: types::Version, stripe: &StripeRequest) -> Result<Vec<Bytes>, Error> {
+async fn read_stripe(inner: &Arc<Inner>, target: &Target, version: types::Version, stripe: &StripeRequest) -> Result<Vec<Bytes>, Error> {
     let what = format!("read object {}", target.shown());
     let mut attempts = Attempts::new(&what, inner.options.timeout);
     loop {

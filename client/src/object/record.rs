@@ -1,5 +1,7 @@
 //! The record of an object: read from the primary of its group, and checked before anybody relies on it.
 
+use std::sync::Arc;
+
 use types::map::{Catalogue, CatalogueKind, Pool};
 use types::object::{Content, ObjectRecord};
 use types::record::{Row, RowKey};
@@ -35,7 +37,7 @@ impl Target {
     }
 
     /// The record as it is now.
-    pub(crate) async fn record(&self, inner: &Inner) -> Result<(Version, ObjectRecord), Error> {
+    pub(crate) async fn record(&self, inner: &Arc<Inner>) -> Result<(Version, ObjectRecord), Error> {
         let group = Inner::group_of(&self.bucket, &self.name);
         let what = format!("look for object {}", self.shown());
         let row = inner.read(&what, group, vec![self.row()]).await?.pop().flatten();

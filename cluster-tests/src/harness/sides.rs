@@ -18,9 +18,6 @@ use crate::process::{Clients, INDEX};
 
 /// How long one write may take, once a side has had its time.
 const PROBE: Duration = Duration::from_secs(1);
-/// How long a client may take before it to learn where the groups are now: what is asked is whether a group serves, not how soon an idle
-/// client notices that it has moved.
-const LEARN: Duration = Duration::from_millis(500);
 /// So long before the partition ends no write is begun any more.
 const MARGIN: Duration = Duration::from_millis(1800);
 /// Keys that are tried until every group has one.
@@ -140,8 +137,6 @@ impl Probe {
 fn ask(side: &Side, round: u32) -> Vec<(GroupId, Result<(), Error>)> {
     let client = side.clients.client();
     let value = round.to_string();
-    // Without a majority nobody can tell: the old map is asked with then.
-    let _ = side.clients.wait(async { tokio::time::timeout(LEARN, client.map(Duration::ZERO)).await });
     let all = side.keys.iter().map(|(group, key)| {
         let put = client.index_put(INDEX, key.as_bytes(), value.as_bytes(), Condition::Always);
         async move { (*group, put.await.map(drop)) }

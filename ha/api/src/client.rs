@@ -25,8 +25,10 @@ use crate::report::{DeviceReport, EventLine, Found, Grant, RaftStatus, Registere
 use crate::{CLUSTER_KEY, HaError, LEADER_KEY, MESSAGE_BYTES_MAX, pb};
 
 pub mod follow;
+mod hedge;
 
 use follow::Follower;
+use hedge::Worth;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -42,6 +44,10 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(20);
 const SUSPECT: Duration = Duration::from_millis(1000);
 /// How long to wait when no daemon could.
 const ROUND_PAUSE: Duration = Duration::from_millis(50);
+/// How long a daemon has to give the map before the next one is asked too: more than a healthy one takes.
+const MAP_DELAY: Duration = Duration::from_millis(100);
+/// The same for a change, which a majority has to write down.
+const CHANGE_DELAY: Duration = Duration::from_millis(300);
 /// Keep-alive of connections: a daemon that hangs is noticed though nothing is asked of it.
 const KEEP_ALIVE: Duration = Duration::from_millis(1000);
 
@@ -143,11 +149,13 @@ impl HaClient {
         self.inner.daemons.iter().map(|d| d.address.clone()).collect()
     }
 
-    /// The cluster's map, of that epoch at least and never older than what this client has seen or changed.
+    /// The cluster's map, of that epoch at least and never older than what this client has seen or changed. A daemon that is cut off from
+    /// the others gives the one that it has: that counts only where no other daemon has a confirmed one.
     pub async fn map(&self, min_epoch: Epoch) -> Result<ClusterMap, HaError> {
         let request = pb::MapRequest { min_epoch: min_epoch.0, min_index: self.seen() };
-        let reply = self.call(|mut s| async move { s.get_map(request).await }).await?;
-        let map: ClusterMap = read(&reply.map)?;
+        let ask = move |mut s: Service| async move { s.get_map(request).await };
+        let worth = |reply: &pb::MapReply| if reply.confirmed { Worth::Best } else { Worth::Perhaps(reply.index) };
+        let map: ClusterMap = read(&self.hedged(MAP_DELAY, ask, worth).await?.map)?;
         self.saw(map.index);
         Ok(map)
     }
@@ -155,7 +163,11 @@ impl HaClient {
     /// A new session of a native client, with HA time.
     pub async fn open_session(&self) -> Result<Ticket, HaError> {
         let request = pb::OpenSessionRequest { nonce: rand::random(), name: self.inner.options.name.clone() };
-        let reply = self.call(|mut s| send(request.clone(), async move |r| s.open_session(r).await)).await?;
+        let ask = |mut s: Service| {
+            let request = request.clone();
+            async move { s.open_session(request).await }
+        };
+        let reply = self.hedged(CHANGE_DELAY, ask, |_| Worth::Best).await?;
         self.saw(reply.session);
         Ok(ticket(&reply))
     }

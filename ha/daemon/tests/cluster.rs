@@ -70,6 +70,31 @@ async fn three_daemons_elect_agree_and_survive_the_loss_of_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_hangs_costs_a_client_a_moment() {
+    let mut cluster = Cluster::start(3).await;
+    // Takes connections, and never says a word.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mute_address = mute.local_addr().expect("it is bound").to_string();
+    let addresses: Vec<String> = std::iter::once(mute_address).chain((0..3).map(|i| cluster.address(i))).collect();
+    let connect = |addresses: &[String]| ha_api::HaClient::connect(addresses).expect("good addresses");
+    let began = Instant::now();
+    let map = connect(&addresses).map(Epoch(1)).await.expect("a map");
+    connect(&addresses).open_session().await.expect("a session");
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+
+    // Without a majority nobody can say that a map is the newest: it is given all the same, as the best there is.
+    let leader = cluster.leader().await;
+    let left = (leader + 1) % 3;
+    cluster.kill(leader).await;
+    cluster.kill((leader + 2) % 3).await;
+    let client = connect(&[cluster.address(left), addresses[0].clone()]);
+    let began = Instant::now();
+    assert!(client.map(Epoch(1)).await.expect("a map").index >= map.index);
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_there_after_all_daemons_were_down() {
     let mut cluster = Cluster::start(3).await;
     let client = cluster.client();

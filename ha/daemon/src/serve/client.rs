@@ -85,8 +85,8 @@ fn unexpected(done: &Done) -> Status {
 impl Ha for HaService {
     async fn get_map(&self, request: Request<pb::MapRequest>) -> Result<Response<pb::MapReply>, Status> {
         let pb::MapRequest { min_epoch, min_index } = self.open(request)?;
-        // Where no leader answers, the state as it is here must do.
-        self.core.catch_up().await;
+        // Where no leader answers, the state as it is here must do, and is called that.
+        let confirmed = self.core.catch_up().await;
         let mut applied = self.core.machine.index();
         let enough = || self.core.machine.read(|s| s.topology().is_some() && s.epoch() >= Epoch(min_epoch) && s.index() >= min_index);
         let reached = tokio::time::timeout(READ.mul_f64(self.core.factor), applied.wait_for(|_| enough())).await;
@@ -100,7 +100,9 @@ impl Ha for HaService {
                 return Err(self.with_leader(HaError::Unavailable(why)));
             }
         }
-        Ok(Response::new(pb::MapReply { map: self.core.machine.map().to_vec() }))
+        let index = self.core.machine.applied();
+        let map = self.core.machine.map().to_vec();
+        Ok(Response::new(pb::MapReply { map, index, confirmed }))
     }
 
     async fn open_session(&self, request: Request<pb::OpenSessionRequest>) -> Result<Response<pb::SessionReply>, Status> {
