@@ -5,69 +5,23 @@
 
 #[path = "support/common.rs"]
 mod common;
+#[path = "support/promises.rs"]
+mod promises;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use common::{Started, block_on, identity, options, payload, record, step, unit_info};
+use common::{Started, identity, options, payload, record, step};
+use promises::{GROUP, META_GROUP, MetaModel, Promises, check, meta_batch, meta_now, read, start_write};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use storage::sim::{Faults, SimDisk, pump};
 use storage::{AlignedBuf, Device, Durability, StorageError};
-use types::checksum::unit_checksums;
-use types::limits::BLOCK_BYTES;
-use types::record::RowKey;
-use types::{CatalogueId, Fid, GroupId, PoolId, Seq, ViewNumber};
+use types::{Fid, Seq, ViewNumber};
 
 const DISK_BYTES: u64 = 512 * 1024;
-const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
-const META_GROUP: GroupId = GroupId { pool: PoolId(2), index: 9 };
-const CATALOGUE: CatalogueId = CatalogueId(5);
-
-/// What a group's metadata is: rows, log bounds, state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct MetaModel {
-    rows: BTreeMap<Vec<u8>, (Seq, Vec<u8>)>,
-    log: Vec<Seq>,
-    state: Option<Vec<u8>>,
-}
-
-/// What was promised so far.
-#[derive(Default)]
-struct Promises {
-    /// Acknowledged and not asked to be deleted since.
-    units: BTreeMap<(Fid, u32), u32>,
-    /// Begun, and the answer was an error or none: may be there or not.
-    unsure: BTreeMap<(Fid, u32), u32>,
-    /// Deletes that were acknowledged.
-    dead: BTreeSet<Fid>,
-    /// Metadata after each commit that was tried; everything up to `synced` was acknowledged as durable.
-    history: Vec<MetaModel>,
-    synced: usize,
-}
-
-impl Promises {
-    fn new() -> Self {
-        Self { history: vec![MetaModel::default()], ..Self::default() }
-    }
-
-    fn delete(&mut self, fid: Fid) {
-        let gone: Vec<_> = self.units.range((fid, 0)..=(fid, u32::MAX)).map(|(name, blocks)| (*name, *blocks)).collect();
-        for (name, blocks) in gone {
-            self.units.remove(&name);
-            self.unsure.insert(name, blocks);
-        }
-    }
-}
 
 fn fid(counter: u64) -> Fid {
     common::fid(GROUP, counter)
-}
-
-fn start_write(device: &Device, fid: Fid, unit: u32, blocks: u32) -> Started<Result<AlignedBuf, StorageError>> {
-    let data = payload(fid, unit, blocks);
-    let sums = unit_checksums(fid, unit, &data);
-    let device = device.clone();
-    Box::pin(async move { device.write_unit(unit_info(fid, unit, blocks), sums, AlignedBuf::copy_of(&data)).await })
 }
 
 /// Several units and deletes at once, so that they share a commit.
@@ -113,94 +67,14 @@ fn units_step(device: &Device, rng: &mut ChaCha8Rng, promises: &mut Promises, ne
 }
 
 fn meta_step(device: &Device, rng: &mut ChaCha8Rng, promises: &mut Promises) {
-    let mut model = promises.history.last().expect("never empty").clone();
-    let mut batch = device.meta().batch();
-    for _ in 0..rng.random_range(1..4) {
-        let row = RowKey { catalogue: CATALOGUE, key: vec![b'k', rng.random_range(0..8)] };
-        match rng.random_range(0..6) {
-            0 => {
-                batch.delete_row(META_GROUP, &row);
-                model.rows.remove(&row.key);
-            }
-            1 | 2 => {
-                let last = model.log.last().copied().unwrap_or(Seq(10));
-                batch.append_record(META_GROUP, &record(last.next()));
-                model.log.push(last.next());
-            }
-            3 if !model.log.is_empty() => {
-                let at = Seq(rng.random_range(model.log[0].0 - 1..=model.log[model.log.len() - 1].0));
-                if rng.random() {
-                    batch.cut_log(META_GROUP, at);
-                    model.log.retain(|seq| *seq <= at);
-                } else {
-                    batch.prune_log(META_GROUP, at);
-                    model.log.retain(|seq| *seq > at);
-                }
-            }
-            4 => {
-                let state = vec![rng.random(); 5];
-                batch.put_replica_state(META_GROUP, &state);
-                model.state = Some(state);
-            }
-            _ => {
-                let (version, value) = (Seq(rng.random_range(1..1000)), vec![rng.random(); rng.random_range(0..40)]);
-                batch.put_row(META_GROUP, &row, version, &value);
-                model.rows.insert(row.key, (version, value));
-            }
-        }
-    }
+    let before = promises.history.last().expect("never empty");
+    let (batch, model) = meta_batch(device, rng, before, |rng| rng.random_range(0..40));
     let sync = rng.random_ratio(1, 2);
     promises.history.push(model);
     let durability = if sync { Durability::Sync } else { Durability::Buffered };
     if device.meta().commit(batch, durability).is_ok() && sync {
         promises.synced = promises.history.len() - 1;
     }
-}
-
-fn meta_now(device: &Device) -> MetaModel {
-    let meta = device.meta();
-    let rows = meta.scan(META_GROUP, CATALOGUE, b"", b"k", 1000, true).expect("rows read");
-    let log = match meta.log_bounds(META_GROUP) {
-        Some((first, last)) => meta.log(META_GROUP, first..=last, usize::MAX).expect("the log reads").iter().map(|r| r.seq).collect(),
-        None => Vec::new(),
-    };
-    let rows = rows.into_iter().map(|row| (row.key, (row.row.version, row.row.value))).collect();
-    MetaModel { rows, log, state: meta.replica_state(META_GROUP).expect("the state reads") }
-}
-
-fn read(device: &Device, fid: Fid, unit: u32, blocks: u32) -> Result<Vec<u8>, StorageError> {
-    let length = blocks * BLOCK_BYTES as u32;
-    let buf = AlignedBuf::zeroed(length as usize);
-    let (buf, _) = block_on(device.read_unit(fid, unit, 0, length, buf))?;
-    Ok(types::buf::IoBuf::bytes(&buf).to_vec())
-}
-
-/// Checks a device that was opened after a crash against what was promised before it.
-fn check(device: &Device, promises: &Promises) {
-    let there = device.units(GROUP, None, usize::MAX).expect("records read");
-    let mut names = BTreeSet::new();
-    let mut stored = 0;
-    for info in &there {
-        let name = (info.fid, info.unit);
-        names.insert(name);
-        let blocks = info.length / BLOCK_BYTES as u32;
-        stored += u64::from(info.length) + BLOCK_BYTES as u64;
-        let expected = promises.units.get(&name).or_else(|| promises.unsure.get(&name));
-        assert_eq!(expected, Some(&blocks), "{name:?} is there and should not be");
-        assert!(read(device, info.fid, info.unit, blocks).expect("a unit that is there reads") == payload(info.fid, info.unit, blocks));
-    }
-    for name in promises.units.keys() {
-        assert!(names.contains(name), "{name:?} was acknowledged and is gone");
-    }
-    for fid in &promises.dead {
-        assert!(!names.iter().any(|name| name.0 == *fid), "{fid} was deleted and is there");
-        let again = block_on(start_write(device, *fid, 9, 1));
-        assert!(matches!(again, Err(StorageError::Fenced(_))), "{fid} is dead and was written");
-    }
-    let usage = device.usage();
-    assert_eq!((usage.free + stored, usage.units), (usage.bytes, there.len() as u64), "space is conserved");
-    let now = meta_now(device);
-    assert!(promises.history[promises.synced..].contains(&now), "{now:?} is not a prefix of what was committed");
 }
 
 /// A workload of this seed, with the power cut in the middle of write `cut`, or not; returns how many there were.
