@@ -1,6 +1,7 @@
 //! Scenarios of real processes with real faults, as an engineer runs them: `cluster-tests run FILE`. Run one at a time (`--test-threads 1`).
 //!
-//! Faults of the network need root; without it these tests say so and pass. The page of each run is kept below the target directory.
+//! Faults of the network need root; without it these tests say so and pass, or fail where `REDOUBT_SCENARIOS=must`. The page of each run is kept
+//! below the target directory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use serde_json::Value;
 
 /// What `cluster-tests run` ends with where the machine does not permit a network of its own.
 const NOT_PERMITTED: i32 = 3;
+/// `must`: a scenario that the machine does not permit is a failure.
+const ENFORCED: &str = "REDOUBT_SCENARIOS";
 /// Per cent of pressure above which a bound on time that was missed proves nothing, once.
 const PRESSURE_MAX: f64 = 50.0;
 
@@ -31,6 +34,9 @@ fn run_once(name: &str, seed: u64) -> Result<Option<Value>> {
         .output()?;
     let (text, words) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     if out.status.code() == Some(NOT_PERMITTED) {
+        if std::env::var(ENFORCED).is_ok_and(|value| value == "must") {
+            bail!("{name} cannot be run here, and {ENFORCED} says that it must: {}", words.trim());
+        }
         eprintln!("SKIPPED: {name}: {}", words.trim());
         return Ok(None);
     }
