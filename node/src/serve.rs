@@ -60,6 +60,8 @@ pub struct LocalDevice {
     pub share: Arc<Semaphore>,
     /// Reads of rows that may wait for it.
     pub reads: Arc<Semaphore>,
+    /// Scans that may read it.
+    pub scans: Arc<Semaphore>,
 }
 
 /// What every verb needs.
@@ -92,8 +94,9 @@ impl LocalDevice {
     /// The device at work, as one of so many that share a pool of buffers; one more share is nobody's.
     pub fn new(store: storage::Device, pool_bytes: usize, devices: usize) -> Self {
         let bytes = (pool_bytes / (devices + 1)).max(UNIT_BYTES_MAX);
-        let (share, reads) = (Semaphore::new(bytes / BLOCK_BYTES), Semaphore::new(read::READS_MAX));
-        Self { store, inbox: Arc::default(), share: Arc::new(share), reads: Arc::new(reads) }
+        let permits = |count| Arc::new(Semaphore::new(count));
+        let (reads, scans) = (permits(read::READS_MAX), permits(scan::SCANS_OF_DEVICE_MAX));
+        Self { store, inbox: Arc::default(), share: permits(bytes / BLOCK_BYTES), reads, scans }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `Scan`: a page of a catalogue from the groups whose primary is here, merged in the order of keys.
 //!
 //! Each group's rows are read from applied state and shown under the same conditions as those of a `Read`. The page is cut where an
-//! answer is full; the sender goes on after its last key.
+//! answer is full; the sender goes on after its last key. Each device is read on a thread of its own: one that hangs keeps its own permits,
+//! and scans of other devices go on.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use net::Incoming;
 use tokio::sync::Semaphore;
@@ -15,8 +17,12 @@ use types::{DeviceId, GroupId, ViewNumber};
 
 use super::{Gate, Node, admit, answer, behind, decoded, not_active, refuse};
 
-/// Scans that may read at once: each takes a thread.
-pub const SCANS_MAX: usize = 8;
+/// Scans at a time: each has what it has read in memory, and lets go of it at its deadline at the latest.
+pub const SCANS_MAX: usize = 16;
+/// Those that may read one device at once: each takes a thread, for as long as the device takes. Fewer than all, for other devices' sake.
+pub const SCANS_OF_DEVICE_MAX: usize = 8;
+/// How long a scan waits for its turn at a device: its client asks again, and meanwhile learns of a primary elsewhere.
+const TURN_WAIT: Duration = Duration::from_millis(500);
 /// Most groups in one request: all of a cluster.
 const GROUPS_MAX: usize = 256;
 /// Bytes of keys and values in one page.
@@ -31,19 +37,11 @@ pub async fn run(node: Arc<Node>, incoming: Incoming, scans: Arc<Semaphore>) {
     if node.views.now().index < newest {
         node.catch_up(newest).await;
     }
-    let Ok(permit) = scans.acquire_owned().await else { return refuse(incoming, behind(newest)) };
-    let reading = tokio::task::spawn_blocking(move || {
-        // Held until it is read, whether anybody waits for that or not.
-        let _permit = permit;
-        let page = page(&node, &scan);
-        answer(incoming, &page);
-    });
-    if let Err(error) = reading.await {
-        tracing::error!(%error, "a scan was given up");
-    }
+    let Ok(_permit) = scans.acquire_owned().await else { return refuse(incoming, behind(newest)) };
+    answer(incoming, &page(&node, scan).await);
 }
 
-fn page(node: &Node, scan: &Scan) -> Result<ScanPage, Refusal> {
+async fn page(node: &Arc<Node>, mut scan: Scan) -> Result<ScanPage, Refusal> {
     if scan.groups.len() > GROUPS_MAX {
         return Err(Refusal::Invalid(format!("a scan has at most {GROUPS_MAX} groups, this one has {}", scan.groups.len())));
     }
@@ -54,26 +52,57 @@ fn page(node: &Node, scan: &Scan) -> Result<ScanPage, Refusal> {
     let Some(&kind) = scan.from.first().or(scan.prefix.first()) else {
         return Err(Refusal::Invalid("a scan begins at a key or has a prefix, with its kind byte".into()));
     };
-    let prefix = if scan.prefix.is_empty() { vec![kind] } else { scan.prefix.clone() };
-    if prefix[0] != kind {
+    if scan.prefix.is_empty() {
+        scan.prefix = vec![kind];
+    }
+    if scan.prefix[0] != kind {
         return Err(Refusal::Invalid("the prefix of a scan is of the kind of its first key".into()));
     }
     admit::admit_catalogue(scan.catalogue, &node.views.now())?;
     let limit = (scan.limit as usize).clamp(1, SCAN_KEYS_MAX);
     let places = places(node, &scan.groups)?;
-    let mut runs = Vec::with_capacity(places.len());
-    for (device, group) in &places {
-        let store = &node.device(*device)?.store;
-        // One more than the page takes tells whether there is more.
-        let rows = store.meta().scan(*group, scan.catalogue, &scan.from, &prefix, limit + 1, scan.values);
-        runs.push(rows.map_err(|error| node.reports.storage(*device, &error))?);
-    }
+    let scan = Arc::new(scan);
+    let runs = runs(node, &scan, &places, limit).await?;
     for ((device, group), (_, view)) in places.iter().zip(&scan.groups) {
         if !node.may_show(*device, *group, *view) {
             return Err(not_active());
         }
     }
     Ok(merge(runs, limit))
+}
+
+/// The rows of each group, in whatever order of groups.
+async fn runs(node: &Arc<Node>, scan: &Arc<Scan>, places: &[(DeviceId, GroupId)], limit: usize) -> Result<Vec<Vec<ScanRow>>, Refusal> {
+    let mut by_device: BTreeMap<DeviceId, Vec<GroupId>> = BTreeMap::new();
+    for (device, group) in places {
+        by_device.entry(*device).or_default().push(*group);
+    }
+    let reads = by_device.into_iter().map(|(device, groups)| runs_of(node, scan, device, groups, limit));
+    Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
+}
+
+async fn runs_of(
+    node: &Arc<Node>,
+    scan: &Arc<Scan>,
+    device: DeviceId,
+    groups: Vec<GroupId>,
+    limit: usize,
+) -> Result<Vec<Vec<ScanRow>>, Refusal> {
+    let turn = tokio::time::timeout(TURN_WAIT, node.device(device)?.scans.clone().acquire_owned()).await;
+    let Ok(Ok(permit)) = turn else { return Err(Refusal::Busy(format!("{SCANS_OF_DEVICE_MAX} scans wait for {device}"))) };
+    let (node, scan) = (node.clone(), scan.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held until it is read, whether anybody waits for that or not.
+        let _permit = permit;
+        let meta = node.device(device)?.store.meta();
+        // One more than the page takes tells whether there is more.
+        let run = |group: &GroupId| meta.scan(*group, scan.catalogue, &scan.from, &scan.prefix, limit + 1, scan.values);
+        groups.iter().map(run).collect::<Result<_, _>>().map_err(|error| node.reports.storage(device, &error))
+    });
+    reading.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a scan was given up");
+        Err(Refusal::Busy("a scan was given up".into()))
+    })
 }
 
 fn places(node: &Node, groups: &[(GroupId, ViewNumber)]) -> Result<Vec<(DeviceId, GroupId)>, Refusal> {
@@ -113,9 +142,50 @@ fn merge(runs: Vec<Vec<ScanRow>>, limit: usize) -> ScanPage {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-    use types::Seq;
+    use crate::serve::{LocalDevice, tests};
+    use storage::sim::SimDisk;
+    use storage::{Identity, OpenOptions};
     use types::record::Row;
+    use types::{CatalogueId, ClusterId, Incarnation, PoolId, Seq};
+
+    fn local(id: u32) -> (DeviceId, LocalDevice) {
+        let (device, cluster) = (DeviceId(id), ClusterId(7));
+        let identity = Identity { uuid: id.into(), cluster, device, incarnation: Incarnation(1), bytes: 1 << 20 };
+        let store = SimDisk::new(identity, 1).open(&OpenOptions::new(cluster, device)).expect("opens");
+        (device, LocalDevice::new(store, 1 << 20, 2))
+    }
+
+    #[tokio::test]
+    async fn scans_that_hang_at_a_device_do_not_keep_those_of_another_waiting() {
+        let mut node = tests::node();
+        node.devices = [local(1), local(2)].into();
+        let node = Arc::new(node);
+        let group = |index| GroupId { pool: PoolId(1), index };
+        let scan = Scan { groups: Vec::new(), catalogue: CatalogueId(1), from: vec![1], prefix: vec![1], limit: 10, values: true };
+        let scan = Arc::new(scan);
+        // As many as may read the first device do, and never end.
+        let hung = node.devices[&DeviceId(1)].scans.clone().acquire_many_owned(SCANS_OF_DEVICE_MAX as u32).await.expect("permits");
+        let began = Instant::now();
+        let (first, second) = ((DeviceId(1), group(1)), (DeviceId(2), group(2)));
+        let waits = futures::future::join_all((0..SCANS_OF_DEVICE_MAX).map(|_| {
+            let (node, scan) = (node.clone(), scan.clone());
+            async move { runs(&node, &scan, &[first, second], 10).await }
+        }));
+        let goes_on = async {
+            for _ in 0..2 * SCANS_OF_DEVICE_MAX {
+                runs(&node, &scan, &[second], 10).await.expect("the other device is read");
+            }
+            began.elapsed()
+        };
+        let (waits, went_on) = tokio::join!(waits, goes_on);
+        assert!(went_on < TURN_WAIT, "{went_on:?}");
+        assert!(waits.iter().all(|answer| matches!(answer, Err(Refusal::Busy(_)))), "{waits:?}");
+        drop(hung);
+        assert_eq!(runs(&node, &scan, &[first, second], 10).await.map(|runs| runs.len()), Ok(2));
+    }
 
     fn run(keys: &[u8], value_bytes: usize) -> Vec<ScanRow> {
         keys.iter().map(|key| ScanRow { key: vec![*key], row: Row { version: Seq(1), value: vec![0; value_bytes] } }).collect()

@@ -12,10 +12,10 @@ const POOL_BYTES: usize = 1 << 20;
 /// Less than a request waits for HA's log.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-#[tokio::test]
-async fn a_wait_ends_at_the_deadline_of_its_request() {
+/// A node that knows nothing and has nothing.
+pub fn node() -> Node {
     let lease = Lease::new(ha_state::lease::Timing::default());
-    let node = Node {
+    Node {
         me: NodeId(1),
         boot: Boot(2),
         views: Arc::default(),
@@ -27,8 +27,12 @@ async fn a_wait_ends_at_the_deadline_of_its_request() {
         devices: HashMap::new(),
         reports: Reports::default(),
         transport: OnceLock::new(),
-    };
-    let service = Arc::new(NodeService::new(Arc::new(node)));
+    }
+}
+
+#[tokio::test]
+async fn a_wait_ends_at_the_deadline_of_its_request() {
+    let service = Arc::new(NodeService::new(Arc::new(node())));
     let network = Network::new(1, SimOptions::default());
     let identity = Identity { cluster: CLUSTER, node: NodeId(1), boot: Boot(2) };
     let _server = network.endpoint("server", identity, Some(service.clone()), POOL_BYTES).expect("an endpoint");

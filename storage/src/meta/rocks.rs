@@ -34,6 +34,8 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 const JOURNAL_BYTES: u64 = 32 * 1024 * 1024;
 /// How old a figure of the file system's free bytes may be: what is written in that time is far less than the reserve.
 const FREE_AGE: Duration = Duration::from_millis(20);
+/// How old the figure of the tables' bytes may be while there are writes.
+const TABLES_AGE: Duration = Duration::from_secs(1);
 /// The journal's name in RocksDB's directory, and its mark's key in the family `default`.
 const JOURNAL: &str = "journal";
 /// Bits per key of the filters: one false answer in a hundred.
@@ -55,6 +57,8 @@ struct Inner {
     journal: Journal,
     /// When the file system was last asked for its free bytes, and what it said.
     free: Mutex<Option<(Instant, u64)>>,
+    /// When RocksDB was last asked for the bytes of its tables, by whoever wrote, and what it said.
+    tables: Mutex<(Instant, u64)>,
 }
 
 fn error(what: &str, error: &rocksdb::Error) -> StorageError {
@@ -117,8 +121,8 @@ impl RocksStore {
         })?;
         write(&db, &[], mark)?;
         flush(&db)?;
-        let inner =
-            Arc::new(Inner { db: Arc::new(db), dir: dir.to_path_buf(), journal: Journal::start(&path, mark)?, free: Mutex::default() });
+        let (tables, journal) = (Mutex::new((Instant::now(), table_bytes(&db))), Journal::start(&path, mark)?);
+        let inner = Arc::new(Inner { db: Arc::new(db), dir: dir.to_path_buf(), journal, free: Mutex::default(), tables });
         let flusher = std::thread::Builder::new().name("meta-flush".into()).spawn({
             let inner = Arc::clone(&inner);
             move || {
@@ -220,6 +224,23 @@ fn decode_mark(bytes: &[u8]) -> Option<Mark> {
     (encode_mark(mark) == bytes && shape.is_possible()).then_some(mark)
 }
 
+/// Bytes of all tables.
+fn table_bytes(db: &DB) -> u64 {
+    let of = |of: &Family| db.property_int_value_cf(column(db, *of), "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0);
+    Family::ALL.iter().map(of).sum()
+}
+
+impl Inner {
+    /// Asks RocksDB for the bytes of its tables once in a while. Writers do: whoever is told the figure must not wait for a disk that hangs.
+    fn look_at_tables(&self) {
+        let last = self.tables.lock().unwrap_or_else(PoisonError::into_inner).0;
+        if last.elapsed() >= TABLES_AGE {
+            let bytes = table_bytes(&self.db);
+            *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), bytes);
+        }
+    }
+}
+
 impl MetaStore for RocksStore {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.inner.db.get_cf(column(&self.inner.db, family), key).map_err(|e| error("a key does not read", &e))
@@ -246,6 +267,7 @@ impl MetaStore for RocksStore {
 
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError> {
         let Inner { db, journal, .. } = &*self.inner;
+        self.inner.look_at_tables();
         let payload = store::encode(&changes);
         if payload.len() > journal.payload_max() {
             return journal.write_through(|mark| write(db, &changes, mark).and_then(|()| flush(db)));
@@ -254,10 +276,7 @@ impl MetaStore for RocksStore {
     }
 
     fn bytes(&self) -> u64 {
-        let tables = |of: &Family| {
-            self.inner.db.property_int_value_cf(column(&self.inner.db, *of), "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0)
-        };
-        Family::ALL.iter().map(tables).sum()
+        self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     fn free(&self) -> Result<u64, StorageError> {

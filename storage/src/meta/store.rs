@@ -145,7 +145,7 @@ pub trait MetaStore: Send + Sync {
     /// Makes the changes, in order, all or none. With `sync` they are durable when this returns.
     fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), StorageError>;
 
-    /// Bytes of metadata, about.
+    /// Bytes of metadata, about. Does not wait for the disk.
     fn bytes(&self) -> u64;
 
     /// Bytes that are left for more.
