@@ -94,9 +94,14 @@ impl Meta {
         Ok(())
     }
 
-    /// Whether not even a log may grow: what is left of the reserve is for making durable in tables what memory holds already.
+    /// Whether the first third of the reserve is used up, which is for logs of whatever kind: what is left is for deletes and changes of view.
     pub fn is_out(&self) -> Result<bool, StorageError> {
-        Ok(self.store.free()? < self.reserve_bytes / 2)
+        Ok(self.store.free()? < self.reserve_bytes / 3 * 2)
+    }
+
+    /// Whether the second is, too: the last is for making durable in tables what memory holds already.
+    pub fn is_spent(&self) -> Result<bool, StorageError> {
+        Ok(self.store.free()? < self.reserve_bytes / 3)
     }
 
     /// Bytes of metadata, about.

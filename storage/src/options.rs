@@ -9,8 +9,9 @@ use types::{ClusterId, DeviceId, Incarnation, SessionId};
 
 /// Smallest data file: two copies of the superblock and a few of the largest units.
 pub const DEVICE_BYTES_MIN: u64 = 8 * 1024 * 1024;
-/// Free space of the file system below which units and transactions are refused: what is left is for the log, deletes and recovery.
-pub const META_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// Free space of the file system below which units and transactions are refused: what is left is, a third each, for the log, for deletes and
+/// changes of view, and for tables: RocksDB's memory is flushed into them.
+pub const META_RESERVE_BYTES: u64 = 96 * 1024 * 1024;
 /// How long to wait for the process that had the device before and is just ending.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -247,7 +247,8 @@ fn a_full_device_refuses_writes_and_still_reads_and_deletes() {
     runtime().block_on(async {
         assert!(matches!(write(&device, fid(GROUP, 99), 0, 1).await, Err(StorageError::Full(_))));
         assert!(matches!(device.meta().admit(), Err(StorageError::Full(_))));
-        assert_eq!(device.meta().is_out(), Ok(true), "what is left is far less than half of that reserve");
+        assert_eq!(device.meta().is_out(), Ok(true), "what is left is far less than two thirds of that reserve");
+        assert_eq!(device.meta().is_spent(), Ok(true), "and than one");
         device.delete_fids(&[fid(GROUP, 99)]).await.expect("deletes");
     });
 }

@@ -141,7 +141,10 @@ fn no_room_for_metadata_refuses_writes_and_takes_deletes() {
     let disk = SimDisk::new(identity(64 * BLOCK), 1);
     let device = disk.open(&storage::OpenOptions { meta_reserve_bytes: 1000, ..options() }).expect("opens");
     write(&device, fid(GROUP, 1)).expect("writes");
-    disk.set_faults(Faults { meta_free_bytes: 999, ..Faults::default() });
+    for (free, out, spent) in [(999, false, false), (665, true, false), (332, true, true), (999, false, false)] {
+        disk.set_faults(Faults { meta_free_bytes: free, ..Faults::default() });
+        assert_eq!((device.meta().is_out(), device.meta().is_spent()), (Ok(out), Ok(spent)), "{free} bytes");
+    }
     assert!(matches!(write(&device, fid(GROUP, 2)), Err(StorageError::Full(_))));
     let handle = device.clone();
     let mut delete: Started<_> = Box::pin(async move { handle.delete_fids(&[fid(GROUP, 1)]).await });

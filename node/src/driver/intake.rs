@@ -144,13 +144,13 @@ impl<S: Store, P: Post> Driver<S, P> {
 
     /// A device of the group that has no room for what is asked: every member has to hold it, so each is asked, not the primary's alone.
     fn full_device(&self, hosted: &Hosted, room: Room, ops: &[Op]) -> Option<DeviceId> {
-        if room == Room::Out {
+        if room == Room::Spent {
             return Some(self.place.device);
         }
         if !ops.iter().any(grows) {
             return None;
         }
-        if room == Room::Full {
+        if room != Room::Free {
             return Some(self.place.device);
         }
         let now = Instant::now();

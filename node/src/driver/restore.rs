@@ -22,6 +22,7 @@ impl Store for Device {
     fn room(&self) -> Result<Room, StorageError> {
         match self.meta().admit() {
             Ok(()) => Ok(Room::Free),
+            Err(StorageError::Full(_)) if self.meta().is_spent()? => Ok(Room::Spent),
             Err(StorageError::Full(_)) if self.meta().is_out()? => Ok(Room::Out),
             Err(StorageError::Full(_)) => Ok(Room::Full),
             Err(error) => Err(error),

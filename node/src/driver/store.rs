@@ -40,8 +40,10 @@ pub enum Room {
     Free,
     /// It is full: what is left is for the log, deletes and recovery.
     Full,
-    /// What is left is for what it has taken already: not even the log grows.
+    /// What is left is for deletes and changes of view.
     Out,
+    /// What is left is for what it has taken already: not even the log grows.
+    Spent,
 }
 
 /// Rows of a group as a snapshot shows them, in the order of catalogues and keys.

@@ -13,6 +13,7 @@ use types::wire::dtm::Message;
 use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumber};
 
 use super::store::{Change, Page, Room};
+use super::turn::is_room_for;
 use super::*;
 use crate::watch::{HANG_MAX, Watch, Watched};
 
@@ -355,11 +356,46 @@ fn a_full_device_of_another_process_refuses_what_grows_in_its_groups() {
 }
 
 #[test]
-fn a_device_that_is_out_of_room_takes_no_records_and_does_not_fail_of_them() {
+fn a_device_that_is_out_of_room_takes_deletes_and_what_a_change_of_view_needs() {
+    let store = Memory::default();
+    let mut driver = driver(&store);
+    driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    store.held(|held| held.room = Some(Room::Out));
+    let (grows, full) = request(1, put(Condition::Always));
+    let (shrinks, done) = request(2, vec![Op::Delete { row: row(), condition: Condition::Always }]);
+    driver.turn(vec![grows, shrinks], Vec::new()).expect("the device works");
+    assert_eq!(full.try_recv(), Ok(Err(Refusal::Full(PLACE.device))));
+    assert!(matches!(done.try_recv(), Ok(Ok(Outcome::Done { .. }))));
+
+    let redo_of = |write: Write| match redo().message {
+        Message::Redo { view, base, prev, records, stable, all_persistent } => {
+            let records = records.iter().map(|record| Arc::new(Record { writes: vec![write.clone()], ..(**record).clone() })).collect();
+            Message::Redo { view, base, prev, records, stable, all_persistent }
+        }
+        other => panic!("{other:?}"),
+    };
+    let dead = RowKey { key: vec![types::keys::kind::DEAD, 1], ..row() };
+    let Message::Redo { records, .. } = redo().message else { panic!("it is one") };
+    let messages = [
+        redo_of(Write::Put { row: row(), value: Vec::new() }),
+        redo_of(Write::Put { row: dead, value: Vec::new() }),
+        redo_of(Write::Delete { row: row() }),
+        Message::Fetched { view: VIEW, prev: Position::default(), records, last: Position::default() },
+        Message::CopyPiece { view: VIEW, at: Position::default(), number: 0, rows: Vec::new(), end: true },
+        Message::Peer { view: VIEW },
+    ];
+    let taken = |room| messages.iter().map(|message| is_room_for(message, room)).collect::<Vec<_>>();
+    assert_eq!(taken(Room::Full), [true; 6]);
+    assert_eq!(taken(Room::Out), [false, true, true, true, false, true]);
+    assert_eq!(taken(Room::Spent), [false, false, false, false, false, true]);
+}
+
+#[test]
+fn a_device_whose_reserve_is_spent_takes_no_records_and_does_not_fail_of_them() {
     let store = Memory::default();
     let mut driver = driver_in(cluster_with_two(OTHER.device), &store, Somebody);
     driver.turn(Vec::new(), Vec::new()).expect("the device works");
-    store.held(|held| held.room = Some(Room::Out));
+    store.held(|held| held.room = Some(Room::Spent));
     driver.turn(Vec::new(), vec![redo()]).expect("the device works");
     store.held(|held| assert!(held.log.is_empty(), "its reserve is for what it holds already"));
     let (asks, full) = request(1, vec![Op::Delete { row: row(), condition: Condition::Always }]);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use dtm::{Effect, Event, Reader, Report};
+use types::keys::kind;
 use types::record::Write;
 use types::wire::dtm::{Envelope, Message};
 use types::wire::request::{ExecuteReply, Refusal};
@@ -34,7 +35,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         self.take_lease(&mut effects);
         self.around.rooms.tell(self.place.device, room != Room::Free);
         for envelope in peers {
-            if room == Room::Out && grows_log(&envelope.message) {
+            if !is_room_for(&envelope.message, room) {
                 // As if it were lost: its sender sends it again, and meanwhile takes nothing more from clients.
                 continue;
             }
@@ -208,12 +209,30 @@ impl<S: Store, P: Post> Driver<S, P> {
     }
 }
 
-/// Whether taking a message in takes room.
-fn grows_log(message: &Message) -> bool {
-    match message {
-        Message::Redo { records, .. } | Message::Fetched { records, .. } => !records.is_empty(),
-        Message::CopyPiece { .. } => true,
+/// Whether a message may be taken in. What a change of view needs and what deletes is, for longer than what fills the device.
+pub(super) fn is_room_for(message: &Message, room: Room) -> bool {
+    let takes_nothing = match message {
+        Message::Redo { records, .. } | Message::Fetched { records, .. } => records.is_empty(),
+        Message::CopyPiece { .. } => false,
+        _ => true,
+    };
+    let is_needed = match message {
+        Message::Redo { records, .. } => records.iter().flat_map(|record| &record.writes).all(|write| !is_growth(write)),
+        Message::Fetched { .. } => true,
         _ => false,
+    };
+    match room {
+        Room::Free | Room::Full => true,
+        Room::Out => takes_nothing || is_needed,
+        Room::Spent => takes_nothing,
+    }
+}
+
+/// Whether a write takes room for good; see [`super::intake`].
+fn is_growth(write: &Write) -> bool {
+    match write {
+        Write::Put { row, .. } => row.key.first() != Some(&kind::DEAD),
+        Write::Delete { .. } => false,
     }
 }
 
