@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use ha_api::HaError;
 use ha_api::pb::PeerCall;
-use ha_state::state::is_live;
 use ha_state::{Change, Command, Done, Outcome, Refused};
 use types::codec::{decode, encode};
-use types::map::Node;
 use types::{Epoch, HaTime, NodeId};
 
 use crate::lead::{Ask, Denied, Lead, LeaderView, Told};
@@ -26,6 +24,10 @@ const CHANGE: Duration = Duration::from_millis(1800);
 const CHANGE_ATTEMPT: Duration = Duration::from_millis(800);
 /// How long a renewal may take, before scaling: less than a client's attempt.
 const ASK: Duration = Duration::from_millis(280);
+/// How long to wait for another leader before the one that is known is asked again, before scaling.
+pub const RETRY: Duration = Duration::from_millis(100);
+/// How long the leader waits for processes to take the log in before it says who has not, before scaling.
+const LATE: Duration = Duration::from_millis(300);
 /// How long a daemon may be without word of a leader before its subscribers should look elsewhere, before scaling.
 const OUT_OF_TOUCH: Duration = Duration::from_millis(2000);
 /// How long to wait where nobody leads.
@@ -184,25 +186,39 @@ impl Core {
     pub async fn taken_in_by_all(&self, index: u64) -> Result<(), HaError> {
         let end = Instant::now() + CHANGE.mul_f64(self.factor);
         loop {
-            let view = self.leader_view().await;
-            let late = |view: &LeaderView| {
-                self.machine.read(|state| {
-                    let has = |node: &Node| view.confirmed.get(&node.boot).is_some_and(|confirmed| *confirmed >= index);
-                    state.map().nodes.values().find(|node| is_live(node) && !has(node)).map(|node| node.name.clone())
-                })
+            let mut standings = self.group.standings();
+            standings.mark_unchanged();
+            let standing = self.group.standing();
+            let answer = match standing.leader {
+                _ if standing.leads => self.late(index).await,
+                Some(leader) => self.ask_late(leader, index).await,
+                None => Err(Denied::NotLeader(None)),
             };
-            let missing = match &view {
-                Some(view) => match late(view) {
-                    None => return Ok(()),
-                    Some(name) => format!("{name} has not taken in entry {index} of HA's log yet"),
-                },
-                None => self.nobody_leads(self.group.standing().leader),
+            let missing = match &answer {
+                Ok(None) => return Ok(()),
+                Ok(Some(name)) => format!("{name} has not taken in entry {index} of HA's log yet"),
+                Err(_) => self.nobody_leads(standing.leader),
             };
-            if Instant::now() >= end {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(HaError::Unavailable(missing));
             }
-            tokio::time::sleep(PAUSE).await;
+            if answer.is_err() {
+                // Until somebody leads, or another one does. What the leader lacks does not show here.
+                drop(tokio::time::timeout(left.min(RETRY.mul_f64(self.factor)), standings.changed()).await);
+            }
         }
+    }
+
+    /// Who has not taken in the log up to `index`, where this daemon leads; waits a moment for nobody to be left.
+    pub async fn late(&self, index: u64) -> Result<Option<String>, Denied> {
+        self.lead.late(index, LATE.mul_f64(self.factor)).await
+    }
+
+    async fn ask_late(&self, leader: NodeId, index: u64) -> Result<Option<String>, Denied> {
+        let within = (LATE + ASK).mul_f64(self.factor);
+        let answer = self.peers.call(leader, PeerCall::Late, encode(&index), within).await;
+        answer.ok().and_then(|bytes| decode(&bytes).ok()).unwrap_or(Err(Denied::NotLeader(None)))
     }
 
     /// What only the leader knows, where it answers.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ha_state::director::PlaceRequest;
 use ha_state::lease::Timing;
+use ha_state::state::is_live;
 use ha_state::term::{NotRenewed, Term};
 use ha_state::{Change, Command, LossReason, Outcome};
 use layout::place::{Wish, place};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
-use types::map::ClusterMap;
+use tokio::sync::{mpsc, oneshot, watch};
+use types::map::{ClusterMap, Node};
 use types::wire::request::DeviceUsage;
 use types::{Boot, DeviceId, Epoch, HaTime, NodeId, SessionId};
 
@@ -107,6 +108,8 @@ pub struct Lead {
     term: Mutex<Option<Term>>,
     /// How full devices are. An entry a device of the cluster at most; what it says is of no consequence.
     usage: Mutex<BTreeMap<DeviceId, DeviceUsage>>,
+    /// Told whenever a process has confirmed how far it has taken the log in.
+    confirmations: watch::Sender<()>,
     asks: mpsc::Sender<Waiting>,
 }
 
@@ -126,7 +129,8 @@ impl Lead {
     pub fn new(machine: Machine, group: Arc<dyn Consensus>, factor: f64) -> (Arc<Self>, mpsc::Receiver<Waiting>) {
         let (asks, waiting) = mpsc::channel(ASKS_MAX);
         let (timing, origin) = (Timing::scaled(factor), Instant::now());
-        (Arc::new(Self { machine, group, timing, factor, origin, term: Mutex::new(None), usage: Mutex::default(), asks }), waiting)
+        let (term, usage, confirmations) = (Mutex::new(None), Mutex::default(), watch::Sender::new(()));
+        (Arc::new(Self { machine, group, timing, factor, origin, term, usage, confirmations, asks }), waiting)
     }
 
     fn now(&self) -> Duration {
@@ -212,12 +216,16 @@ impl Lead {
                     Ok(granted_on) => {
                         epoch = granted_on;
                         self.note_usage(node, usage);
+                        self.confirmations.send_replace(());
                     }
                     Err(NotRenewed::OldBoot) => return Err(Denied::OldBoot(boot)),
                     Err(NotRenewed::Condemned) => return Err(Denied::NotLeader(None)),
                 }
             }
-            Ask::Confirm { boot, index } => term.note_confirmed(boot, index),
+            Ask::Confirm { boot, index } => {
+                term.note_confirmed(boot, index);
+                self.confirmations.send_replace(());
+            }
             Ask::Session(session) => {
                 if !self.machine.read(|state| term.renew_session(state, session, now)) {
                     return Err(Denied::NoSession(session));
@@ -282,6 +290,41 @@ impl Lead {
         }
         *warned = term.warnings().to_vec();
         commands
+    }
+
+    /// Waits until every process that may serve has taken in the log up to `index`, and no longer than that; gives the name of one that has not.
+    pub async fn late(&self, index: u64, within: Duration) -> Result<Option<String>, Denied> {
+        let (mut confirmations, mut applied) = (self.confirmations.subscribe(), self.machine.index());
+        let end = tokio::time::sleep(within);
+        tokio::pin!(end);
+        loop {
+            confirmations.mark_unchanged();
+            applied.mark_unchanged();
+            let standing = self.group.standing();
+            if !standing.confirmed {
+                return Err(Denied::NotLeader(standing.leader));
+            }
+            let late = self.late_now(index);
+            if late.is_none() {
+                return Ok(None);
+            }
+            // A closed channel means that the daemon ends.
+            tokio::select! {
+                _ = confirmations.changed() => {}
+                _ = applied.changed() => {}
+                () = &mut end => return Ok(late),
+            }
+        }
+    }
+
+    fn late_now(&self, index: u64) -> Option<String> {
+        if self.machine.applied() < index {
+            return Some("the leader".into());
+        }
+        let guard = self.term();
+        let Some(term) = guard.as_ref() else { return Some("the leader".into()) };
+        let has = |node: &Node| term.confirmed().get(&node.boot).is_some_and(|confirmed| *confirmed >= index);
+        self.machine.read(|state| state.map().nodes.values().find(|node| is_live(node) && !has(node)).map(|node| node.name.clone()))
     }
 
     /// For operators.

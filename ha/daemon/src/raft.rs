@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use ha_api::RaftStatus;
 use ha_state::{Command, Outcome};
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use types::NodeId;
 
 use crate::error::DaemonError;
@@ -187,6 +188,11 @@ impl Group {
                 changed = metrics.changed() => if changed.is_err() { return "it has stopped".into() },
             }
         }
+    }
+
+    /// Changes whenever [`Consensus::standing`] may have, and more often.
+    pub fn standings(&self) -> watch::Receiver<RaftMetrics<u64, BasicNode>> {
+        self.raft.metrics()
     }
 
     /// Takes a snapshot now; what it replaces in the log goes.

@@ -229,8 +229,17 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
     assert!(early.is_err(), "one process may admit writes still: {early:?}");
     let map = client.map(Epoch(0)).await.expect("a map");
     assert!(map.catalogue_named(CatalogueKind::Index, "people").is_none(), "nobody finds it any more");
-    confirmed[2].store(u64::MAX, Ordering::Relaxed);
-    client.drop_catalogue(made.id).await.expect("dropped");
+    // Whichever daemon is asked, the leader or another: it waits for the last process, and answers then.
+    let asked: Vec<_> = (0..3).map(|i| cluster.client_of(i)).collect();
+    let drops = asked.iter().map(|client| client.drop_catalogue(made.id));
+    let confirms = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        confirmed[2].store(u64::MAX, Ordering::Relaxed);
+        Instant::now()
+    };
+    let (dropped, told) = tokio::join!(futures::future::join_all(drops), confirms);
+    assert!(dropped.iter().all(Result::is_ok), "{dropped:?}");
+    assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
     assert!(matches!(client.create_catalogue(CatalogueKind::Index, "", 0, None).await, Err(HaError::Refused(_))));
     assert!(matches!(client.renew_session(types::SessionId(u64::MAX)).await, Err(HaError::NotFound(_))));
     let events = client.events(0, 100).await.expect("a history");

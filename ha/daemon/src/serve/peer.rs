@@ -52,6 +52,7 @@ impl PeerService {
                 encode::<Result<_, AgreeError>>(&agreed)
             }
             PeerCall::Ask => answer(self.core.lead.ask(read::<Ask>(body)?).await),
+            PeerCall::Late => answer(self.core.late(read(body)?).await),
             PeerCall::LeaderView => encode(&self.core.lead.view()),
             PeerCall::Unspecified => return Err(HaError::Refused("a message of a kind that is not known".into())),
         })

@@ -7,7 +7,7 @@ use ha_api::{EventLine, NodeStatus, Status};
 use ha_state::{State, Subject};
 use types::{DeviceId, NodeId};
 
-use crate::core::Core;
+use crate::core::{Core, RETRY};
 use crate::lead::{LeaderView, wall_ms};
 use crate::raft::Consensus;
 
@@ -15,8 +15,6 @@ use super::convert::event_line;
 
 /// How long a leader is waited for before what is known here is shown, before scaling: less than a client's attempt.
 const SETTLE: Duration = Duration::from_millis(1200);
-/// How long to wait where nobody leads.
-const PAUSE: Duration = Duration::from_millis(10);
 /// Most lines of history in one answer.
 const EVENTS_MAX: usize = 10_000;
 
@@ -66,15 +64,19 @@ pub async fn status(core: &Core) -> Status {
 pub async fn settle(core: &Core) -> Option<LeaderView> {
     let end = Instant::now() + SETTLE.mul_f64(core.factor);
     loop {
+        let mut standings = core.group.standings();
+        standings.mark_unchanged();
         if core.catch_up().await
             && let Some(view) = core.leader_view().await
         {
             return Some(view);
         }
-        if Instant::now() >= end {
+        // Until somebody leads, another one does, or a quorum has confirmed it.
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return None;
         }
-        tokio::time::sleep(PAUSE).await;
+        drop(tokio::time::timeout(left.min(RETRY.mul_f64(core.factor)), standings.changed()).await);
     }
 }
 
