@@ -111,10 +111,25 @@ impl Inner {
         limit: u32,
         values: bool,
     ) -> Result<ScanPage, Error> {
+        self.scan_of(what, catalogue, |_| true, from, prefix, limit, values).await
+    }
+
+    /// The same of some of its groups.
+    #[expect(clippy::too_many_arguments, reason = "a scan, and where")]
+    pub(crate) async fn scan_of(
+        self: &Arc<Self>,
+        what: &str,
+        catalogue: CatalogueId,
+        of: impl Fn(GroupId) -> bool,
+        from: &[u8],
+        prefix: &[u8],
+        limit: u32,
+        values: bool,
+    ) -> Result<ScanPage, Error> {
         let mut attempts = Attempts::new(what, self.options.timeout);
         loop {
             let (map, began) = (self.fresh_map(), Instant::now());
-            let failure = match by_node(&map, catalogue) {
+            let failure = match by_node(&map, catalogue, &of) {
                 Ok(nodes) => {
                     let pages = nodes.into_values().map(|(peer, groups)| {
                         let whose: Vec<_> = groups.iter().map(|(group, _)| *group).collect();
@@ -219,12 +234,15 @@ fn primary(map: &ClusterMap, group: GroupId) -> Result<(ViewNumber, Peer), Strin
 /// A catalogue's groups by the node of their primaries.
 type ByNode = BTreeMap<NodeId, (Peer, Vec<(GroupId, ViewNumber)>)>;
 
-fn by_node(map: &ClusterMap, catalogue: CatalogueId) -> Result<ByNode, String> {
+fn by_node(map: &ClusterMap, catalogue: CatalogueId, of: &dyn Fn(GroupId) -> bool) -> Result<ByNode, String> {
     let catalogue = map.catalogues.get(&catalogue).ok_or_else(|| format!("{catalogue} is not in the map of {}", map.epoch))?;
     let pool = map.pools.get(&catalogue.pool).ok_or_else(|| format!("{} is not in the map", catalogue.pool))?;
     let mut nodes = ByNode::new();
     for i in 0..catalogue.width.min(pool.groups) {
         let group = types::routing::catalogue_group(catalogue, pool, i);
+        if !of(group) {
+            continue;
+        }
         let (view, peer) = primary(map, group)?;
         let node = peer.node.unwrap_or_default();
         nodes.entry(node).or_insert_with(|| (peer, Vec::new())).1.push((group, view));
@@ -270,7 +288,7 @@ mod tests {
     #[test]
     fn a_scan_asks_each_node_once() {
         let map = sample::map();
-        let nodes = by_node(&map, sample::BUCKET).expect("all groups have a primary");
+        let nodes = by_node(&map, sample::BUCKET, &|_| true).expect("all groups have a primary");
         assert_eq!(nodes.len(), 3);
         assert_eq!(nodes.values().map(|(_, groups)| groups.len()).sum::<usize>(), 4);
     }

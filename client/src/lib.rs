@@ -36,9 +36,10 @@ pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
 pub use name::{check_catalogue_name, check_name, check_value, escaped, unescaped};
-pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PutOptions, Range};
+pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken};
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
+pub use types::upload::UploadId;
 
 use inner::Inner;
 use map::MapCache;

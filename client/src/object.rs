@@ -10,10 +10,14 @@ mod record;
 mod source;
 mod stat;
 mod stripe;
+mod upload;
+mod uploads;
 
 pub use get::{ObjectReader, Range};
 pub use list::{ListPage, ListRequest};
 pub use put::PutOptions;
+pub use upload::{PartInfo, UploadInfo};
+pub use uploads::{UploadPage, UploadToken};
 
 use types::object::{Content, ObjectRecord, Part};
 use types::{PoolId, Version};

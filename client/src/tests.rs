@@ -11,6 +11,8 @@ use types::{Epoch, NodeId};
 use crate::fake::{Fake, Health};
 use crate::*;
 
+mod uploads;
+
 const BUCKET: &str = "default";
 const MIB: usize = 1024 * 1024;
 

@@ -20,6 +20,7 @@ use types::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId
 
 mod dropped;
 mod plan;
+mod uploads;
 
 use crate::driver::{Caller, ClientRequest};
 use crate::serve::Node;
@@ -109,6 +110,8 @@ impl Sweep {
             }
             if now >= dead_at {
                 for place in places.iter().chain(&dropped) {
+                    self.sweep_uploads(*place).await;
+                    self.sweep_retired(*place).await;
                     self.sweep_dead(*place).await;
                 }
                 dead_at = Instant::now() + dead_round;
@@ -237,16 +240,15 @@ impl Sweep {
 
     /// A page of rows of one kind, as they were applied; `None` where this is not the place any more.
     async fn page(&self, place: Place, from: &[u8]) -> Option<Vec<ScanRow>> {
-        self.rows(place, from, SCAN_KEYS_MAX).await
+        self.rows(place, from, from.get(..1)?, SCAN_KEYS_MAX).await
     }
 
-    /// The same, of at most so many rows.
-    async fn rows(&self, place: Place, from: &[u8], rows_max: usize) -> Option<Vec<ScanRow>> {
-        let (node, from) = (self.node.clone(), from.to_vec());
+    /// The same, of at most so many rows, of those that begin so.
+    async fn rows(&self, place: Place, from: &[u8], prefix: &[u8], rows_max: usize) -> Option<Vec<ScanRow>> {
+        let (node, from, prefix) = (self.node.clone(), from.to_vec(), prefix.to_vec());
         let reading = tokio::task::spawn_blocking(move || {
             let local = node.devices.get(&place.device)?;
-            let kind = from.get(..1)?;
-            match local.store.meta().scan(place.group, place.catalogue, &from, kind, rows_max, true) {
+            match local.store.meta().scan(place.group, place.catalogue, &from, &prefix, rows_max, true) {
                 Ok(rows) => node.permits.holds(place.device, place.group, place.view).then_some(rows),
                 Err(error) => {
                     node.reports.storage(place.device, &error);

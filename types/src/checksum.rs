@@ -19,6 +19,34 @@ pub fn crc32c_of(runs: &[&[u8]]) -> u32 {
     digest.finalize() as u32
 }
 
+/// CRC32C of two runs together, of which only their CRC32Cs are known; the second has that length.
+pub fn crc32c_joined(first: u32, second: u32, second_length: u64) -> u32 {
+    Crc::Crc32c.joined(first.into(), second.into(), second_length) as u32
+}
+
+/// Checksums of two runs that give that of both together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crc {
+    /// CRC32 of ISO-HDLC, as zip has it.
+    Crc32,
+    /// CRC32C (Castagnoli).
+    Crc32c,
+    /// CRC64 of NVMe.
+    Crc64Nvme,
+}
+
+impl Crc {
+    /// That of both runs; the second has that length.
+    pub fn joined(self, first: u64, second: u64, second_length: u64) -> u64 {
+        let algorithm = match self {
+            Self::Crc32 => crc_fast::CrcAlgorithm::Crc32IsoHdlc,
+            Self::Crc32c => ALGORITHM,
+            Self::Crc64Nvme => crc_fast::CrcAlgorithm::Crc64Nvme,
+        };
+        crc_fast::checksum_combine(algorithm, first, second, second_length)
+    }
+}
+
 /// A CRC32C that is made run by run.
 #[derive(Clone, Debug)]
 pub struct Digest(crc_fast::Digest);
@@ -77,6 +105,21 @@ pub fn first_bad_chunk(fid: Fid, unit: u32, first: u32, bytes: &[u8], checksums:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checksums_of_runs_join_to_that_of_all() {
+        let all: Vec<u8> = (0..100_000u32).map(|n| (n * 7 + n / 300) as u8).collect();
+        for at in [0, 1, 65_536, 99_999, 100_000] {
+            let (first, second) = all.split_at(at);
+            assert_eq!(crc32c_joined(crc32c(first), crc32c(second), second.len() as u64), crc32c(&all));
+            for (crc, algorithm) in
+                [(Crc::Crc32, crc_fast::CrcAlgorithm::Crc32IsoHdlc), (Crc::Crc64Nvme, crc_fast::CrcAlgorithm::Crc64Nvme)]
+            {
+                let of = |bytes: &[u8]| crc_fast::checksum(algorithm, bytes);
+                assert_eq!(crc.joined(of(first), of(second), second.len() as u64), of(&all));
+            }
+        }
+    }
     use crate::{GroupId, PoolId, SessionId};
 
     const FID: Fid = Fid { group: GroupId { pool: PoolId(1), index: 2 }, session: SessionId(3), counter: 4 };

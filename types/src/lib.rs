@@ -15,6 +15,7 @@ pub mod record;
 pub mod routing;
 pub mod scheme;
 pub mod state;
+pub mod upload;
 pub mod wire;
 
 pub use ids::*;

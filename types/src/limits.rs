@@ -10,8 +10,12 @@ pub const UNIT_BYTES_MAX: usize = 1024 * 1024;
 pub const FID_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// An object up to this size is a value in its record.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
-/// An object of up to this many parts has them in its record.
+/// Most parts of an object that is written at once.
 pub const PARTS_IN_RECORD_MAX: usize = 1024;
+/// Most parts of an object that was uploaded in parts: with all that is said of them they leave a transaction room.
+pub const PARTS_OF_UPLOAD_MAX: usize = 16_384;
+/// Fids of one object that are made dead a row each, in the transaction that replaces it; of an object with more they go into one row.
+pub const FIDS_RETIRED_APART_MAX: usize = PARTS_IN_RECORD_MAX;
 /// Largest object of the native API: parts in the record times the size of a part.
 pub const OBJECT_BYTES_MAX: u64 = PARTS_IN_RECORD_MAX as u64 * FID_BYTES_MAX;
 /// Longest name of an object or key of an index, in bytes.

@@ -125,13 +125,13 @@ pub enum RowError {
     Codec(#[from] crate::codec::CodecError),
 }
 
-fn versioned<T: Serialize>(row: &T) -> Vec<u8> {
+pub(crate) fn versioned<T: Serialize>(row: &T) -> Vec<u8> {
     let mut value = vec![FORMAT];
     value.extend(crate::codec::encode(row));
     value
 }
 
-fn from_versioned<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, RowError> {
+pub(crate) fn from_versioned<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, RowError> {
     match value.split_first() {
         None => Err(RowError::Empty),
         Some((&FORMAT, rest)) => Ok(crate::codec::decode(rest)?),

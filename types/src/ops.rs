@@ -5,10 +5,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{DTX_BYTES_MAX, DTX_OPS_MAX, INLINE_BYTES_MAX};
+use crate::limits::{DTX_BYTES_MAX, DTX_OPS_MAX, FIDS_RETIRED_APART_MAX, INLINE_BYTES_MAX};
 use crate::object::{DeadRow, ObjectRecord};
 use crate::record::{Outcome, Row, RowKey, Write};
+use crate::upload::{PartRow, RetiredRow, UploadId};
 use crate::{CatalogueId, Fid, HaTime, Seq, Version, keys};
+
+mod upload;
+
+pub use upload::UNFOLD_MAX;
 
 /// What has to be true of a row for the transaction to happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +96,76 @@ pub enum Op {
         /// Which fid.
         fid: Fid,
     },
+    /// The commit of a part of an open upload: sets its row, takes the pending rows away (each must be there), makes the fids of the part
+    /// that it replaces dead, and writes the upload's row anew. Refused without a version where the upload takes no parts.
+    PutPart {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// Which upload.
+        upload: UploadId,
+        /// Which part.
+        number: u16,
+        /// The encoded [`PartRow`].
+        #[serde(with = "crate::codec::bytes")]
+        part: Vec<u8>,
+        /// The fids that were pending and that the part now keeps alive.
+        pending: Vec<Fid>,
+    },
+    /// Makes an object of an open upload: sets the record, which takes over the fids of the parts that are kept, makes those of the record
+    /// that it replaces dead, and ends the upload. Refused where the upload is not as it was seen.
+    CompleteUpload {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// Which upload.
+        upload: UploadId,
+        /// The upload's version when its parts were read.
+        seen: Version,
+        /// Numbers of the parts that the record is made of, in order.
+        kept: Vec<u16>,
+        /// The encoded [`ObjectRecord`].
+        #[serde(with = "crate::codec::bytes")]
+        record: Vec<u8>,
+        /// If what, of the record that is replaced.
+        condition: Condition,
+    },
+    /// Ends an open upload without an object. Refused without a version where there is none.
+    EndUpload {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// Which upload.
+        upload: UploadId,
+    },
+    /// Takes the row of a part away; its fids become dead, unless the upload was completed with it. For the sweep.
+    DiscardPart {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// Which upload.
+        upload: UploadId,
+        /// Which part.
+        number: u16,
+    },
+    /// Gives the next fids of a retired row dead rows of their own; the row goes with the last. For the sweep.
+    Unfold {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// The first fid that was retired with it.
+        first: Fid,
+    },
 }
 
 impl Op {
@@ -104,6 +179,21 @@ impl Op {
                 .collect(),
             Self::DeleteObject { catalogue, name, .. } => vec![row(catalogue, keys::object(name))],
             Self::Abandon { catalogue, name, fid } => vec![row(catalogue, keys::pending(name, *fid))],
+            Self::PutPart { catalogue, name, upload, number, pending, .. } => {
+                [keys::part(name, *upload, *number), keys::upload(name, *upload)]
+                    .into_iter()
+                    .chain(pending.iter().map(|fid| keys::pending(name, *fid)))
+                    .map(|key| row(catalogue, key))
+                    .collect()
+            }
+            Self::CompleteUpload { catalogue, name, upload, .. } => {
+                vec![row(catalogue, keys::object(name)), row(catalogue, keys::upload(name, *upload))]
+            }
+            Self::EndUpload { catalogue, name, upload } => vec![row(catalogue, keys::upload(name, *upload))],
+            Self::DiscardPart { catalogue, name, upload, number } => {
+                vec![row(catalogue, keys::part(name, *upload, *number)), row(catalogue, keys::upload(name, *upload))]
+            }
+            Self::Unfold { catalogue, name, first } => vec![row(catalogue, keys::retired(name, *first))],
         }
     }
 }
@@ -138,15 +228,25 @@ pub fn validate(ops: &[Op]) -> Result<(), OpsError> {
             Op::Put { row, value, .. } => row.key.len() + value.len(),
             Op::Delete { row, .. } => row.key.len(),
             Op::PutObject { name, record, pending, .. } => name.len() * (1 + pending.len()) + record.len() + 22 * pending.len(),
-            Op::DeleteObject { name, .. } | Op::Abandon { name, .. } => name.len() + 22,
+            Op::PutPart { name, part, pending, .. } => name.len() * (2 + pending.len()) + part.len() + 22 * pending.len(),
+            Op::CompleteUpload { name, record, kept, .. } => 2 * name.len() + record.len() + 2 * kept.len(),
+            Op::DeleteObject { name, .. }
+            | Op::Abandon { name, .. }
+            | Op::EndUpload { name, .. }
+            | Op::DiscardPart { name, .. }
+            | Op::Unfold { name, .. } => name.len() + 22,
         })
         .sum();
     if bytes > DTX_BYTES_MAX + INLINE_BYTES_MAX {
         return Err(OpsError::Bytes(bytes));
     }
     for op in ops {
-        if let Op::PutObject { name, record, .. } = op {
-            ObjectRecord::from_value(record).map_err(|e| record_error(name, &e))?;
+        match op {
+            Op::PutObject { name, record, .. } | Op::CompleteUpload { name, record, .. } => {
+                ObjectRecord::from_value(record).map_err(|e| record_error(name, &e))?;
+            }
+            Op::PutPart { name, part, .. } => drop(PartRow::from_value(part).map_err(|e| record_error(name, &e))?),
+            _ => {}
         }
     }
     Ok(())
@@ -211,6 +311,12 @@ pub fn decide(ops: &[Op], seq: Seq, at: HaTime, lookup: &dyn Fn(&RowKey) -> Opti
                 }
                 (Condition::Present, current)
             }
+            Op::PutPart { .. } | Op::CompleteUpload { .. } | Op::EndUpload { .. } | Op::DiscardPart { .. } | Op::Unfold { .. } => {
+                match upload::effects(op, at, &now, &mut effects)? {
+                    upload::Verdict::If(condition, current) => (condition, current),
+                    upload::Verdict::Refused(current) => return Ok((Vec::new(), Outcome::Refused { op: number, current })),
+                }
+            }
         };
         let version = current.map(|row| row.version);
         if !condition.holds(version) {
@@ -226,10 +332,16 @@ fn dead_row(catalogue: CatalogueId, name: &[u8], fid: Fid, at: HaTime) -> Write 
     Write::Put { row: RowKey { catalogue, key: keys::dead(name, fid) }, value: DeadRow { since: at, slots_left: Vec::new() }.to_value() }
 }
 
+/// Makes the fids of a record that goes dead.
 fn retire(catalogue: CatalogueId, name: &[u8], current: Option<&Row>, at: HaTime, effects: &mut Vec<Write>) -> Result<(), OpsError> {
-    if let Some(row) = current {
-        let old = ObjectRecord::from_value(&row.value).map_err(|e| record_error(name, &e))?;
-        effects.extend(old.fids().map(|fid| dead_row(catalogue, name, fid, at)));
+    let Some(row) = current else { return Ok(()) };
+    let old = ObjectRecord::from_value(&row.value).map_err(|e| record_error(name, &e))?;
+    let fids: Vec<Fid> = old.fids().collect();
+    if fids.len() <= FIDS_RETIRED_APART_MAX {
+        effects.extend(fids.into_iter().map(|fid| dead_row(catalogue, name, fid, at)));
+    } else {
+        let row = RowKey { catalogue, key: keys::retired(name, fids[0]) };
+        effects.push(Write::Put { row, value: RetiredRow { since: at, fids }.to_value() });
     }
     Ok(())
 }
@@ -241,22 +353,23 @@ mod tests {
     use crate::{GroupId, PoolId, SessionId};
     use std::collections::BTreeMap;
 
-    const CAT: CatalogueId = CatalogueId(1);
+    pub(super) const CAT: CatalogueId = CatalogueId(1);
 
-    fn fid(counter: u64) -> Fid {
+    pub(super) fn fid(counter: u64) -> Fid {
         Fid { group: GroupId { pool: PoolId(1), index: 0 }, session: SessionId(1), counter }
     }
 
-    fn record(fid: Fid) -> Vec<u8> {
+    pub(super) fn record(fid: Fid) -> Vec<u8> {
         let part = Part { offset: 0, length: 1, fid, data: 4, parity: 2, unit_bytes: 4096 };
         let content = Content::Parts(vec![part]);
         ObjectRecord { size: 1, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new() }.to_value()
     }
 
-    struct World(BTreeMap<RowKey, Row>, u64);
+    #[derive(Default)]
+    pub(super) struct World(BTreeMap<RowKey, Row>, pub(super) u64);
 
     impl World {
-        fn run(&mut self, ops: &[Op]) -> Outcome {
+        pub(super) fn run(&mut self, ops: &[Op]) -> Outcome {
             self.1 += 1;
             validate(ops).expect("within bounds");
             let (writes, outcome) = decide(ops, Seq(self.1), HaTime(7), &|row| self.0.get(row).cloned()).expect("decides");
@@ -269,8 +382,12 @@ mod tests {
             outcome
         }
 
-        fn has(&self, key: Vec<u8>) -> bool {
+        pub(super) fn has(&self, key: Vec<u8>) -> bool {
             self.0.contains_key(&RowKey { catalogue: CAT, key })
+        }
+
+        pub(super) fn version(&self, key: &[u8]) -> Version {
+            self.0[&RowKey { catalogue: CAT, key: key.to_vec() }].version
         }
     }
 
@@ -280,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_refused_transaction_changes_nothing() {
-        let mut world = World(BTreeMap::new(), 0);
+        let mut world = World::default();
         assert!(matches!(world.run(&[put(b"a", Condition::Absent)]), Outcome::Done { version: Seq(1), .. }));
         let both = [put(b"b", Condition::Always), put(b"a", Condition::Absent)];
         assert_eq!(world.run(&both), Outcome::Refused { op: 1, current: Some(Seq(1)) });
@@ -290,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_replaced_objects_fids_become_dead_and_its_pending_rows_go() {
-        let mut world = World(BTreeMap::new(), 0);
+        let mut world = World::default();
         let name = b"photo".to_vec();
         for counter in 1..=2 {
             let commit = Op::PutObject {
@@ -316,7 +433,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_fid_cannot_be_committed() {
-        let mut world = World(BTreeMap::new(), 0);
+        let mut world = World::default();
         let name = b"n".to_vec();
         let row = RowKey { catalogue: CAT, key: keys::pending(&name, fid(1)) };
         world.run(&[Op::Put { row, value: Vec::new(), condition: Condition::Always }]);

@@ -79,7 +79,7 @@ impl ListPage {
 }
 
 /// The prefix that a name is rolled up into: up to the first delimiter after the prefix asked for.
-fn rolled_up<'a>(name: &'a [u8], prefix: &[u8], delimiter: Option<u8>) -> Option<&'a [u8]> {
+pub(super) fn rolled_up<'a>(name: &'a [u8], prefix: &[u8], delimiter: Option<u8>) -> Option<&'a [u8]> {
     let delimiter = delimiter?;
     let at = name.get(prefix.len()..)?.iter().position(|&byte| byte == delimiter)?;
     Some(&name[..=prefix.len() + at])
@@ -96,7 +96,7 @@ fn after_token(token: &[u8], prefix: &[u8], delimiter: Option<u8>) -> Option<Vec
 }
 
 /// The first byte string after all that begin with `prefix`.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
     let mut next = prefix[..=last].to_vec();
     next[last] += 1;

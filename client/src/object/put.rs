@@ -92,7 +92,6 @@ impl Client {
         }
         source.put_back(head);
         let written = put.run(&mut source).await;
-        put.flights.clear();
         let described = written.and_then(|()| put.describe(words_at_end()));
         let result = match described {
             Ok(()) => {
@@ -106,7 +105,12 @@ impl Client {
     }
 }
 
-fn check_metadata(words: &[(String, String)]) -> Result<(), Error> {
+/// The wall clock, in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+pub(super) fn check_metadata(words: &[(String, String)]) -> Result<(), Error> {
     let bytes: usize = words.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > USER_METADATA_BYTES_MAX {
         return Err(Error::Invalid(format!("user metadata has {bytes} bytes: at most {USER_METADATA_BYTES_MAX}")));
@@ -134,24 +138,24 @@ impl Drop for Task {
 }
 
 /// One PUT.
-struct Put {
+pub(super) struct Put {
     inner: Arc<Inner>,
     target: Target,
     options: PutOptions,
     unit_bytes: u32,
-    parts: Vec<OpenPart>,
+    pub(super) parts: Vec<OpenPart>,
     /// In the order of the object's bytes.
     flights: VecDeque<Flight>,
     /// Fids that the object will not refer to.
     unused: Vec<(Fid, Announced)>,
     /// Of what is durable.
-    checksum: types::checksum::Digest,
+    pub(super) checksum: types::checksum::Digest,
     failures: u32,
     failed_pool: Option<PoolId>,
 }
 
 impl Put {
-    fn new(inner: Arc<Inner>, target: Target, options: PutOptions, unit_bytes: u32) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, target: Target, options: PutOptions, unit_bytes: u32) -> Self {
         Self {
             inner,
             target,
@@ -166,8 +170,14 @@ impl Put {
         }
     }
 
-    /// Sends everything; returns when all of it is durable.
-    async fn run<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>) -> Result<(), Error> {
+    /// Sends everything; returns when all of it is durable, or nothing of it is under way any more.
+    pub(super) async fn run<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>) -> Result<(), Error> {
+        let written = self.send_all(source).await;
+        self.flights.clear();
+        written
+    }
+
+    async fn send_all<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>) -> Result<(), Error> {
         let mut ended = false;
         loop {
             let room = if ended { None } else { self.room().await };
@@ -297,7 +307,7 @@ impl Put {
         }
     }
 
-    fn durable(&self) -> u64 {
+    pub(super) fn durable(&self) -> u64 {
         self.parts.iter().map(|part| part.durable).sum()
     }
 
@@ -312,7 +322,7 @@ impl Put {
     /// Makes the object visible.
     async fn commit(&self, size: u64, content: Content) -> Result<ObjectInfo, Error> {
         let what = format!("write object {}", self.target.shown());
-        let modified_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let modified_ms = now_ms();
         let checksum = self.checksum.finish();
         let record = ObjectRecord { size, checksum, modified_ms, content, user_metadata: self.options.user_metadata.clone() };
         let op = Op::PutObject {
@@ -334,7 +344,7 @@ impl Put {
     }
 
     /// Makes the fids dead that nothing refers to: those left behind, and all of them after a clean failure.
-    async fn abandon(&mut self, result: &Result<ObjectInfo, Error>) {
+    pub(super) async fn abandon<T>(&mut self, result: &Result<T, Error>) {
         let mut fids = std::mem::take(&mut self.unused);
         match result {
             Ok(_) => {}

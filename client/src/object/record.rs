@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use types::map::{Catalogue, CatalogueKind, Pool};
-use types::object::{Content, ObjectRecord};
+use types::object::{Content, ObjectRecord, Part};
 use types::record::{Row, RowKey};
 use types::{Version, keys};
 
@@ -55,27 +55,27 @@ pub(crate) fn read_record(shown: &str, row: &Row) -> Result<(Version, ObjectReco
             return Err(corrupt(format!("it holds {} bytes and says {}", bytes.len(), record.size)));
         }
         Content::Inline(_) => {}
-        Content::Parts(parts) => {
-            let mut at = 0;
-            for part in parts {
-                layout::stripe::Shape::of(part).map_err(|e| corrupt(e.to_string()))?;
-                if part.offset != at || part.length == 0 || part.length > types::limits::FID_BYTES_MAX {
-                    return Err(corrupt(format!("its part at {} with {} bytes follows byte {at}", part.offset, part.length)));
-                }
-                at += part.length;
-            }
-            if at != record.size {
-                return Err(corrupt(format!("its parts hold {at} bytes and it says {}", record.size)));
-            }
-        }
+        Content::Parts(parts) => check_parts(parts, record.size).map_err(corrupt)?,
     }
     Ok((row.version, record))
+}
+
+/// Whether parts follow each other and hold that many bytes.
+pub(super) fn check_parts(parts: &[Part], size: u64) -> Result<(), String> {
+    let mut at = 0;
+    for part in parts {
+        layout::stripe::Shape::of(part).map_err(|e| e.to_string())?;
+        if part.offset != at || part.length == 0 || part.length > types::limits::FID_BYTES_MAX {
+            return Err(format!("its part at {} with {} bytes follows byte {at}", part.offset, part.length));
+        }
+        at += part.length;
+    }
+    if at == size { Ok(()) } else { Err(format!("its parts hold {at} bytes and it says {size}")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::object::Part;
     use types::{Fid, Seq};
 
     #[test]

@@ -174,8 +174,13 @@ impl<S: Store, P: Post> Driver<S, P> {
 fn grows(op: &Op) -> bool {
     match op {
         Op::Put { row, .. } => row.key.first() != Some(&kind::DEAD),
-        Op::PutObject { .. } => true,
-        Op::Delete { .. } | Op::DeleteObject { .. } | Op::Abandon { .. } => false,
+        Op::PutObject { .. } | Op::PutPart { .. } | Op::CompleteUpload { .. } => true,
+        Op::Delete { .. }
+        | Op::DeleteObject { .. }
+        | Op::Abandon { .. }
+        | Op::EndUpload { .. }
+        | Op::DiscardPart { .. }
+        | Op::Unfold { .. } => false,
     }
 }
 

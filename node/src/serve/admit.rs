@@ -7,6 +7,7 @@ use types::limits::NAME_BYTES_MAX;
 use types::object::PendingRow;
 use types::ops::{self, Op};
 use types::record::RowKey;
+use types::upload::{UploadRow, UploadState};
 use types::wire::request::{Execute, Refusal};
 use types::{CatalogueId, routing};
 
@@ -53,10 +54,18 @@ fn admit_kind(op: &Op) -> Result<(), Refusal> {
         Op::Put { row, value, .. } => match Key::parse(&row.key) {
             Some(Key::User(_)) => true,
             Some(Key::Pending(..)) => PendingRow::from_value(value).is_ok(),
+            Some(Key::Upload(..)) => UploadRow::from_value(value).is_ok_and(|upload| upload.state == UploadState::Open),
             _ => false,
         },
         Op::Delete { row, .. } => matches!(Key::parse(&row.key), Some(Key::User(_))),
-        Op::PutObject { .. } | Op::DeleteObject { .. } | Op::Abandon { .. } => true,
+        Op::PutObject { .. }
+        | Op::DeleteObject { .. }
+        | Op::Abandon { .. }
+        | Op::PutPart { .. }
+        | Op::CompleteUpload { .. }
+        | Op::EndUpload { .. } => true,
+        // The sweep's own.
+        Op::DiscardPart { .. } | Op::Unfold { .. } => false,
     };
     if allowed { Ok(()) } else { Err(Refusal::Invalid("a client does not write keys of that kind".into())) }
 }

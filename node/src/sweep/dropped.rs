@@ -13,6 +13,8 @@ use super::{ClusterView, Place, Sweep, plan};
 const ROWS_MAX: usize = 64;
 /// Pages of one kind and group in one round: other duties have their turn in between.
 const PAGES_A_ROUND_MAX: usize = 64;
+/// What is taken away, in this order: an upload's row tells which of its parts an object has, and what goes may leave retired rows.
+const KINDS: [u8; 6] = [kind::USER, kind::OBJECT, kind::PENDING, kind::PART, kind::UPLOAD, kind::RETIRED];
 
 impl Sweep {
     /// Takes rows of a dropped catalogue away in one group, so many in a round.
@@ -20,7 +22,7 @@ impl Sweep {
         if !view.dropped.get(&place.catalogue).is_some_and(|dropped| dropped.left.contains(&place.group)) {
             return;
         }
-        for kind in [kind::USER, kind::OBJECT, kind::PENDING] {
+        for kind in KINDS {
             if !self.empty_kind(place, kind).await {
                 return;
             }
@@ -39,7 +41,7 @@ impl Sweep {
     /// Takes rows of one kind away; whether none is left.
     async fn empty_kind(&self, place: Place, kind: u8) -> bool {
         for _ in 0..PAGES_A_ROUND_MAX {
-            let Some(rows) = self.rows(place, &[kind], ROWS_MAX).await else { return false };
+            let Some(rows) = self.rows(place, &[kind], &[kind], ROWS_MAX).await else { return false };
             if rows.is_empty() {
                 return true;
             }
@@ -53,8 +55,8 @@ impl Sweep {
     }
 
     async fn is_empty(&self, place: Place) -> bool {
-        for kind in [kind::USER, kind::OBJECT, kind::PENDING, kind::DEAD] {
-            if self.rows(place, &[kind], 1).await.is_none_or(|rows| !rows.is_empty()) {
+        for kind in KINDS.into_iter().chain([kind::DEAD]) {
+            if self.rows(place, &[kind], &[kind], 1).await.is_none_or(|rows| !rows.is_empty()) {
                 return false;
             }
         }

@@ -1,10 +1,12 @@
 //! What a sweep has to do, decided from rows and the cluster map alone: no I/O.
 
 use types::keys::Key;
+use types::limits::FIDS_RETIRED_APART_MAX;
 use types::map::Slots;
 use types::object::{DeadRow, ObjectRecord, PendingRow};
-use types::ops::{Condition, Op};
+use types::ops::{Condition, Op, UNFOLD_MAX};
 use types::record::RowKey;
+use types::upload::{PartRow, UploadId, UploadRow, UploadState};
 use types::wire::request::ScanRow;
 use types::{CatalogueId, DeviceId, Fid, HaTime, SessionId, Version};
 
@@ -22,6 +24,28 @@ pub struct DeadFid {
     pub fid: Fid,
     /// What the row says.
     pub state: DeadRow,
+}
+
+/// An upload that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedUpload {
+    /// The object's name.
+    pub name: Vec<u8>,
+    /// Which upload.
+    pub upload: UploadId,
+    /// Its row's version.
+    pub version: Version,
+}
+
+/// The uploads that have ended. A row that cannot be read is left alone.
+pub fn ended(rows: &[ScanRow]) -> Vec<EndedUpload> {
+    let ended = rows.iter().filter_map(|scanned| {
+        let Some(Key::Upload(name, upload)) = Key::parse(&scanned.key) else { return None };
+        let row = UploadRow::from_value(&scanned.row.value).ok()?;
+        let ended = EndedUpload { name: name.to_vec(), upload, version: scanned.row.version };
+        (row.state != UploadState::Open).then_some(ended)
+    });
+    ended.collect()
 }
 
 /// The transactions that make pending fids of closed sessions dead. A row that cannot be read is left alone.
@@ -44,13 +68,19 @@ pub fn removals(catalogue: CatalogueId, rows: &[ScanRow]) -> Vec<Vec<Op>> {
             Some(Key::Object(name)) => match ObjectRecord::from_value(&scanned.row.value) {
                 Ok(record) => {
                     let delete = Op::DeleteObject { catalogue, name: name.to_vec(), condition: Condition::Always };
-                    (delete, 1 + record.fids().count())
+                    // One of very many parts leaves one row.
+                    (delete, 1 + record.fids().take(FIDS_RETIRED_APART_MAX).count())
                 }
                 // What it refers to is not known any more.
                 Err(_) => (Op::Delete { row, condition: Condition::Always }, 1),
             },
             // One that was committed or abandoned meanwhile refuses its own transaction only.
             Some(Key::Pending(name, fid)) => (Op::Abandon { catalogue, name: name.to_vec(), fid }, REMOVALS_MAX),
+            Some(Key::Part(name, upload, number)) => match PartRow::from_value(&scanned.row.value) {
+                Ok(part) => (Op::DiscardPart { catalogue, name: name.to_vec(), upload, number }, 1 + part.runs.len()),
+                Err(_) => (Op::Delete { row, condition: Condition::Always }, 1),
+            },
+            Some(Key::Retired(name, first)) => (Op::Unfold { catalogue, name: name.to_vec(), first }, 1 + UNFOLD_MAX),
             _ => (Op::Delete { row, condition: Condition::Always }, 1),
         };
         match all.last_mut() {
@@ -157,6 +187,24 @@ mod tests {
         assert_eq!(sizes(&[pending(1), pending(2)]), [1, 1]);
         let unreadable = removals(CAT, &[scanned(keys::object(b"x"), vec![99])]);
         assert!(matches!(unreadable[0][..], [Op::Delete { .. }]), "{unreadable:?}");
+    }
+
+    #[test]
+    fn only_uploads_that_have_ended_are_taken_away_and_their_parts_in_bounded_transactions() {
+        let upload = UploadId([4; 16]);
+        let row = |state| scanned(keys::upload(b"n", upload), UploadRow { began_ms: 0, user_metadata: Vec::new(), state }.to_value());
+        let found =
+            ended(&[row(UploadState::Open), row(UploadState::Ended { kept: vec![1] }), scanned(keys::upload(b"n", upload), vec![99])]);
+        assert_eq!(found, [EndedUpload { name: b"n".to_vec(), upload, version: Seq(8) }]);
+        let part = |number: u16| {
+            let run = |counter| Part { offset: 0, length: 1, fid: Fid { counter, ..fid(1) }, data: 4, parity: 2, unit_bytes: 4096 };
+            let runs = (0..63).map(run).collect();
+            let row = PartRow { size: 63, checksum: 0, modified_ms: 0, runs, user_metadata: Vec::new() };
+            scanned(keys::part(b"n", upload, number), row.to_value())
+        };
+        let ops = removals(CAT, &(1..=5).map(part).collect::<Vec<_>>());
+        assert_eq!(ops.iter().map(Vec::len).collect::<Vec<_>>(), [4, 1]);
+        assert!(matches!(ops[1][..], [Op::DiscardPart { number: 5, .. }]), "{ops:?}");
     }
 
     #[test]
