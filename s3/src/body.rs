@@ -18,6 +18,8 @@ use s3s::{S3Error, TrailingHeaders, s3_error};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::checksum::Algorithm;
+
 /// A body of which nothing comes for so long is given up.
 pub const SILENT_MAX: Duration = Duration::from_secs(30);
 
@@ -69,6 +71,19 @@ pub struct Announced {
     pub checksums: Checksum,
     /// Checksums that come after it.
     pub trailer: Option<TrailingHeaders>,
+}
+
+impl Announced {
+    /// The checksums that the caller names: in a header, as what a trailer will bring, or as an algorithm.
+    pub fn named(&self, algorithm: Option<&str>, trails: &str) -> Vec<Algorithm> {
+        let trails: Vec<&str> = trails.split(',').filter_map(|name| name.trim().strip_prefix("x-amz-checksum-")).collect();
+        let named = |one: &Algorithm| {
+            one.of(&self.checksums).is_some()
+                || algorithm.is_some_and(|named| named.eq_ignore_ascii_case(one.name()))
+                || trails.contains(&one.name())
+        };
+        Algorithm::ALL.into_iter().filter(named).collect()
+    }
 }
 
 /// What the body turned out to be.
@@ -147,19 +162,10 @@ impl Received {
             let trailer = self.announced.trailer.as_ref()?;
             trailer.read(|headers| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned)))?
         };
-        let said = &self.announced.checksums;
-        let pairs = [
-            ("x-amz-checksum-crc32", &said.checksum_crc32, &checksums.checksum_crc32),
-            ("x-amz-checksum-crc32c", &said.checksum_crc32c, &checksums.checksum_crc32c),
-            ("x-amz-checksum-crc64nvme", &said.checksum_crc64nvme, &checksums.checksum_crc64nvme),
-            ("x-amz-checksum-sha1", &said.checksum_sha1, &checksums.checksum_sha1),
-            ("x-amz-checksum-sha256", &said.checksum_sha256, &checksums.checksum_sha256),
-        ];
-        for (name, said, is) in pairs {
-            if let Some(wanted) = said.clone().or_else(|| trailing(name))
-                && Some(&wanted) != is.as_ref()
-            {
-                return Err(Mismatch::Checksum(name.trim_start_matches("x-amz-checksum-")));
+        for algorithm in Algorithm::ALL {
+            let said = algorithm.of(&self.announced.checksums).cloned().or_else(|| trailing(&algorithm.header()));
+            if said.is_some_and(|wanted| Some(&wanted) != algorithm.of(&checksums)) {
+                return Err(Mismatch::Checksum(algorithm.name()));
             }
         }
         *self.sums.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sums { md5, checksums });

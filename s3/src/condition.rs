@@ -5,6 +5,8 @@ use client::{Condition, ObjectInfo};
 use s3s::dto::{ETag, ETagCondition, Timestamp};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
+use crate::Gateway;
+use crate::error::{self, Of};
 use crate::metadata;
 
 /// The conditions of a read.
@@ -22,7 +24,12 @@ pub struct OfRead {
 
 /// When an object was written, to the second, as HTTP tells times.
 pub fn modified(info: &ObjectInfo) -> Timestamp {
-    let seconds = std::time::Duration::from_secs(info.modified_ms / 1000);
+    at_ms(info.modified_ms)
+}
+
+/// A time of a record, to the second.
+pub fn at_ms(ms: u64) -> Timestamp {
+    let seconds = std::time::Duration::from_secs(ms / 1000);
     Timestamp::from(std::time::UNIX_EPOCH + seconds)
 }
 
@@ -49,6 +56,39 @@ impl OfRead {
             _ => Ok(()),
         }
     }
+}
+
+impl OfRead {
+    /// The same of the source of a copy, which has no "you have it already": every condition that fails is a failed condition.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`.
+    pub fn check_copy(&self, info: &ObjectInfo) -> S3Result<()> {
+        let failed = |_| s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
+        self.check(info).map_err(failed)
+    }
+}
+
+/// What a PUT or a completion asks of the object that is there now.
+///
+/// # Errors
+/// Those of [`of_write`], and of looking for the object.
+pub async fn of_put(
+    gateway: &Gateway,
+    bucket: &str,
+    key: &str,
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> S3Result<Condition> {
+    if if_match.is_none() && if_none_match.is_none() {
+        return Ok(Condition::Always);
+    }
+    let current = match gateway.client.stat(bucket, key.as_bytes()).await {
+        Ok(info) => Some(info),
+        Err(client::Error::NotFound(_)) => None,
+        Err(error) => return Err(error::of(Of::Object, error)),
+    };
+    of_write(if_match, if_none_match, current.as_ref())
 }
 
 fn not_modified() -> S3Error {

@@ -12,12 +12,18 @@ pub enum Of {
     Bucket,
     /// An object in a bucket that is there.
     Object,
+    /// An upload to a bucket that is there.
+    Upload,
 }
 
 /// The S3 error of a failure.
 pub fn of(what: Of, error: Error) -> S3Error {
     match error {
         Error::NotFound(_) if what == Of::Bucket => s3_error!(NoSuchBucket, "The specified bucket does not exist"),
+        Error::NotFound(_) if what == Of::Upload => s3_error!(
+            NoSuchUpload,
+            "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
+        ),
         Error::NotFound(_) => s3_error!(NoSuchKey, "The specified key does not exist."),
         Error::Exists(_) => {
             s3_error!(BucketAlreadyOwnedByYou, "Your previous request to create the named bucket succeeded and you already own it.")
@@ -56,6 +62,7 @@ mod tests {
     fn what_is_missing_is_called_by_its_name() {
         assert_eq!(of(Of::Bucket, Error::NotFound("b".into())).code(), &S3ErrorCode::NoSuchBucket);
         assert_eq!(of(Of::Object, Error::NotFound("o".into())).code(), &S3ErrorCode::NoSuchKey);
+        assert_eq!(of(Of::Upload, Error::NotFound("u".into())).code(), &S3ErrorCode::NoSuchUpload);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod body;
 mod bucket;
+mod checksum;
 mod condition;
 mod error;
 mod gateway;
@@ -14,6 +15,7 @@ mod keys;
 mod metadata;
 mod object;
 mod serve;
+mod upload;
 
 pub use gateway::Gateway;
 pub use keys::Keys;

@@ -2,12 +2,22 @@
 //! and sums under their own names. An object that was not written through S3 has none of it, and gets an ETag that is no MD5.
 
 use client::ObjectInfo;
-use s3s::dto::{Checksum, ETag, Metadata, Timestamp, TimestampFormat};
+use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, Timestamp, TimestampFormat};
 
 use crate::body::Sums;
+use crate::checksum::{Algorithm, Kind};
 
 const USER: &str = "x-amz-meta-";
-const ETAG: &str = "etag";
+/// The MD5 of the bytes, or of those of the parts.
+pub const ETAG: &str = "etag";
+/// Of an object that was uploaded in parts: which upload it was.
+pub const UPLOAD: &str = "upload";
+/// How large its parts are.
+pub const PART_SIZES: &str = "part-sizes";
+/// The checksums of its parts.
+pub const PART_SUMS: &str = "part-sums";
+/// What its checksum is made of.
+pub const CHECKSUM_TYPE: &str = "checksum-type";
 /// What an object without a type is.
 pub const CONTENT_TYPE: &str = "binary/octet-stream";
 
@@ -111,32 +121,28 @@ pub fn user_words(metadata: Option<Metadata>) -> Vec<(String, String)> {
 
 /// The words of a record that tell the sums of its bytes.
 pub fn sum_words(sums: &Sums) -> Vec<(String, String)> {
-    let checksums = named_checksums(&sums.checksums);
-    let checksums = checksums.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+    let checksums = Algorithm::ALL.into_iter().filter_map(|one| Some((one.header(), one.of(&sums.checksums)?.clone())));
     std::iter::once((ETAG.to_owned(), hex(&sums.md5))).chain(checksums).collect()
-}
-
-fn named_checksums(checksums: &Checksum) -> [(&'static str, Option<&String>); 5] {
-    [
-        ("x-amz-checksum-crc32", checksums.checksum_crc32.as_ref()),
-        ("x-amz-checksum-crc32c", checksums.checksum_crc32c.as_ref()),
-        ("x-amz-checksum-crc64nvme", checksums.checksum_crc64nvme.as_ref()),
-        ("x-amz-checksum-sha1", checksums.checksum_sha1.as_ref()),
-        ("x-amz-checksum-sha256", checksums.checksum_sha256.as_ref()),
-    ]
 }
 
 /// The checksums that were kept of an object.
 pub fn checksums(info: &ObjectInfo) -> Checksum {
-    let find = |name: &str| word(info, name).map(str::to_owned);
-    Checksum {
-        checksum_crc32: find("x-amz-checksum-crc32"),
-        checksum_crc32c: find("x-amz-checksum-crc32c"),
-        checksum_crc64nvme: find("x-amz-checksum-crc64nvme"),
-        checksum_sha1: find("x-amz-checksum-sha1"),
-        checksum_sha256: find("x-amz-checksum-sha256"),
-        ..Checksum::default()
+    checksums_of(&info.user_metadata)
+}
+
+/// The checksums among words.
+pub fn checksums_of(words: &[(String, String)]) -> Checksum {
+    let mut sums = Checksum::default();
+    for one in Algorithm::ALL {
+        one.put(&mut sums, find(words, &one.header()).map(str::to_owned));
     }
+    sums
+}
+
+/// What the checksum of an object is made of: its bytes, unless its record says otherwise.
+pub fn checksum_type(info: &ObjectInfo) -> ChecksumType {
+    let kind = word(info, CHECKSUM_TYPE).and_then(Kind::parse).unwrap_or(Kind::FullObject);
+    ChecksumType::from_static(kind.name())
 }
 
 /// The ETag of an object: the MD5 of its bytes, or, where nobody computed that, a word that is another one with every PUT and that nobody
@@ -146,8 +152,64 @@ pub fn etag(info: &ObjectInfo) -> ETag {
     ETag::Strong(word(info, ETAG).map_or_else(made, str::to_owned))
 }
 
-fn word<'a>(info: &'a ObjectInfo, name: &str) -> Option<&'a str> {
-    info.user_metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+/// A word of an object's record.
+pub fn word<'a>(info: &'a ObjectInfo, name: &str) -> Option<&'a str> {
+    find(&info.user_metadata, name)
+}
+
+/// One of several words.
+pub fn find<'a>(words: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    words.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// How large the parts of an object are: runs of a size, and how many there are of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartSizes(Vec<(u64, u64)>);
+
+impl PartSizes {
+    /// Of these sizes.
+    pub fn of(sizes: impl Iterator<Item = u64>) -> Self {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for size in sizes {
+            match runs.last_mut() {
+                Some((known, count)) if *known == size => *count += 1,
+                _ => runs.push((size, 1)),
+            }
+        }
+        Self(runs)
+    }
+
+    /// Those of an object that was uploaded in parts.
+    pub fn read(info: &ObjectInfo) -> Option<Self> {
+        let run = |run: &str| match run.split_once('*') {
+            Some((size, count)) => Some((size.parse().ok()?, count.parse().ok()?)),
+            None => Some((run.parse().ok()?, 1)),
+        };
+        word(info, PART_SIZES)?.split(',').map(run).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// The word that a record keeps: `8388608*24,77`.
+    pub fn to_word(&self) -> String {
+        let run = |(size, count): &(u64, u64)| if *count == 1 { size.to_string() } else { format!("{size}*{count}") };
+        self.0.iter().map(run).collect::<Vec<_>>().join(",")
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// First byte and length of a part, by its place from 1 on.
+    pub fn part(&self, place: u64) -> Option<(u64, u64)> {
+        let (mut first, mut before) = (0, 0);
+        for (size, count) in &self.0 {
+            if (before + 1..=before + count).contains(&place) {
+                return Some((first + (place - before - 1) * size, *size));
+            }
+            (first, before) = (first + size * count, before + count);
+        }
+        None
+    }
 }
 
 /// Bytes in hexadecimal digits.
@@ -191,6 +253,21 @@ mod tests {
         assert_eq!(etag(&info(sum_words(&sums))), ETag::Strong("ab".repeat(16)));
         let made = etag(&info(vec![]));
         assert!(made.value().ends_with("-1"), "{made:?}");
+    }
+
+    #[test]
+    fn part_sizes_survive_their_word_and_say_where_a_part_lies() {
+        let sizes = PartSizes::of([8, 8, 8, 5, 6, 6].into_iter());
+        assert_eq!(sizes.to_word(), "8*3,5,6*2");
+        let read = PartSizes::read(&info(vec![(PART_SIZES.into(), sizes.to_word())]));
+        assert_eq!(read, Some(sizes.clone()));
+        assert_eq!(sizes.count(), 6);
+        assert_eq!(
+            (1..=7).map(|place| sizes.part(place)).collect::<Vec<_>>(),
+            [Some((0, 8)), Some((8, 8)), Some((16, 8)), Some((24, 5)), Some((29, 6)), Some((35, 6)), None]
+        );
+        assert_eq!(sizes.part(0), None);
+        assert_eq!(PartSizes::read(&info(vec![(PART_SIZES.into(), "8*x".into())])), None);
     }
 
     #[test]

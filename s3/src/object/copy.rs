@@ -1,13 +1,13 @@
 //! COPY of an object: read and written by the gateway; the copy is a new object with bytes of its own.
 
-use client::{Condition, ObjectInfo};
-use s3s::checksum::ChecksumHasher;
-use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use client::Condition;
+use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::put::{self, Content};
 use crate::Gateway;
 use crate::body::Announced;
+use crate::checksum::Algorithm;
 use crate::condition::{self, OfRead};
 use crate::error::{self, Of};
 use crate::metadata::{self, Headers, headers_given};
@@ -16,7 +16,7 @@ use crate::metadata::{self, Headers, headers_given};
 pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
     let mut input = req.input;
     refuse_unknown(&input)?;
-    let (from_bucket, from_key) = source(&input)?;
+    let (from_bucket, from_key) = source(&input.copy_source)?;
     gateway.check_bucket(&from_bucket).await?;
     gateway.check_bucket(&input.bucket).await?;
     let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
@@ -34,20 +34,29 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         if_modified_since: input.copy_source_if_modified_since.take(),
         if_unmodified_since: input.copy_source_if_unmodified_since.take(),
     };
-    // A copy has no "you have it already": every condition that fails is a failed condition.
-    conditions
-        .check(reader.info())
-        .map_err(|_| s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"))?;
+    conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
     let headers = if replaces { headers_given!(input) } else { Headers::of(&info) };
     put::check_user(&headers)?;
+    // The copy keeps the checksums that its source has, or gets what is asked for.
+    let algorithms = match &input.checksum_algorithm {
+        Some(named) => vec![Algorithm::parse(named.as_str())?],
+        None => Algorithm::all_of(&metadata::checksums(&info)),
+    };
     let content = Content {
         announced: Announced { length: Some(info.size), ..Announced::default() },
-        hasher: hasher(&info),
+        hasher: Algorithm::hasher(&algorithms),
         body: super::get::body(reader),
     };
     let copy = put::write(gateway, &input.bucket, &input.key, content, &headers, Condition::Always).await?;
+    let sums = metadata::checksums(&copy);
     let result = CopyObjectResult {
+        checksum_type: Algorithm::any_of(&sums).map(|_| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_crc32: sums.checksum_crc32,
+        checksum_crc32c: sums.checksum_crc32c,
+        checksum_crc64nvme: sums.checksum_crc64nvme,
+        checksum_sha1: sums.checksum_sha1,
+        checksum_sha256: sums.checksum_sha256,
         e_tag: Some(metadata::etag(&copy)),
         last_modified: Some(condition::modified(&copy)),
         ..CopyObjectResult::default()
@@ -55,8 +64,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() })
 }
 
-fn source(input: &CopyObjectInput) -> S3Result<(String, String)> {
-    match &input.copy_source {
+/// Bucket and key of what is to be copied.
+pub fn source(source: &CopySource) -> S3Result<(String, String)> {
+    match source {
         CopySource::Bucket { bucket, key, version_id } if version_id.as_deref().is_none_or(|version| version == "null") => {
             Ok((bucket.to_string(), key.to_string()))
         }
@@ -72,16 +82,4 @@ fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
     put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants) || input.tagging.is_some())
-}
-
-/// The copy keeps the checksums that its source has.
-fn hasher(info: &ObjectInfo) -> ChecksumHasher {
-    let sums = metadata::checksums(info);
-    ChecksumHasher {
-        crc32: sums.checksum_crc32.map(|_| Default::default()),
-        crc32c: sums.checksum_crc32c.map(|_| Default::default()),
-        crc64nvme: sums.checksum_crc64nvme.map(|_| Default::default()),
-        sha1: sums.checksum_sha1.map(|_| Default::default()),
-        sha256: sums.checksum_sha256.map(|_| Default::default()),
-    }
 }

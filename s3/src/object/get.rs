@@ -5,15 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{ObjectInfo, ObjectReader, Range};
 use futures::StreamExt;
-use s3s::dto::{Checksum, ChecksumMode, ChecksumType, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::dto::{Checksum, ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Gateway;
+use crate::checksum::Algorithm;
 use crate::condition::{self, OfRead};
 use crate::error::{self, Of};
-use crate::metadata::{self, CONTENT_TYPE, Headers};
+use crate::metadata::{self, CONTENT_TYPE, Headers, PartSizes};
 
 /// Pieces that wait for the caller's socket; beyond them the reading waits.
 const AHEAD_PIECES: usize = 2;
@@ -26,6 +27,8 @@ struct Shown {
     first: u64,
     length: u64,
     is_range: bool,
+    /// Parts of the object, where one was asked for and it was uploaded in parts.
+    parts: Option<i32>,
 }
 
 impl Shown {
@@ -38,17 +41,23 @@ impl Shown {
     }
 }
 
-/// The part that a range or a part number names; an object that was put at once is one part.
+/// What a range or a part number names; an object that was put at once is one part.
 fn shown(info: &ObjectInfo, range: Option<s3s::dto::Range>, part: Option<i32>) -> S3Result<Shown> {
-    let whole = |is_range| Shown { first: 0, length: info.size, is_range };
+    let whole = |is_range| Shown { first: 0, length: info.size, is_range, parts: None };
     match (range, part) {
         (Some(_), Some(_)) => Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter")),
         (None, None) => Ok(whole(false)),
-        (None, Some(1)) => Ok(whole(info.size > 0)),
-        (None, Some(_)) => Err(no_such_part()),
+        (None, Some(number)) => {
+            let Some(sizes) = PartSizes::read(info) else {
+                return if number == 1 { Ok(whole(info.size > 0)) } else { Err(no_such_part()) };
+            };
+            let place = u64::try_from(number).map_err(|_| no_such_part())?;
+            let (first, length) = sizes.part(place).ok_or_else(no_such_part)?;
+            Ok(Shown { first, length, is_range: length > 0, parts: i32::try_from(sizes.count()).ok() })
+        }
         (Some(range), None) => {
             let wanted = range.check(info.size).map_err(|_| s3_error!(InvalidRange, "The requested range is not satisfiable"))?;
-            Ok(Shown { first: wanted.start, length: wanted.end - wanted.start, is_range: true })
+            Ok(Shown { first: wanted.start, length: wanted.end - wanted.start, is_range: true, parts: None })
         }
     }
 }
@@ -73,13 +82,14 @@ macro_rules! described {
     ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident) => {{
         let headers = Headers::of(&$info);
         let sums = sums_shown(&$info, $input.checksum_mode.as_ref(), $shown.is_range);
-        let checksum_type = sums.is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
+        let checksum_type = sums.as_ref().and_then(Algorithm::any_of).map(|_| metadata::checksum_type(&$info));
         let sums = sums.unwrap_or_default();
         $output {
             $($own: $value,)*
             accept_ranges: Some("bytes".into()),
             content_length: Some($shown.length as i64),
             content_range: $shown.content_range($info.size),
+            parts_count: $shown.parts,
             e_tag: Some(metadata::etag(&$info)),
             last_modified: Some(condition::modified(&$info)),
             expires: $input.response_expires.or_else(|| headers.expires()),
@@ -194,6 +204,10 @@ mod tests {
         assert_eq!(of(10, range("bytes=-4"), None).ok(), Some((6, 4, Some("bytes 6-9/10".into()))));
         assert_eq!(of(10, None, Some(1)).ok(), Some((0, 10, Some("bytes 0-9/10".into()))));
         assert_eq!(of(0, None, Some(1)).ok(), Some((0, 0, None)));
+        let words = vec![(metadata::PART_SIZES.to_owned(), "4*2,2".to_owned())];
+        let parts = ObjectInfo { user_metadata: words, ..info(10) };
+        let part = |number| shown(&parts, None, Some(number)).map(|s| (s.first, s.length, s.parts)).ok();
+        assert_eq!([part(1), part(3), part(4), part(0), part(-1)], [Some((0, 4, Some(3))), Some((8, 2, Some(3))), None, None, None]);
         assert!(of(10, range("bytes=10-"), None).is_err());
         assert!(of(10, None, Some(2)).is_err());
         assert!(of(10, range("bytes=2-4"), Some(1)).is_err());

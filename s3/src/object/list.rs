@@ -17,14 +17,16 @@ const PAGE_MAX: i32 = 1000;
 
 /// How names are written in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
+pub enum Names {
+    /// As they are.
     Plain,
     /// Percent-encoded, so that XML can hold any name.
     Url,
 }
 
 impl Names {
-    fn of(encoding: Option<&EncodingType>) -> S3Result<Self> {
+    /// What was asked for.
+    pub fn of(encoding: Option<&EncodingType>) -> S3Result<Self> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self::Plain),
             Some(EncodingType::URL) => Ok(Self::Url),
@@ -32,7 +34,8 @@ impl Names {
         }
     }
 
-    fn write(self, name: &[u8]) -> String {
+    /// A name in the answer.
+    pub fn write(self, name: &[u8]) -> String {
         match self {
             Self::Plain => String::from_utf8_lossy(name).into_owned(),
             Self::Url => url_encoded(name),
@@ -50,6 +53,15 @@ fn url_encoded(name: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The byte at which names are rolled up.
+pub fn delimiter_byte(delimiter: Option<&str>) -> S3Result<Option<u8>> {
+    match delimiter.map(str::as_bytes) {
+        None | Some([]) => Ok(None),
+        Some([byte]) => Ok(Some(*byte)),
+        Some(_) => Err(s3_error!(NotImplemented, "A delimiter of more than one byte is not implemented")),
+    }
 }
 
 /// What both forms ask for.
@@ -79,11 +91,7 @@ impl Wanted<'_> {
         if limit == 0 {
             return Ok(Page { found: ListPage::default(), limit });
         }
-        let delimiter = match self.delimiter.map(str::as_bytes) {
-            None | Some([]) => None,
-            Some([byte]) => Some(*byte),
-            Some(_) => return Err(s3_error!(NotImplemented, "A delimiter of more than one byte is not implemented")),
-        };
+        let delimiter = delimiter_byte(self.delimiter)?;
         let request =
             ListRequest { prefix: self.prefix.as_bytes().to_vec(), after: self.after, delimiter, limit: limit.unsigned_abs() as usize };
         let found = gateway.client.list(self.bucket, &request).await.map_err(|e| error::of(Of::Bucket, e))?;

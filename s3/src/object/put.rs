@@ -2,11 +2,12 @@
 
 use client::{Condition, ObjectInfo, PutOptions};
 use s3s::checksum::ChecksumHasher;
-use s3s::dto::{Checksum, ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, StreamingBlob};
-use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
+use s3s::dto::{ChecksumAlgorithm, ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
 use crate::body::{Announced, Received};
+use crate::checksum::Algorithm;
 use crate::condition;
 use crate::error::{self, Of};
 use crate::metadata::{self, Headers, headers_given};
@@ -29,22 +30,23 @@ pub struct Content {
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
     let trailer = req.trailing_headers.clone();
-    let trails = req.headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let trails = trailer_names(&req.headers);
     let mut input = req.input;
     refuse_unknown(&input)?;
     gateway.check_bucket(&input.bucket).await?;
-    let condition = condition_of(gateway, &input).await?;
+    let condition = condition::of_put(gateway, &input.bucket, &input.key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
     let headers = headers_given!(input);
     check_user(&headers)?;
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let announced = announced(&input, trailer)?;
-    let hasher = hasher(&input, &announced, &trails);
+    let announced = announced!(input, trailer);
+    let named = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str);
+    let hasher = Algorithm::hasher(&announced.named(named, &trails));
     let content = Content { body, announced, hasher };
     let info = write(gateway, &input.bucket, &input.key, content, &headers, condition).await?;
     let checksums = metadata::checksums(&info);
     Ok(PutObjectOutput {
         e_tag: Some(metadata::etag(&info)),
-        checksum_type: has_any(&checksums).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_type: Algorithm::any_of(&checksums).is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
         checksum_crc32: checksums.checksum_crc32,
         checksum_crc32c: checksums.checksum_crc32c,
         checksum_crc64nvme: checksums.checksum_crc64nvme,
@@ -102,18 +104,6 @@ pub fn refuse_if(is_unknown: bool) -> S3Result<()> {
     Ok(())
 }
 
-async fn condition_of(gateway: &Gateway, input: &PutObjectInput) -> S3Result<Condition> {
-    if input.if_match.is_none() && input.if_none_match.is_none() {
-        return Ok(Condition::Always);
-    }
-    let current = match gateway.client.stat(&input.bucket, input.key.as_bytes()).await {
-        Ok(info) => Some(info),
-        Err(client::Error::NotFound(_)) => None,
-        Err(error) => return Err(error::of(Of::Object, error)),
-    };
-    condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref(), current.as_ref())
-}
-
 /// Refuses user metadata that S3 would refuse.
 pub fn check_user(headers: &Headers) -> S3Result<()> {
     let bytes: usize = headers.user.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -123,46 +113,31 @@ pub fn check_user(headers: &Headers) -> S3Result<()> {
     Ok(())
 }
 
-fn announced(input: &PutObjectInput, trailer: Option<TrailingHeaders>) -> S3Result<Announced> {
-    let md5 = match &input.content_md5 {
-        None => None,
-        Some(text) => Some(md5_of(text).ok_or_else(|| s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."))?),
+/// The names of what comes after a body.
+pub fn trailer_names(headers: &hyper::HeaderMap) -> String {
+    headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What a caller says of a body: the protocol's types have these fields, and nothing in common.
+macro_rules! announced {
+    ($input:ident, $trailer:ident) => {
+        $crate::body::Announced {
+            // Chunked bodies announce what they hold once decoded; `s3s` has put that here.
+            length: $input.content_length.and_then(|length| u64::try_from(length).ok()),
+            md5: $input.content_md5.as_deref().map($crate::object::put::md5_of).transpose()?,
+            checksums: $crate::checksum::checksums_given!($input),
+            trailer: $trailer,
+        }
     };
-    let checksums = Checksum {
-        checksum_crc32: input.checksum_crc32.clone(),
-        checksum_crc32c: input.checksum_crc32c.clone(),
-        checksum_crc64nvme: input.checksum_crc64nvme.clone(),
-        checksum_sha1: input.checksum_sha1.clone(),
-        checksum_sha256: input.checksum_sha256.clone(),
-        ..Checksum::default()
-    };
-    // Chunked bodies announce what they hold once decoded; `s3s` has put that here.
-    let length = input.content_length.and_then(|length| u64::try_from(length).ok());
-    Ok(Announced { length, md5, checksums, trailer })
 }
+pub(crate) use announced;
 
-fn md5_of(base64: &str) -> Option<[u8; 16]> {
-    let decoded = base64_simd::STANDARD.decode_to_vec(base64).ok()?;
-    decoded.try_into().ok()
-}
-
-/// Computes what the caller names: in a header, as what a trailer will bring, or as an algorithm.
-fn hasher(input: &PutObjectInput, announced: &Announced, trails: &str) -> ChecksumHasher {
-    let named = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_ascii_lowercase());
-    let trails: Vec<&str> = trails.split(',').filter_map(|name| name.trim().strip_prefix("x-amz-checksum-")).collect();
-    let wants = |name: &str, said: &Option<String>| said.is_some() || named.as_deref() == Some(name) || trails.contains(&name);
-    let said = &announced.checksums;
-    ChecksumHasher {
-        crc32: wants("crc32", &said.checksum_crc32).then(Default::default),
-        crc32c: wants("crc32c", &said.checksum_crc32c).then(Default::default),
-        crc64nvme: wants("crc64nvme", &said.checksum_crc64nvme).then(Default::default),
-        sha1: wants("sha1", &said.checksum_sha1).then(Default::default),
-        sha256: wants("sha256", &said.checksum_sha256).then(Default::default),
-    }
-}
-
-fn has_any(sums: &Checksum) -> bool {
-    [&sums.checksum_crc32, &sums.checksum_crc32c, &sums.checksum_crc64nvme, &sums.checksum_sha1, &sums.checksum_sha256]
-        .iter()
-        .any(|sum| sum.is_some())
+/// The MD5 that a caller gives.
+///
+/// # Errors
+/// `InvalidDigest` where it is none.
+pub fn md5_of(base64: &str) -> S3Result<[u8; 16]> {
+    let invalid = || s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid.");
+    let decoded = base64_simd::STANDARD.decode_to_vec(base64).map_err(|_| invalid())?;
+    decoded.try_into().map_err(|_| invalid())
 }
