@@ -14,6 +14,7 @@ mod names;
 mod objects;
 mod operator;
 mod s3;
+mod s3_uploads;
 mod sizes;
 mod writes_go_on;
 

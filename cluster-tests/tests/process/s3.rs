@@ -20,14 +20,14 @@ const ANSWER: Duration = Duration::from_secs(10);
 const FILES: u64 = 100;
 
 /// S3 of a cluster, as a client is told of it.
-struct S3 {
-    endpoints: Vec<String>,
+pub(crate) struct S3 {
+    pub(crate) endpoints: Vec<String>,
     access_key: String,
-    secret_key: String,
+    pub(crate) secret_key: String,
 }
 
 impl S3 {
-    fn of(cluster: &Cluster) -> Result<Self> {
+    pub(crate) fn of(cluster: &Cluster) -> Result<Self> {
         let status = cluster.json(&["dev", "status"])?;
         let text = |value: &Value| value.as_str().map(String::from).context("a text");
         let nodes = status["nodes"].as_array().context("nodes")?;
@@ -41,7 +41,7 @@ impl S3 {
     }
 
     /// A configuration of rclone with a remote for each node: `n0`, `n1`, `n2`.
-    fn rclone(&self, dir: &Path) -> Result<PathBuf> {
+    pub(crate) fn rclone(&self, dir: &Path) -> Result<PathBuf> {
         let remote = |(node, endpoint): (usize, &String)| {
             let Self { access_key, secret_key, .. } = self;
             format!(
@@ -54,7 +54,7 @@ impl S3 {
         Ok(path)
     }
 
-    fn s3cmd(&self, dir: &Path, secret_key: &str) -> Result<PathBuf> {
+    pub(crate) fn s3cmd(&self, dir: &Path, secret_key: &str) -> Result<PathBuf> {
         let host = self.host(0);
         let path = dir.join(format!("s3cfg-{}", secret_key.len()));
         let access_key = &self.access_key;
@@ -68,7 +68,7 @@ impl S3 {
 }
 
 /// Runs a client of the machine, with nothing of its surroundings that could lead it elsewhere.
-fn client(program: &str, config: &Path, args: &[&str]) -> Result<Run> {
+pub(crate) fn client(program: &str, config: &Path, args: &[&str]) -> Result<Run> {
     let all: Vec<&str> = ["--config", utf8(config)].iter().chain(args).copied().collect();
     run(Path::new(program), &all, &[("AWS_CA_BUNDLE", &""), ("HTTP_PROXY", &""), ("http_proxy", &"")], COMMAND)
 }
