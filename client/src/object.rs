@@ -1,6 +1,7 @@
 //! Objects: what is known of one, and the verbs on them, a file each.
 
 mod delete;
+mod describe;
 mod fetch;
 mod get;
 mod list;

@@ -15,6 +15,7 @@ mod keys;
 mod metadata;
 mod object;
 mod serve;
+mod tags;
 mod upload;
 
 pub use gateway::Gateway;

@@ -2,10 +2,12 @@
 //! and sums under their own names. An object that was not written through S3 has none of it, and gets an ETag that is no MD5.
 
 use client::ObjectInfo;
-use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, Timestamp, TimestampFormat};
+use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, StorageClass, Timestamp, TimestampFormat};
+use s3s::{S3Result, s3_error};
 
 use crate::body::Sums;
 use crate::checksum::{Algorithm, Kind};
+use crate::tags::Tags;
 
 const USER: &str = "x-amz-meta-";
 /// The MD5 of the bytes, or of those of the parts.
@@ -16,6 +18,8 @@ pub const UPLOAD: &str = "upload";
 pub const PART_SIZES: &str = "part-sizes";
 /// The checksums of its parts.
 pub const PART_SUMS: &str = "part-sums";
+/// The storage class that was asked for.
+pub const STORAGE_CLASS: &str = "x-amz-storage-class";
 /// What its checksum is made of.
 pub const CHECKSUM_TYPE: &str = "checksum-type";
 /// What an object without a type is.
@@ -38,6 +42,10 @@ pub struct Headers {
     pub expires: Option<String>,
     /// `x-amz-website-redirect-location`.
     pub website_redirect_location: Option<String>,
+    /// `x-amz-storage-class`, where it is not the usual one.
+    pub storage_class: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
     /// The user's own words, without their prefix.
     pub user: Vec<(String, String)>,
 }
@@ -46,10 +54,10 @@ impl Headers {
     /// The words that a record keeps of them.
     pub fn to_words(&self) -> Vec<(String, String)> {
         let own = self.named().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
-        own.chain(self.user.iter().map(|(key, value)| (format!("{USER}{key}"), value.clone()))).collect()
+        own.chain(self.tags.to_word()).chain(self.user.iter().map(|(key, value)| (format!("{USER}{key}"), value.clone()))).collect()
     }
 
-    fn named(&self) -> [(&'static str, Option<&String>); 7] {
+    fn named(&self) -> [(&'static str, Option<&String>); 8] {
         [
             ("content-type", self.content_type.as_ref()),
             ("cache-control", self.cache_control.as_ref()),
@@ -58,6 +66,7 @@ impl Headers {
             ("content-language", self.content_language.as_ref()),
             ("expires", self.expires.as_ref()),
             ("x-amz-website-redirect-location", self.website_redirect_location.as_ref()),
+            (STORAGE_CLASS, self.storage_class.as_ref()),
         ]
     }
 
@@ -73,6 +82,8 @@ impl Headers {
             content_language: find("content-language"),
             expires: find("expires"),
             website_redirect_location: find("x-amz-website-redirect-location"),
+            storage_class: find(STORAGE_CLASS),
+            tags: Tags::of(&info.user_metadata),
             user: user.collect(),
         }
     }
@@ -99,11 +110,35 @@ macro_rules! headers_given {
             content_language: $input.content_language.take(),
             expires: $input.expires.take().as_ref().and_then($crate::metadata::http_date),
             website_redirect_location: $input.website_redirect_location.take(),
+            storage_class: $crate::metadata::storage_class($input.storage_class.take())?,
+            tags: $input.tagging.take().as_deref().map($crate::tags::Tags::from_header).transpose()?.unwrap_or_default(),
             user: $crate::metadata::user_words($input.metadata.take()),
         }
     };
 }
 pub(crate) use headers_given;
+
+/// The storage class that a caller names; `None` for the usual one. All are stored alike.
+///
+/// # Errors
+/// `InvalidStorageClass` where S3 has none of that name.
+pub fn storage_class(named: Option<StorageClass>) -> S3Result<Option<String>> {
+    let Some(named) = named else { return Ok(None) };
+    let known = [
+        StorageClass::STANDARD,
+        StorageClass::REDUCED_REDUNDANCY,
+        StorageClass::STANDARD_IA,
+        StorageClass::ONEZONE_IA,
+        StorageClass::INTELLIGENT_TIERING,
+        StorageClass::GLACIER,
+        StorageClass::GLACIER_IR,
+        StorageClass::DEEP_ARCHIVE,
+    ];
+    if !known.contains(&named.as_str()) {
+        return Err(s3_error!(InvalidStorageClass, "The storage class you specified is not valid"));
+    }
+    Ok((named.as_str() != StorageClass::STANDARD).then(|| named.as_str().to_owned()))
+}
 
 /// A time as HTTP says it.
 pub fn http_date(time: &Timestamp) -> Option<String> {
@@ -245,6 +280,14 @@ mod tests {
         };
         assert_eq!(Headers::of(&info(headers.to_words())), headers);
         assert_eq!(Headers::of(&info(vec![("unknown".into(), "x".into())])), Headers::default());
+    }
+
+    #[test]
+    fn a_storage_class_is_kept_where_it_is_not_the_usual_one() {
+        let kept = |name: &'static str| storage_class(Some(StorageClass::from_static(name))).map_err(|error| error.code().clone());
+        assert_eq!(kept("STANDARD"), Ok(None));
+        assert_eq!(kept("GLACIER_IR"), Ok(Some("GLACIER_IR".into())));
+        assert_eq!(kept("COLD"), Err(s3s::S3ErrorCode::InvalidStorageClass));
     }
 
     #[test]

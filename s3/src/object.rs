@@ -1,7 +1,9 @@
 //! Objects: a file for each verb.
 
+pub mod attributes;
 pub mod copy;
 pub mod delete;
 pub mod get;
 pub mod list;
 pub mod put;
+pub mod tagging;

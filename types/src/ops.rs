@@ -166,6 +166,18 @@ pub enum Op {
         /// The first fid that was retired with it.
         first: Fid,
     },
+    /// Sets the words about an object: the record stays what it is otherwise. Refused without a version where there is none.
+    DescribeObject {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// The words.
+        words: Vec<(String, String)>,
+        /// If what.
+        condition: Condition,
+    },
 }
 
 impl Op {
@@ -177,7 +189,9 @@ impl Op {
             Self::PutObject { catalogue, name, pending, .. } => std::iter::once(row(catalogue, keys::object(name)))
                 .chain(pending.iter().map(|fid| row(catalogue, keys::pending(name, *fid))))
                 .collect(),
-            Self::DeleteObject { catalogue, name, .. } => vec![row(catalogue, keys::object(name))],
+            Self::DeleteObject { catalogue, name, .. } | Self::DescribeObject { catalogue, name, .. } => {
+                vec![row(catalogue, keys::object(name))]
+            }
             Self::Abandon { catalogue, name, fid } => vec![row(catalogue, keys::pending(name, *fid))],
             Self::PutPart { catalogue, name, upload, number, pending, .. } => {
                 [keys::part(name, *upload, *number), keys::upload(name, *upload)]
@@ -228,6 +242,9 @@ pub fn validate(ops: &[Op]) -> Result<(), OpsError> {
             Op::Put { row, value, .. } => row.key.len() + value.len(),
             Op::Delete { row, .. } => row.key.len(),
             Op::PutObject { name, record, pending, .. } => name.len() * (1 + pending.len()) + record.len() + 22 * pending.len(),
+            Op::DescribeObject { name, words, .. } => {
+                name.len() + words.iter().map(|(word, value)| word.len() + value.len()).sum::<usize>()
+            }
             Op::PutPart { name, part, pending, .. } => name.len() * (2 + pending.len()) + part.len() + 22 * pending.len(),
             Op::CompleteUpload { name, record, kept, .. } => 2 * name.len() + record.len() + 2 * kept.len(),
             Op::DeleteObject { name, .. }
@@ -310,6 +327,16 @@ pub fn decide(ops: &[Op], seq: Seq, at: HaTime, lookup: &dyn Fn(&RowKey) -> Opti
                     effects.push(dead_row(*catalogue, name, *fid, at));
                 }
                 (Condition::Present, current)
+            }
+            Op::DescribeObject { catalogue, name, words, condition } => {
+                let row = RowKey { catalogue: *catalogue, key: keys::object(name) };
+                let Some(current) = now(&row) else {
+                    return Ok((Vec::new(), Outcome::Refused { op: number, current: None }));
+                };
+                let old = ObjectRecord::from_value(&current.value).map_err(|e| record_error(name, &e))?;
+                let record = ObjectRecord { user_metadata: words.clone(), ..old };
+                effects.push(Write::Put { row, value: record.to_value() });
+                (*condition, Some(current))
             }
             Op::PutPart { .. } | Op::CompleteUpload { .. } | Op::EndUpload { .. } | Op::DiscardPart { .. } | Op::Unfold { .. } => {
                 match upload::effects(op, at, &now, &mut effects)? {
@@ -429,6 +456,23 @@ mod tests {
         assert!(world.has(keys::dead(&name, fid(1))) && !world.has(keys::dead(&name, fid(2))));
         world.run(&[Op::DeleteObject { catalogue: CAT, name: name.clone(), condition: Condition::Present }]);
         assert!(world.has(keys::dead(&name, fid(2))) && !world.has(keys::object(&name)));
+    }
+
+    #[test]
+    fn an_object_that_is_described_keeps_its_fids() {
+        let mut world = World::default();
+        let name = b"photo".to_vec();
+        let describe =
+            |condition| Op::DescribeObject { catalogue: CAT, name: name.clone(), words: vec![("a".into(), "b".into())], condition };
+        assert_eq!(world.run(&[describe(Condition::Always)]), Outcome::Refused { op: 0, current: None });
+        let row = RowKey { catalogue: CAT, key: keys::object(&name) };
+        world.run(&[Op::Put { row: row.clone(), value: record(fid(1)), condition: Condition::Always }]);
+        assert!(matches!(world.run(&[describe(Condition::Version(Seq(1)))]), Outcome::Refused { current: Some(Seq(2)), .. }));
+        assert!(matches!(world.run(&[describe(Condition::Version(Seq(2)))]), Outcome::Done { .. }));
+        let now = ObjectRecord::from_value(&world.0[&row].value).expect("a record");
+        assert_eq!(now.user_metadata, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(ObjectRecord { user_metadata: Vec::new(), ..now }.to_value(), record(fid(1)));
+        assert!(!world.has(keys::dead(&name, fid(1))));
     }
 
     #[test]

@@ -34,8 +34,8 @@ const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const FAILURES_MAX: u32 = 6;
 /// What a writer spends on abandoning its fids; the end of its session does the rest.
 const ABANDON: Duration = Duration::from_secs(2);
-/// Largest user metadata of an object, in bytes.
-const USER_METADATA_BYTES_MAX: usize = 8 * 1024;
+/// Largest user metadata of an object, in bytes: what S3 allows of headers, and ten tags of the largest size, encoded.
+const USER_METADATA_BYTES_MAX: usize = 64 * 1024;
 
 /// How an object is to be written.
 #[derive(Clone, Debug, Default)]

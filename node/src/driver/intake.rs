@@ -174,7 +174,7 @@ impl<S: Store, P: Post> Driver<S, P> {
 fn grows(op: &Op) -> bool {
     match op {
         Op::Put { row, .. } => row.key.first() != Some(&kind::DEAD),
-        Op::PutObject { .. } | Op::PutPart { .. } | Op::CompleteUpload { .. } => true,
+        Op::PutObject { .. } | Op::PutPart { .. } | Op::CompleteUpload { .. } | Op::DescribeObject { .. } => true,
         Op::Delete { .. }
         | Op::DeleteObject { .. }
         | Op::Abandon { .. }

@@ -61,6 +61,7 @@ fn admit_kind(op: &Op) -> Result<(), Refusal> {
         Op::PutObject { .. }
         | Op::DeleteObject { .. }
         | Op::Abandon { .. }
+        | Op::DescribeObject { .. }
         | Op::PutPart { .. }
         | Op::CompleteUpload { .. }
         | Op::EndUpload { .. } => true,

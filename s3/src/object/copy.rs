@@ -1,7 +1,7 @@
 //! COPY of an object: read and written by the gateway; the copy is a new object with bytes of its own.
 
 use client::Condition;
-use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective, TaggingDirective};
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::put::{self, Content};
@@ -20,7 +20,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     gateway.check_bucket(&from_bucket).await?;
     gateway.check_bucket(&input.bucket).await?;
     let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
-    if !replaces && from_bucket == input.bucket && from_key == input.key {
+    if !replaces && input.storage_class.is_none() && from_bucket == input.bucket && from_key == input.key {
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage \
@@ -36,7 +36,11 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     };
     conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
-    let headers = if replaces { headers_given!(input) } else { Headers::of(&info) };
+    let retags = input.tagging_directive.as_ref().is_some_and(|directive| directive.as_str() == TaggingDirective::REPLACE);
+    let (of_source, given) = (Headers::of(&info), headers_given!(input));
+    let tags = if retags { given.tags.clone() } else { of_source.tags.clone() };
+    let storage_class = given.storage_class.clone();
+    let headers = Headers { tags, storage_class, ..if replaces { given } else { of_source } };
     put::check_user(&headers)?;
     // The copy keeps the checksums that its source has, or gets what is asked for.
     let algorithms = match &input.checksum_algorithm {
@@ -59,7 +63,6 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         checksum_sha256: sums.checksum_sha256,
         e_tag: Some(metadata::etag(&copy)),
         last_modified: Some(condition::modified(&copy)),
-        ..CopyObjectResult::default()
     };
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() })
 }
@@ -81,5 +84,5 @@ fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
         || input.copy_source_sse_customer_algorithm.is_some();
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants) || input.tagging.is_some())
+    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{ObjectInfo, ObjectReader, Range};
 use futures::StreamExt;
-use s3s::dto::{Checksum, ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::dto::{Checksum, ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StorageClass, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,6 +15,7 @@ use crate::checksum::Algorithm;
 use crate::condition::{self, OfRead};
 use crate::error::{self, Of};
 use crate::metadata::{self, CONTENT_TYPE, Headers, PartSizes};
+use crate::tags::Tags;
 
 /// Pieces that wait for the caller's socket; beyond them the reading waits.
 const AHEAD_PIECES: usize = 2;
@@ -69,7 +70,8 @@ fn no_such_part() -> S3Error {
     error
 }
 
-fn refuse_unknown(version: Option<&String>, sse: bool) -> S3Result<()> {
+/// Refuses what is not there yet: versions, and keys of customers.
+pub fn refuse_unknown(version: Option<&String>, sse: bool) -> S3Result<()> {
     match version {
         _ if sse => Err(s3_error!(NotImplemented, "Encryption with customer keys is not implemented")),
         Some(version) if version != "null" => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
@@ -100,6 +102,7 @@ macro_rules! described {
             content_encoding: $input.response_content_encoding.or(headers.content_encoding),
             content_language: $input.response_content_language.or(headers.content_language),
             website_redirect_location: headers.website_redirect_location,
+            storage_class: headers.storage_class.map(StorageClass::from),
             checksum_type,
             checksum_crc32: sums.checksum_crc32,
             checksum_crc32c: sums.checksum_crc32c,
@@ -131,7 +134,8 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
     }
     let info = reader.info().clone();
     let status = shown.status();
-    let output = described!(GetObjectOutput { body: Some(body(reader)) }, input, info, shown);
+    let output =
+        described!(GetObjectOutput { tag_count: Tags::of(&info.user_metadata).count(), body: Some(body(reader)) }, input, info, shown);
     Ok(with(output, status))
 }
 

@@ -106,7 +106,10 @@ impl Page {
             e_tag: Some(metadata::etag(info)),
             last_modified: Some(condition::modified(info)),
             size: Some(i64::try_from(info.size).unwrap_or(i64::MAX)),
-            storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+            storage_class: Some(match metadata::word(info, metadata::STORAGE_CLASS) {
+                Some(class) => ObjectStorageClass::from(class.to_owned()),
+                None => ObjectStorageClass::from_static(ObjectStorageClass::STANDARD),
+            }),
             owner: with_owner.then(owner),
             ..Object::default()
         };

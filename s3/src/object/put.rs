@@ -88,7 +88,7 @@ fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
     let is_shared = is_shared(input.acl.as_ref(), grants);
-    refuse_if(encrypted || locked || is_shared || input.tagging.is_some() || input.write_offset_bytes.is_some())
+    refuse_if(encrypted || locked || is_shared || input.write_offset_bytes.is_some())
 }
 
 /// Whether others than the owner are to see the object.

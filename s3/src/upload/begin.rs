@@ -61,7 +61,7 @@ fn refuse_unknown(input: &CreateMultipartUploadInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
     let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants) || input.tagging.is_some())
+    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants))
 }
 
 #[cfg(test)]

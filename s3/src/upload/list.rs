@@ -22,6 +22,11 @@ fn initiator() -> Initiator {
     Initiator { display_name: owner.display_name, id: owner.id }
 }
 
+fn class_of(upload: &UploadInfo) -> StorageClass {
+    let named = metadata::find(&upload.user_metadata, metadata::STORAGE_CLASS);
+    named.map_or(StorageClass::from_static(StorageClass::STANDARD), |class| StorageClass::from(class.to_owned()))
+}
+
 fn limit(wanted: Option<i32>, name: &str) -> S3Result<i32> {
     match wanted.unwrap_or(PAGE_MAX) {
         negative if negative < 0 => Err(s3_error!(InvalidArgument, "Argument {name} must be an integer between 0 and 2147483647")),
@@ -48,7 +53,7 @@ pub async fn parts(gateway: &Gateway, req: S3Request<ListPartsInput>) -> S3Resul
         part_number_marker: Some(i32::from(after)),
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.name())),
-        storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        storage_class: Some(class_of(&upload)),
         initiator: Some(initiator()),
         owner: Some(owner()),
         bucket: Some(input.bucket),
@@ -121,7 +126,7 @@ fn shown_upload(upload: &UploadInfo, names: Names) -> MultipartUpload {
         initiated: Some(condition::at_ms(upload.began_ms)),
         initiator: Some(initiator()),
         owner: Some(owner()),
-        storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        storage_class: Some(class_of(upload)),
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.name())),
     }
