@@ -30,7 +30,7 @@ use crate::lease::Lease;
 use crate::lease::renew::Renewal;
 use crate::peers::Peers;
 use crate::repair::{self, Repairs};
-use crate::report::Reports;
+use crate::report::{DeviceEnd, HowEnded, Reports};
 use crate::serve::{LocalDevice, Node, NodeService};
 use crate::sweep::{Sweep, SweepOptions};
 use crate::view::Views;
@@ -204,7 +204,7 @@ impl Parts {
     /// What could not be made use of has failed: the others go on without it.
     fn tell_of_failed_devices(&self, failed: Vec<(DeviceId, Incarnation, String)>) {
         for (device, incarnation, reason) in failed {
-            self.around.reports.failed(device, crate::report::DeviceEnd { incarnation: Some(incarnation), ended: true, reason });
+            self.around.reports.failed(device, DeviceEnd { incarnation: Some(incarnation), how: HowEnded::Broke, reason });
         }
     }
 
@@ -225,7 +225,7 @@ impl Parts {
                 Ok(replicas) => machines.push((place, replicas)),
                 Err(reason) => {
                     store.fail(&reason);
-                    let end = crate::report::DeviceEnd { incarnation: Some(*incarnation), ended: true, reason };
+                    let end = DeviceEnd { incarnation: Some(*incarnation), how: HowEnded::Broke, reason };
                     self.around.reports.failed(*device, end);
                     self.around.fences.retire(*device);
                     self.node.devices[device].inbox.stop();

@@ -27,7 +27,7 @@ use crate::fences::Fences;
 use crate::lease::Lease;
 use crate::peers::Peers;
 use crate::permits::Permits;
-use crate::report::{DeviceEnd, Reports};
+use crate::report::{DeviceEnd, HowEnded, Reports};
 use crate::rooms::Rooms;
 use crate::view::{ClusterView, Views};
 pub use clock::Clock;
@@ -170,6 +170,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             Err(error) => error.to_string(),
         };
         let waiting = self.inbox.abandon();
+        self.inbox.rests();
         self.around.permits.withdraw(self.place.device);
         self.around.fences.retire(self.place.device);
         // HA says from now on that it is over; nobody is refused for its sake.
@@ -183,7 +184,9 @@ impl<S: Store, P: Post> Driver<S, P> {
         if ended.is_err() {
             // Units are written past the driver: they end, too.
             self.store.fail(&reason);
-            self.around.reports.failed(self.place.device, DeviceEnd { incarnation: Some(self.place.incarnation), ended: true, reason });
+            self.around
+                .reports
+                .failed(self.place.device, DeviceEnd { incarnation: Some(self.place.incarnation), how: HowEnded::Broke, reason });
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ha_api::{DeviceReport, DeviceTrouble, HaClient, HaError};
 use types::{Boot, CatalogueId, DeviceId, GroupId, Incarnation, NodeId, ViewNumber};
 
-use crate::report::{DeviceEnd, Pending, Reports};
+use crate::report::{DeviceEnd, HowEnded, Pending, Reports};
 use crate::view::{ClusterView, Views};
 
 /// How often what was not heard is said again.
@@ -96,9 +96,13 @@ impl Hearing {
 
     async fn say_failures(&self) -> Result<(), HaError> {
         while let Some((device, end)) = self.reports.with(|pending| pending.failed.first_key_value().map(|(d, e)| (*d, e.clone()))) {
-            let DeviceEnd { incarnation, ended, reason } = end;
+            let DeviceEnd { incarnation, how, reason } = end;
             if let Some(incarnation) = incarnation.or_else(|| self.incarnations.get(&device).copied()) {
-                let trouble = if ended { DeviceTrouble::Ended } else { DeviceTrouble::Amnesia };
+                let trouble = match how {
+                    HowEnded::Broke => DeviceTrouble::Ended,
+                    HowEnded::Hangs => DeviceTrouble::Hangs,
+                    HowEnded::Forgot => DeviceTrouble::Amnesia,
+                };
                 heard(self.ha.report_device(&DeviceReport { device, incarnation, trouble, error: reason }).await)?;
             }
             self.reports.with(|pending| pending.failed.remove(&device));

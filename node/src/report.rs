@@ -28,6 +28,8 @@ struct Inner {
     pending: Mutex<Pending>,
     /// What was told to be bad: a place counts once, however often it is read.
     places: Mutex<BTreeSet<(DeviceId, String)>>,
+    /// Devices of this process that were given up because they hung.
+    hung: Mutex<BTreeSet<DeviceId>>,
     bell: Notify,
 }
 
@@ -62,10 +64,21 @@ pub struct DeviceTrouble {
 pub struct DeviceEnd {
     /// In which format of it; `None` is the one in use here.
     pub incarnation: Option<Incarnation>,
-    /// Whether this process has stopped using it; else it is another's, and has forgotten what it said.
-    pub ended: bool,
+    /// How.
+    pub how: HowEnded,
     /// Why, in words.
     pub reason: String,
+}
+
+/// How a device has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HowEnded {
+    /// It failed, and this process has stopped using it.
+    Broke,
+    /// It answers nothing, and this process has stopped using it.
+    Hangs,
+    /// It is another process's, and has forgotten what it said.
+    Forgot,
 }
 
 impl Reports {
@@ -121,8 +134,15 @@ impl Reports {
         places.remove(&(device, format!("reading {}", unit_place(fid, unit))));
     }
 
-    /// A device is over.
+    /// A device is over. Of one that hung, what comes to light when it wakes says nothing more.
     pub fn failed(&self, device: DeviceId, end: DeviceEnd) {
+        let mut hung = self.inner.hung.lock().expect("nobody panics with the lock");
+        if end.how == HowEnded::Hangs {
+            hung.insert(device);
+        } else if end.how == HowEnded::Broke && hung.contains(&device) {
+            return tracing::warn!(%device, reason = end.reason, "a device that was given up has ended");
+        }
+        drop(hung);
         tracing::error!(%device, reason = end.reason, "device is given up");
         self.change(|pending| {
             pending.failed.entry(device).or_insert(end);

@@ -1,7 +1,9 @@
 //! Who hangs: looked at before each renewal of the lease, which says to HA that this process works.
 //!
 //! ```text
-//! driver, transfer or commit under way for HANG_MAX   its device is given up: it has failed, HA is told, the others go on
+//! driver, transfer or commit under way for HANG_MAX   its device is given up: HA is told, the others go on
+//! one that was given up answers again, and HA has it  the process starts again, to use it
+//! down as away, not as FAILED
 //! the same at every device that is left                the lease is not renewed: it is not a disk that hangs, and FAILED is final
 //! a shard of the fabric without a turn for L          the lease is not renewed: nobody can ask this process anything
 //! ```
@@ -15,14 +17,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use types::state::DeviceState;
 use types::wire::request::Refusal;
 use types::{DeviceId, Incarnation};
 
 use crate::driver::{DriverInbox, Surroundings};
-use crate::report::DeviceEnd;
+use crate::report::{DeviceEnd, HowEnded};
 
-/// How long a device may take for one thing, with times that are not scaled: well beyond a flush on a busy machine. FAILED is final for a
-/// format of a device.
+/// How long a device may take for one thing, with times that are not scaled: well beyond a flush on a busy machine. FAILED, which HA
+/// makes of it where no group is short then, is final for a format of a device.
 pub const HANG_MAX: Duration = Duration::from_secs(20);
 
 /// A pause between two looks of more than this share of [`HANG_MAX`] says that the process did not run: there are several looks a second.
@@ -46,6 +49,8 @@ pub struct Watched {
 pub struct Watch {
     around: Surroundings,
     devices: Vec<Watched>,
+    /// Given up.
+    hung: Vec<Watched>,
     hang_max: Duration,
     /// When was looked, and since when the process has run without a pause.
     looked: Option<(Instant, Instant)>,
@@ -59,7 +64,7 @@ impl Watch {
     /// Watches these; `turns` are those of the fabric's shards.
     pub fn new(around: Surroundings, devices: Vec<Watched>, factor: f64, turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>) -> Self {
         let still_max = around.lease.timing().lease;
-        Self { around, devices, hang_max: HANG_MAX.mul_f64(factor), looked: None, turns, seen: Vec::new(), still_max }
+        Self { around, devices, hung: Vec::new(), hang_max: HANG_MAX.mul_f64(factor), looked: None, turns, seen: Vec::new(), still_max }
     }
 
     /// Gives up what hangs; an error where this process is not to say that it works.
@@ -81,7 +86,19 @@ impl Watch {
         }
         self.devices = fine;
         hung.iter().for_each(|watched| self.give_up(watched));
+        self.hung.extend(hung);
         self.look_at_fabric(now)
+    }
+
+    /// A device that was given up, is at work at nothing any more, and is wanted by HA: it is only away. Who starts again can use it.
+    pub fn woken(&self) -> Option<DeviceId> {
+        let map = &self.around.views.now().map;
+        let is_wanted = |watched: &Watched| {
+            let known = map.devices.get(&watched.device);
+            known.is_some_and(|known| known.state == DeviceState::Transient && known.incarnation == watched.incarnation)
+        };
+        let is_idle = |watched: &Watched| watched.inbox.busy_since().is_none() && (watched.busy_since)().is_none();
+        self.hung.iter().find(|watched| is_idle(watched) && is_wanted(watched)).map(|watched| watched.device)
     }
 
     fn look_at_fabric(&mut self, now: Instant) -> Result<(), String> {
@@ -109,6 +126,6 @@ impl Watch {
         for request in inbox.abandon() {
             request.caller.answer(Err(Refusal::Busy(reason.clone())));
         }
-        self.around.reports.failed(*device, DeviceEnd { incarnation: Some(*incarnation), ended: true, reason });
+        self.around.reports.failed(*device, DeviceEnd { incarnation: Some(*incarnation), how: HowEnded::Hangs, reason });
     }
 }

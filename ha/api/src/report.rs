@@ -91,6 +91,8 @@ pub enum DeviceTrouble {
     Amnesia,
     /// Its peers keep no log of what it lacks any longer.
     Lags,
+    /// It answers nothing, and the node has stopped using it; what it had is on it.
+    Hangs,
 }
 
 /// One line of the cluster's history.

@@ -157,6 +157,16 @@ pub enum Change {
         /// Each with the group and the view in which its primary, active, saw that.
         emptied: Vec<(CatalogueId, GroupId, ViewNumber)>,
     },
+    /// A device answers nothing, and its process has stopped using it: FAILED; but TRANSIENT where a group would be left with too few that have
+    /// everything, for it has what it had.
+    DeviceHangs {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// What a process found on one of its devices.

@@ -123,6 +123,7 @@ impl State {
             }
             Change::DeviceFailed { device, incarnation, ended, reason } => self.device_failed(*device, *incarnation, *ended, reason),
             Change::DeviceLags { device, incarnation, reason } => self.device_lags(*device, *incarnation, reason),
+            Change::DeviceHangs { device, incarnation, reason } => self.device_hangs(*device, *incarnation, reason),
             Change::CreateCatalogue { name, kind, pool, width } => self.create_catalogue(name, *kind, *pool, *width),
             Change::DropCatalogue { id } => self.drop_catalogue(*id),
             Change::CataloguesEmptied { boot, emptied } => self.catalogues_emptied(*boot, emptied),

@@ -97,6 +97,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("advance-time", Change::AdvanceTime),
         ("set-voters", Change::SetVoters(vec![NodeId(1), NodeId(2)])),
         ("catalogues-emptied", Change::CataloguesEmptied { boot: Boot(5), emptied: vec![(CatalogueId(9), group, ViewNumber(7))] }),
+        ("device-hangs", Change::DeviceHangs { device: DeviceId(1), incarnation: Incarnation(3), reason: "20 s".into() }),
         ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }

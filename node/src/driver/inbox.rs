@@ -104,6 +104,11 @@ impl<C, P> Inbox<C, P> {
         }
     }
 
+    /// The driver has ended: it is at work at nothing.
+    pub fn rests(&self) {
+        self.state.lock().expect("nobody panics with the lock").busy_since = None;
+    }
+
     /// Nothing is taken or queued any more: the driver has ended, or will never come back. Gives the requests that waited.
     pub fn abandon(&self) -> Vec<C> {
         self.stop();

@@ -15,6 +15,8 @@ use types::{CatalogueId, DtxId, Epoch, HaTime, PoolId, Seq, SessionId, ViewNumbe
 use super::store::{Change, Page, Room};
 use super::turn::is_room_for;
 use super::*;
+use crate::report::HowEnded;
+use crate::view::ClusterView;
 use crate::watch::{HANG_MAX, Watch, Watched};
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
@@ -420,7 +422,7 @@ fn a_failed_device_answers_nobody_well_and_is_reported() {
     let (late, _) = request(2, put(Condition::Always));
     assert!(inbox.offer_client(late).is_err());
     assert!(!around.permits.holds(PLACE.device, GROUP, VIEW));
-    assert!(around.reports.with(|pending| pending.failed.get(&PLACE.device).is_some_and(|end| end.ended)));
+    assert!(around.reports.with(|pending| pending.failed.get(&PLACE.device).is_some_and(|end| end.how == HowEnded::Broke)));
 }
 
 fn watched(place: Place, inbox: &Arc<DriverInbox>, store: &Memory) -> Watched {
@@ -466,19 +468,26 @@ fn a_device_that_hangs_is_given_up_alone_and_says_nothing_when_it_wakes() {
     let other = Arc::<DriverInbox>::default();
     let devices = vec![watched(PLACE, &inbox, &store), watched(OTHER, &other, &Memory::default())];
     let mut watch = Watch::new(around.clone(), devices, 1.0, Box::new(Vec::new));
-    let given_up = || around.reports.with(|pending| pending.failed.iter().map(|(id, end)| (*id, end.ended)).collect::<Vec<_>>());
+    let given_up = || around.reports.with(|pending| pending.failed.iter().map(|(id, end)| (*id, end.how)).collect::<Vec<_>>());
     let start = Instant::now();
     for second in 0..HANG_MAX.as_secs() {
         assert_eq!((watch.look(start + Duration::from_secs(second)), given_up()), (Ok(()), Vec::new()));
     }
     let late = start + HANG_MAX + Duration::from_secs(1);
-    assert_eq!((watch.look(late), given_up()), (Ok(()), vec![(PLACE.device, true)]), "and the lease is renewed for the others");
+    assert_eq!((watch.look(late), given_up()), (Ok(()), vec![(PLACE.device, HowEnded::Hangs)]), "and the lease is renewed for the others");
     assert!(matches!(answer.try_recv(), Ok(Err(Refusal::Busy(_)))));
     assert!(inbox.offer_client(request(3, put(Condition::Always)).0).is_err());
     assert!(other.offer_client(request(4, put(Condition::Always)).0).is_ok());
+    assert_eq!(watch.woken(), None, "it hangs still");
     gate.1.wait();
     thread.join().expect("it ends");
     assert!(store.held(|held| !held.log.is_empty()), "it was written after all");
+    assert_eq!(given_up(), vec![(PLACE.device, HowEnded::Hangs)], "its end is no other failure");
+    assert_eq!(watch.woken(), None, "HA has not said that it is away");
+    let mut view = ClusterView::clone(&around.views.now());
+    Arc::make_mut(&mut view.map).devices.get_mut(&PLACE.device).expect("it").state = DeviceState::Transient;
+    around.views.publish(view);
+    assert_eq!(watch.woken(), Some(PLACE.device), "whoever starts again can use it");
     let said: Vec<Message> = sent.try_iter().flatten().map(|envelope| envelope.message).collect();
     assert!(!said.iter().any(|message| matches!(message, Message::Persistent { upto: Seq(1), .. })), "{said:?}");
 }

@@ -14,7 +14,7 @@ use super::copy::is_of_copy;
 use super::hosted::HeldAnswer;
 use super::store::{Change, Room, Store};
 use super::{ClientRequest, Driver, DriverError, Post};
-use crate::report::DeviceEnd;
+use crate::report::{DeviceEnd, HowEnded};
 
 /// A page of a log that a machine asked for.
 struct LogWanted {
@@ -187,7 +187,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             Report::Recovered { .. } => {}
             Report::Amnesia { device, incarnation, had, has } => {
                 let reason = format!("amnesia: it had group {group} up to {had}, it has it up to {has}");
-                reports.failed(device, DeviceEnd { incarnation: Some(incarnation), ended: false, reason });
+                reports.failed(device, DeviceEnd { incarnation: Some(incarnation), how: HowEnded::Forgot, reason });
             }
             Report::NeedsCopy { device, incarnation } => {
                 reports.lags(device, incarnation, format!("no log of group {group} is kept for it any longer"));

@@ -49,6 +49,10 @@ impl Renewal {
                 note_loss(&mut was_lost, &why);
                 continue;
             }
+            if let Some(device) = self.watch.woken() {
+                self.lease.revoke();
+                return format!("{device}, which hung, answers again: the process starts again to use it");
+            }
             let confirmed = self.views.now().index.min(self.fences.all_taken_in());
             let sent = Instant::now();
             let usage = (self.usage)();

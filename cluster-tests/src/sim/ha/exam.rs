@@ -94,6 +94,9 @@ impl HaWorld {
             if known.state != ProcessState::Online || process.boot != Some(known.boot) {
                 return Some(format!("node {host} is {}, {} to HA and {:?} to itself", known.state, known.boot, process.boot));
             }
+            if let Some(device) = process.misses(state) {
+                return Some(format!("{device} was given up, and is not used again yet"));
+            }
             let (process, daemon) = (process.state.index(), self.daemons[host as usize].state.index());
             if process.min(daemon) < state.index() {
                 return Some(format!("host {host} has {process} and {daemon} of {}", state.index()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ha_state::{Change, Command, Done, MemberChange, Outcome, State};
 use types::map::Group;
+use types::state::DeviceState;
 use types::{Boot, DeviceId, GroupId, Incarnation, NodeId};
 
 use super::process::Process;
@@ -78,6 +79,24 @@ impl Oracle {
         }
     }
 
+    /// A device that hangs is not given up for good where a group needs what is on it.
+    fn spared(&self, before: &State, hung: DeviceId) -> Result<(), String> {
+        let of = |state: &State| state.map().devices.get(&hung).map(|d| d.state);
+        let given_up = of(before) != of(&self.state) && of(&self.state) == Some(DeviceState::Failed);
+        let is_whole = |state: &State, id: &DeviceId| {
+            state.map().devices[id].state != DeviceState::Failed && state.device(*id).is_some_and(|extra| !extra.blank)
+        };
+        for (id, group) in self.state.map().groups.iter().filter(|_| given_up) {
+            let Group::Replicated(view) = group else { continue };
+            let count = |state: &State| view.members.iter().filter(|m| is_whole(state, m)).count();
+            let (had, has) = (count(before), count(&self.state));
+            if has < had && has < view.quorum() {
+                return Err(format!("{hung} is given up, and group {id} is left with {has} members that have everything"));
+            }
+        }
+        Ok(())
+    }
+
     fn step(&mut self, before: &State, command: &Command, outcome: &Outcome, all: &mut [Process], now: Micros) -> Result<(), String> {
         self.identities(before, outcome)?;
         for (node, n) in &before.map().nodes {
@@ -96,6 +115,9 @@ impl Oracle {
                     self.recorded.insert(*id, view.members.clone());
                 }
             }
+        }
+        if let Change::DeviceHangs { device, .. } = &command.change {
+            self.spared(before, *device)?;
         }
         for (id, group) in &self.state.map().groups {
             if let Group::Replicated(_) = group {

@@ -104,6 +104,8 @@ pub enum Whim {
     Elect,
     /// A device breaks.
     BreakDevice,
+    /// A device hangs, or one that does answers again.
+    HangDevice,
     /// A broken device is replaced by a blank one at the next start of its process.
     BlankDevice,
     /// A learner joins a group.

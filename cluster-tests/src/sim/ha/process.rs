@@ -29,6 +29,10 @@ pub struct Disk {
     format: Option<Incarnation>,
     /// It does not work.
     pub broken: bool,
+    /// It answers nothing, for now.
+    pub hangs: bool,
+    /// Its process has stopped using it, because it hung.
+    given_up: bool,
     /// A blank one is in its place when the process starts again.
     pub replaced: bool,
 }
@@ -80,8 +84,11 @@ impl Process {
         self.life.restart();
         self.state = State::new();
         self.daemon = HOSTS + self.host;
-        for disk in self.disks.values_mut().filter(|d| d.replaced) {
-            *disk = Disk::default();
+        for disk in self.disks.values_mut() {
+            (disk.hangs, disk.given_up) = (false, false);
+            if disk.replaced {
+                *disk = Disk::default();
+            }
         }
         self.register_anew(now);
     }
@@ -89,6 +96,7 @@ impl Process {
     fn register_anew(&mut self, now: Micros) {
         self.lease.clear();
         self.boot = None;
+        self.disks.values_mut().for_each(|disk| disk.given_up = false);
         self.nonce += 1;
         self.answered = now;
         self.reported = None;
@@ -100,11 +108,26 @@ impl Process {
             self.daemon = HOSTS + (self.daemon + 1) % HOSTS;
             self.answered = now;
         }
+        if self.boot.is_some() && self.has_woken() {
+            self.register_anew(now);
+        }
         let sent = u64::try_from(self.clock.at(now).as_micros()).unwrap_or(u64::MAX);
         match self.boot {
             Some(boot) => Request::Renew { boot, confirmed: self.state.index(), sent },
             None => Request::Register { start: self.life.start, nonce: self.nonce, devices: self.found() },
         }
+    }
+
+    /// Whether a device that hung answers again, and HA has it down as away: the process starts again to use it.
+    fn has_woken(&self) -> bool {
+        let is_away = |id: &DeviceId| self.state.map().devices.get(id).is_some_and(|known| known.state == DeviceState::Transient);
+        self.disks.iter().any(|(id, disk)| disk.given_up && !disk.hangs && is_away(id))
+    }
+
+    /// A device that it has given up, and that is to be used again.
+    pub fn misses(&self, state: &State) -> Option<DeviceId> {
+        let failed = |id: &DeviceId| state.map().devices.get(id).is_some_and(|known| known.state == DeviceState::Failed);
+        self.disks.iter().find(|(id, disk)| disk.given_up && !failed(id)).map(|(id, _)| *id)
     }
 
     fn found(&self) -> Vec<(DeviceId, Found)> {
@@ -175,7 +198,7 @@ impl Process {
     }
 
     fn is_own(&self, view: &GroupView) -> bool {
-        let works = |device: &DeviceId| self.disks.get(device).is_some_and(|d| !d.broken);
+        let works = |device: &DeviceId| self.disks.get(device).is_some_and(|d| !d.broken && !d.hangs && !d.given_up);
         view.primary.is_some_and(|p| Some(p.boot) == self.boot && works(&p.device))
     }
 
@@ -202,6 +225,13 @@ impl Process {
             return Vec::new();
         }
         let mut changes = Vec::new();
+        for (id, disk) in self.disks.iter_mut().filter(|(_, d)| d.hangs || d.given_up) {
+            disk.given_up = true;
+            let device = &self.state.map().devices[id];
+            if device.state.is_writable() {
+                changes.push(Change::DeviceHangs { device: *id, incarnation: device.incarnation, reason: "it hangs".into() });
+            }
+        }
         for (id, _) in self.disks.iter().filter(|(_, d)| d.broken) {
             let device = &self.state.map().devices[id];
             if device.state.is_writable() && device.state != DeviceState::Failed {

@@ -22,6 +22,15 @@ impl HaWorld {
                 }
                 return;
             }
+            Whim::HangDevice => {
+                let disks = &mut self.processes[(choice % HOSTS) as usize].disks;
+                // Before groups are there, nothing needs a device, and they would wait for one that has failed.
+                let has_groups = self.oracle.state.map().view(id).is_some();
+                if let Some(disk) = disks.get_mut(&devices_of(choice % HOSTS)[choose % 2]).filter(|_| has_groups) {
+                    disk.hangs = !disk.hangs;
+                }
+                return;
+            }
             Whim::BreakDevice | Whim::BlankDevice => return self.spoil(whim, choice),
             Whim::Learn => view_change(&self.oracle.state, id, |members, _| {
                 let others: Vec<_> = (0..HOSTS).flat_map(devices_of).filter(|d| !members.contains(d)).collect();

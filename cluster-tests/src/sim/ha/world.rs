@@ -393,6 +393,7 @@ impl HaWorld {
             Happening::Heal => {
                 self.healed = true;
                 self.network.heal();
+                self.processes.iter_mut().flat_map(|process| process.disks.values_mut()).for_each(|disk| disk.hangs = false);
                 for node in 0..2 * HOSTS {
                     self.resume(node, clock);
                     self.start(node, clock);

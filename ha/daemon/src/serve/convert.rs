@@ -36,6 +36,7 @@ pub fn device_change(report: DeviceReport) -> Change {
         DeviceTrouble::Ended => Change::DeviceFailed { device, incarnation, ended: true, reason: error },
         // Its process may use it still: its primaries step down first.
         DeviceTrouble::Amnesia => Change::DeviceFailed { device, incarnation, ended: false, reason: error },
+        DeviceTrouble::Hangs => Change::DeviceHangs { device, incarnation, reason: error },
         DeviceTrouble::Lags => Change::DeviceLags { device, incarnation, reason: error },
     }
 }

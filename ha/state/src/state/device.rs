@@ -1,8 +1,8 @@
 //! Devices: formats, errors, failure. FAILED is final for an incarnation; only a new format brings a device back.
 
-use types::map::{Group, GroupView};
+use types::map::{Group, GroupView, Slots};
 use types::state::DeviceState;
-use types::{DeviceId, Epoch, Incarnation};
+use types::{DeviceId, Epoch, GroupId, Incarnation};
 
 use super::State;
 use crate::command::Found;
@@ -132,19 +132,10 @@ impl State {
         if device.incarnation != incarnation || !matches!(device.state, DeviceState::Transient | DeviceState::Recovering) {
             return Err(Refused::OldIncarnation { device: id, incarnation });
         }
-        let is_whole = |id: &DeviceId| {
-            let failed = self.map.devices.get(id).is_none_or(|d| d.state == DeviceState::Failed);
-            !failed && self.devices.get(id).is_some_and(|extra| !extra.blank)
-        };
-        if !is_whole(&id) {
+        if !self.is_whole(id) {
             return Ok(Done::AlreadySo);
         }
-        let whole_without = |view: &GroupView| view.members.iter().filter(|member| **member != id && is_whole(member)).count();
-        let short = self.map.groups.iter().find_map(|(group, of)| match of {
-            Group::Replicated(view) if view.members.contains(&id) && whole_without(view) < view.quorum() => Some(*group),
-            _ => None,
-        });
-        if let Some(group) = short {
+        if let Some(group) = self.short_of_members_without(id) {
             let problem = format!("without {id}, fewer than f+1 of its members have everything");
             return Err(Refused::Placement { group, problem });
         }
@@ -154,6 +145,56 @@ impl State {
         }
         self.note(Subject::Device(id), "is to be copied anew", reason);
         self.reissue_for_device(id, false);
+        Ok(Done::Changed)
+    }
+
+    /// Whether a device is in use or away, with everything that its replicated groups are to have.
+    pub(super) fn is_whole(&self, id: DeviceId) -> bool {
+        let failed = self.map.devices.get(&id).is_none_or(|d| d.state == DeviceState::Failed);
+        !failed && self.devices.get(&id).is_some_and(|extra| !extra.blank)
+    }
+
+    /// A replicated group that has `id` and would have fewer than f+1 whole members without it.
+    pub(super) fn short_of_members_without(&self, id: DeviceId) -> Option<GroupId> {
+        let whole_without = |view: &GroupView| view.members.iter().filter(|member| **member != id && self.is_whole(**member)).count();
+        self.map.groups.iter().find_map(|(group, of)| match of {
+            Group::Replicated(view) if view.members.contains(&id) && whole_without(view) < view.quorum() => Some(*group),
+            _ => None,
+        })
+    }
+
+    /// An erasure-coded group that has `id` and would have fewer than N slots with their units without it.
+    fn short_of_units_without(&self, id: DeviceId) -> Option<GroupId> {
+        let has_units = |device: &DeviceId| {
+            let failed = self.map.devices.get(device).is_none_or(|d| d.state == DeviceState::Failed);
+            !failed && !self.units_missing.contains(device)
+        };
+        let needed = |group: GroupId| self.pool(group.pool).map_or(0, |pool| pool.scheme.width() - pool.scheme.tolerance());
+        self.map.groups.iter().find_map(|(group, of)| match of {
+            Group::Erasure(Slots { slots, .. }) if slots.contains(&Some(id)) => {
+                let others = slots.iter().flatten().filter(|device| **device != id && has_units(device)).count();
+                (others < needed(*group)).then_some(*group)
+            }
+            _ => None,
+        })
+    }
+
+    /// A device answers nothing any more. It may be what lies below several of them that stalls, and FAILED is final: what a group cannot do
+    /// without is away instead.
+    pub(super) fn device_hangs(&mut self, id: DeviceId, incarnation: Incarnation, reason: &str) -> Outcome {
+        let Some(device) = self.map.devices.get(&id) else { return Err(Refused::NoDevice(id)) };
+        if device.incarnation != incarnation {
+            return Err(Refused::OldIncarnation { device: id, incarnation });
+        }
+        if !device.state.is_writable() {
+            return Ok(Done::AlreadySo);
+        }
+        let members = self.is_whole(id).then(|| self.short_of_members_without(id)).flatten();
+        let units = (!self.units_missing.contains(&id)).then(|| self.short_of_units_without(id)).flatten();
+        let Some(group) = members.or(units) else { return self.device_failed(id, incarnation, true, reason) };
+        self.move_epoch();
+        self.set_device(id, DeviceState::Transient, &format!("{reason}; not FAILED: group {group} has too few without it"));
+        self.reissue_for_device(id, true);
         Ok(Done::Changed)
     }
 

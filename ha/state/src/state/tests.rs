@@ -305,6 +305,52 @@ fn failed_is_final_for_an_incarnation_and_a_wiped_device_is_a_new_one() {
 }
 
 #[test]
+fn a_device_that_hangs_is_failed_only_where_every_group_has_enough_without_it() {
+    let mut log = Log::running();
+    let incarnation = |log: &Log, device: DeviceId| log.state.map().devices[&device].incarnation;
+    let hangs = |log: &Log, device| Change::DeviceHangs { device, incarnation: incarnation(log, device), reason: "it hangs".into() };
+    let state_of = |log: &Log, device: DeviceId| log.state.map().devices[&device].state;
+    // A storage system below all of them stalls: 4+2 can do without two of six, and 1+2 without one of three.
+    let all: Vec<DeviceId> = (1..=6).map(DeviceId).collect();
+    for device in &all {
+        assert_eq!(log.put(hangs(&log, *device)), Ok(Done::Changed));
+        assert_eq!(log.put(hangs(&log, *device)), Ok(Done::AlreadySo));
+    }
+    let failed: Vec<DeviceId> = all.iter().copied().filter(|d| state_of(&log, *d) == DeviceState::Failed).collect();
+    assert_eq!(failed, [DeviceId(1), DeviceId(2)], "they share no replicated group");
+    let kept = all[2];
+    assert_eq!(state_of(&log, kept), DeviceState::Transient);
+    assert!(log.state.map().devices[&kept].reason.contains("not FAILED: group"), "{}", log.state.map().devices[&kept].reason);
+    let last = log.state.events().rev().find(|event| event.subject == Subject::Device(kept)).expect("an event");
+    assert!(last.cause.contains("it hangs; not FAILED"), "{last:?}");
+    for i in 0..GROUPS {
+        assert!(log.state.map().view(group(i)).expect("a view").primary.is_none(), "none is of use for now");
+    }
+    // Its process starts again, and it is there with what it had.
+    log.start(2);
+    log.recover(2);
+    assert_eq!((state_of(&log, kept), log.state.fitness(kept)), (DeviceState::Online, Some(Fitness::Online)));
+    // What fails for another reason has failed, whatever lacks it.
+    let broke = Change::DeviceFailed { device: kept, incarnation: incarnation(&log, kept), ended: true, reason: "sync failed".into() };
+    log.put(broke).expect("failed");
+    assert_eq!(state_of(&log, kept), DeviceState::Failed);
+}
+
+#[test]
+fn a_device_that_hangs_and_holds_less_than_its_groups_is_not_spared_for_them() {
+    let mut log = Log::running();
+    log.lose(1).expect("lost");
+    log.start_with(1, &[(DeviceId(1), Found::Blank), (DeviceId(2), Found::Blank)]);
+    let incarnation = log.state.map().devices[&DeviceId(1)].incarnation;
+    log.put(Change::DeviceHangs { device: DeviceId(1), incarnation, reason: "it hangs".into() }).expect("applied");
+    assert_eq!(log.state.map().devices[&DeviceId(1)].state, DeviceState::Failed);
+    let other = (3..=6).map(DeviceId).find(|d| log.state.short_of_members_without(*d).is_some()).expect("one that shares a group");
+    let incarnation = log.state.map().devices[&other].incarnation;
+    log.put(Change::DeviceHangs { device: other, incarnation, reason: "it hangs".into() }).expect("applied");
+    assert_eq!(log.state.map().devices[&other].state, DeviceState::Transient);
+}
+
+#[test]
 fn a_failed_device_that_may_still_be_in_use_steps_down_first() {
     let mut log = Log::running();
     let view = log.state.map().view(group(0)).expect("a view").clone();
