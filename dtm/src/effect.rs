@@ -195,6 +195,15 @@ pub enum Report {
         /// In which incarnation.
         incarnation: Incarnation,
     },
+    /// For HA: a learner counts in this view, and holds what there was when it began to. It may take a member's place.
+    Filled {
+        /// The view.
+        view: ViewNumber,
+        /// The learner.
+        device: DeviceId,
+        /// In which incarnation.
+        incarnation: Incarnation,
+    },
     /// For the log of the process: a peer's log contradicts what is STABLE here. A device lied, or this code is wrong.
     Diverged {
         /// The peer.

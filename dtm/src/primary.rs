@@ -128,6 +128,23 @@ impl Replica {
             }
         }
         self.advance_stable(now, effects);
+        if counts {
+            self.note_filled(from, upto, effects);
+        }
+    }
+
+    /// A learner that counts is filled once it holds what there was when it was first heard to: what it lacks then, it lacks as any member does.
+    fn note_filled(&mut self, from: From, upto: Seq, effects: &mut Vec<Effect>) {
+        let (view, last) = (self.promised, self.log.last());
+        let Role::Primary(primary) = &mut self.role else { return };
+        if !primary.active || primary.members.contains(&from.device) {
+            return;
+        }
+        let Some(progress) = primary.peers.get_mut(&from.device) else { return };
+        let (need, told) = progress.fill.get_or_insert((last, false));
+        if upto >= *need && !std::mem::replace(told, true) {
+            self.report(Report::Filled { view, device: from.device, incarnation: from.incarnation }, effects);
+        }
     }
 
     pub(crate) fn on_gap(&mut self, from: From, gap: Gap, now: Instant, effects: &mut Vec<Effect>) {
@@ -357,7 +374,7 @@ mod tests {
 
     use super::*;
     use crate::event::Event;
-    use crate::testing::{B, C, NOW, V, at, persist, persistent, primary, put, redo, said, sends, state, step};
+    use crate::testing::{B, C, ME, NOW, V, at, persist, persistent, placement, primary, put, redo, said, sends, state, step};
 
     fn with_records(count: u64) -> Replica {
         let mut replica = primary();
@@ -389,6 +406,35 @@ mod tests {
         assert_eq!(replica.stable(), Seq(0));
         step(&mut replica, said(C, persistent(10, 1)));
         assert_eq!(replica.stable(), Seq(1));
+    }
+
+    #[test]
+    fn a_learner_is_reported_filled_once_when_it_has_what_there_was_as_it_began_to_count() {
+        let mut replica = with_records(2);
+        let learner = DeviceId(4);
+        let mut with_learner = placement(12, ME);
+        with_learner.learners = vec![learner];
+        with_learner.peers.insert(learner, with_learner.peers[&B]);
+        step(&mut replica, Event::Placement(Box::new(with_learner)));
+        persist(&mut replica);
+        step(&mut replica, said(B, state(12, Some(10), (2, 10), 0)));
+        persist(&mut replica);
+        let of = |view: u64, normal: Option<u64>, upto: u64| {
+            let (view, normal) = (ViewNumber(view), normal.map(ViewNumber));
+            let Event::Message(mut said) = said(learner, Message::Persistent { view, normal, upto: Seq(upto), stable: Seq(0) }) else {
+                unreachable!()
+            };
+            said.boot = Boot(2);
+            Event::Message(said)
+        };
+        let told = Effect::Report(Report::Filled { view: ViewNumber(12), device: learner, incarnation: Incarnation(1) });
+        assert!(!step(&mut replica, of(12, Some(12), 2)).contains(&told), "the primary is not active yet");
+        step(&mut replica, said(B, persistent(12, 2)));
+        assert!(replica.is_active() && replica.stable() == Seq(2));
+        assert!(!step(&mut replica, of(12, None, 2)).contains(&told), "it does not count");
+        assert!(step(&mut replica, of(12, Some(12), 2)).contains(&told));
+        assert!(!step(&mut replica, of(12, Some(12), 2)).contains(&told), "once");
+        assert!(!step(&mut replica, said(C, persistent(12, 2))).iter().any(|e| matches!(e, Effect::Report(Report::Filled { .. }))));
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub(crate) struct Progress {
     pub(crate) copy_reported: bool,
     /// It does not count, by its own word, whatever it holds.
     pub(crate) blank: Option<Blank>,
+    /// Of a learner that counts: what it holds when it is filled, and whether HA was told.
+    pub(crate) fill: Option<(Seq, bool)>,
     /// The copy that goes out to it.
     pub(crate) copy: Option<CopyOut>,
     /// Its recovery, while HA says RECOVERING.

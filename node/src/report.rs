@@ -46,6 +46,8 @@ pub struct Pending {
     pub failed: BTreeMap<DeviceId, DeviceEnd>,
     /// Groups in which nothing of a dropped catalogue is left, with the view in which that was seen.
     pub emptied: BTreeMap<(CatalogueId, GroupId), ViewNumber>,
+    /// Learners that are filled, in which view and in which format.
+    pub filled: BTreeMap<(GroupId, DeviceId), (ViewNumber, Incarnation)>,
     /// Devices, most of them of others, that no log is kept for any longer, and in which incarnation.
     pub lagging: BTreeMap<DeviceId, (Incarnation, String)>,
 }
@@ -93,6 +95,13 @@ impl Reports {
     pub fn ended(&self, group: GroupId, epoch: Epoch) {
         self.change(|pending| {
             pending.ended.insert(group, epoch);
+        });
+    }
+
+    /// A learner of a group that is active here is filled.
+    pub fn filled(&self, group: GroupId, view: ViewNumber, device: DeviceId, incarnation: Incarnation) {
+        self.change(|pending| {
+            pending.filled.insert((group, device), (view, incarnation));
         });
     }
 

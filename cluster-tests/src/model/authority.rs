@@ -39,7 +39,7 @@ pub struct Authority {
     pub fenced: Option<(usize, Boot, Epoch)>,
     /// The members.
     pub members: Vec<usize>,
-    /// Members of the last view recorded active.
+    /// Members of the view's `old`: those of the last view recorded active when it was issued.
     pub old: Vec<usize>,
     /// Members to be.
     pub learners: Vec<usize>,

@@ -22,8 +22,10 @@ const ROUNDS_MAX: usize = 100;
 /// A replica.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Its machine.
+    /// Its machine; of an absent one, one that is never called.
     pub replica: Replica,
+    /// It holds nothing of the group, and its driver has no machine for it.
+    pub absent: bool,
     /// What a crash leaves of its disk.
     pub synced: Device,
     /// What it reads from its disk.
@@ -56,6 +58,11 @@ pub struct Came {
     pub reports: Vec<Report>,
 }
 
+fn identity(number: usize, member: &Member) -> Identity {
+    let Member { boot, incarnation, registered, .. } = *member;
+    Identity { group: GroupId::default(), device: device(number), boot, incarnation, registered }
+}
+
 impl Node {
     /// A replica that has just started from what is on its disk, and has heard nothing of HA yet. An error where the machine refuses that.
     pub fn start(
@@ -67,13 +74,7 @@ impl Node {
         heard: usize,
         clock: Instant,
     ) -> Result<Self, String> {
-        let me = Identity {
-            group: GroupId::default(),
-            device: device(number),
-            boot: member.boot,
-            incarnation: member.incarnation,
-            registered: member.registered,
-        };
+        let me = identity(number, member);
         let replica = if disk.state.is_none() && member.registered <= CREATED {
             // Formatted before the group was created; also a learner that is filled to begin with, for nothing was written yet.
             Replica::first_member(me, Arc::clone(config), types::ViewNumber(CREATED.0))
@@ -82,6 +83,7 @@ impl Node {
         };
         let mut node = Self {
             replica,
+            absent: false,
             synced: disk.clone(),
             current: disk,
             unsynced: Vec::new(),
@@ -95,6 +97,20 @@ impl Node {
         };
         node.rehash();
         Ok(node)
+    }
+
+    /// Forgets the group: nothing of it is left, on the device either.
+    pub fn forget(&mut self, number: usize, member: &Member, config: &Arc<Config>, placement: &Arc<Placement>) -> Result<(), String> {
+        *self = Self { absent: true, ..Self::start(number, member, Device::default(), config, placement, self.heard, self.clock)? };
+        self.rehash();
+        Ok(())
+    }
+
+    /// Its driver makes a machine for the group, of which the device holds nothing: the placement names it.
+    pub fn join(&mut self, number: usize, member: &Member, config: &Arc<Config>, placement: &Arc<Placement>) {
+        let me = identity(number, member);
+        self.replica = Replica::new(me, Arc::clone(config), placement, CREATED);
+        self.absent = false;
     }
 
     /// Whether its driver reads copies from the rows as they are: a bug.
@@ -111,6 +127,9 @@ impl Node {
     /// One turn of the driver's loop, and as many more as follow from it at once. The sync is another step.
     pub fn turn(&mut self, events: Vec<Event>, came: &mut Came) {
         let mut events = events;
+        if self.absent {
+            return self.rehash();
+        }
         for _ in 0..ROUNDS_MAX {
             let mut effects = Vec::new();
             for event in events.drain(..) {
@@ -221,7 +240,7 @@ impl Node {
 
     fn rehash(&mut self) {
         let mut hasher = DefaultHasher::new();
-        (&self.replica, &self.synced, &self.unsynced, &self.held, self.heard, self.clock, &self.snapshots).hash(&mut hasher);
+        (&self.replica, self.absent, &self.synced, &self.unsynced, &self.held, self.heard, self.clock, &self.snapshots).hash(&mut hasher);
         self.hash = hasher.finish();
     }
 

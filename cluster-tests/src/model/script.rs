@@ -9,6 +9,8 @@
 //! | `h2` | device 2 hears what HA said last |
 //! | `v2`, `v-` | HA issues a view with primary 2, or with none |
 //! | `m2>4@1` | HA replaces member 2 by learner 4, with primary 1 |
+//! | `j4` | HA makes device 4 a learner |
+//! | `f2` | device 2, which was removed, forgets the group |
 //! | `s2` | device 2 syncs |
 //! | `c2`, `c2:1` | device 2 dies, nothing (one batch) of what is not synced is kept |
 //! | `b2` | device 2 comes back empty |
@@ -64,6 +66,8 @@ fn read(state: &State, word: &str) -> Option<Vec<Action>> {
             let (into, primary) = rest.split_once('@')?;
             one(Action::Replace { out: number(out)?, into: number(into)?, primary: number(primary)? })
         }
+        "j" => one(Action::Learn { into: number(rest)? }),
+        "f" => one(Action::Forget { at: number(rest)? }),
         "s" => one(Action::Sync { at: number(rest)? }),
         "c" => {
             let (at, kept) = rest.split_once(':').unwrap_or((rest, "0"));

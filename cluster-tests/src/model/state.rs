@@ -36,6 +36,13 @@ pub struct World {
     pub marks: u8,
     /// Replacements of a member by a learner.
     pub replacements: u8,
+    /// Whether devices beyond the members hold nothing, become learners by HA's word, and are filled; without, they are learners that are
+    /// filled to begin with. Members that were replaced forget the group, and may become learners again.
+    pub fills: bool,
+    /// Whether a removed member forgets the group before HA has recorded a view without it active: a bug that has to be found.
+    pub forgets_early: bool,
+    /// Whether HA replaces members of a view that it has not recorded active: a bug that has to be found.
+    pub replaces_unsettled: bool,
     /// Messages that come once more; [`ENDLESS`] leaves every message there for ever.
     pub duplicates: u8,
     /// Leases end: so often. Without, every replica always has one, and reads are not looked at.
@@ -68,6 +75,9 @@ impl World {
         blanks: 0,
         marks: 0,
         replacements: 0,
+        fills: false,
+        forgets_early: false,
+        replaces_unsettled: false,
         duplicates: 0,
         lease_ends: 0,
         leases: false,
@@ -93,6 +103,9 @@ impl World {
                 "marks" => world.marks = number,
                 "torn-copies" => world.torn_copies = true,
                 "replacements" => (world.replacements, world.devices) = (number, world.members + usize::from(number)),
+                "fills" => world.fills = true,
+                "forgets-early" => world.forgets_early = true,
+                "replaces-unsettled" => world.replaces_unsettled = true,
                 "duplicates" => world.duplicates = number,
                 "lease-ends" => world.lease_ends = number,
                 "leases" => world.leases = true,
@@ -155,6 +168,8 @@ pub struct Past {
     pub answered: BTreeMap<u64, u64>,
     /// Views that were reported active.
     pub active: Vec<types::ViewNumber>,
+    /// Learners that were reported filled, each with its format.
+    pub filled: Vec<(usize, types::Incarnation)>,
 }
 
 /// A state.
@@ -175,7 +190,12 @@ pub struct State {
 impl State {
     /// The first state of a world.
     pub fn first(world: &World, config: &Arc<Config>) -> Result<Self, String> {
-        let authority = Authority::new(world.devices, world.members);
+        let mut authority = Authority::new(world.devices, world.members);
+        if world.fills {
+            authority.learners.clear();
+            authority.said.clear();
+            authority.say();
+        }
         let left = Left {
             views: world.views,
             crashes: world.crashes,
@@ -198,8 +218,12 @@ impl State {
             let node = Node::start(number, member, Default::default(), config, placement, 1, Default::default())?;
             let mut node = node.with_torn_copies(world.torn_copies);
             let mut came = super::node::Came::default();
-            node.turn(vec![dtm::Event::Placement(Box::new((**placement).clone())), node.lease(state.authority.epoch)], &mut came);
-            node.sync(&mut came);
+            if world.fills && number >= world.members {
+                node.absent = true;
+            } else {
+                node.turn(vec![dtm::Event::Placement(Box::new((**placement).clone())), node.lease(state.authority.epoch)], &mut came);
+                node.sync(&mut came);
+            }
             for message in came.sent {
                 state.send(message, world.prune);
             }

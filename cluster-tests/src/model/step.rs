@@ -37,6 +37,10 @@ pub enum Action {
     View { primary: Option<usize> },
     /// HA replaces a member by a learner, with this primary.
     Replace { out: usize, into: usize, primary: usize },
+    /// HA makes a device a learner.
+    Learn { into: usize },
+    /// A removed member forgets the group.
+    Forget { at: usize },
     /// HA records the present view active.
     Record,
     /// HA learns that a replica has recovered.
@@ -83,6 +87,12 @@ pub fn enabled(state: &State, world: &World) -> Vec<Action> {
         if world.lazy_sync && node.wants_sync() {
             out.push(Action::Sync { at });
         }
+        if world.fills && may_forget(state, world, at) {
+            out.push(Action::Forget { at });
+        }
+        if node.absent {
+            continue;
+        }
         if state.left.crashes > 0 {
             out.extend((0..=node.unsynced.len()).map(|kept| Action::Crash { at, kept }));
         }
@@ -120,15 +130,28 @@ fn views(state: &State, world: &World, out: &mut Vec<Action>) {
     } else if is_fenced_over(state) {
         out.extend(authority.members.iter().map(|n| Action::View { primary: Some(*n) }));
     }
-    if state.left.replacements > 0 && authority.settled && !world.leases {
+    let settled = authority.settled || world.replaces_unsettled;
+    if world.fills && state.left.replacements > 0 && authority.settled && authority.learners.is_empty() {
+        let others = (0..state.nodes.len()).filter(|n| !authority.members.contains(n) && !authority.old.contains(n));
+        out.extend(others.map(|into| Action::Learn { into }));
+    }
+    if state.left.replacements > 0 && settled && !world.leases {
+        let is_filled = |n: &&usize| !world.fills || state.past.filled.contains(&(**n, authority.devices[**n].incarnation));
         for out_going in &authority.members {
-            for into in &authority.learners {
+            for into in authority.learners.iter().filter(is_filled) {
                 for primary in authority.members.iter().filter(|n| *n != out_going).chain([into]) {
                     out.push(Action::Replace { out: *out_going, into: *into, primary: *primary });
                 }
             }
         }
     }
+}
+
+/// Whether a replica may be forgotten: it is in no set of the present view, and HA has recorded one without it active.
+fn may_forget(state: &State, world: &World, at: usize) -> bool {
+    let authority = &state.authority;
+    let gone = !authority.members.contains(&at) && !authority.learners.contains(&at);
+    !state.nodes[at].absent && gone && (authority.settled || !authority.old.contains(&at) || world.forgets_early)
 }
 
 /// Whether the deposed primary has surely ended: another boot, its lease of before over, or it knows.
@@ -156,16 +179,30 @@ pub fn step(state: &State, world: &World, config: &Arc<Config>, action: Action) 
         }
         Action::Execute { operation, at, crash } => next.react(world, config, at, crash, |node| vec![execute(node, operation)])?,
         Action::Hear { at, index, crash } => {
-            let placement = Box::new((*state.authority.said[index]).clone());
+            let placement = &state.authority.said[index];
+            let names = placement.members.iter().chain(&placement.learners).any(|d| *d == device(at));
+            let member = state.authority.devices[at].clone();
             next.react(world, config, at, crash, |node| {
                 node.heard = index + 1;
-                vec![Event::Placement(placement)]
+                if node.absent && names {
+                    node.join(at, &member, config, placement);
+                }
+                vec![Event::Placement(Box::new((**placement).clone()))]
             })?;
         }
         Action::Sync { at } => {
             let mut came = Came::default();
             Arc::make_mut(&mut next.nodes[at]).sync(&mut came);
             next.take(world, at, came)?;
+        }
+        Action::Forget { at } => {
+            let member = &state.authority.devices[at];
+            let placement = &state.authority.said[state.authority.said.len() - 1];
+            let node = Arc::make_mut(&mut next.nodes[at]);
+            node.forget(at, member, config, placement)?;
+            node.heard = state.authority.said.len();
+            // What it was told of as filled is no longer there.
+            Arc::make_mut(&mut next.past).filled.retain(|(n, _)| *n != at);
         }
         Action::Crash { at, kept } => next.crash(world, config, at, kept)?,
         Action::Blank { at } => next.blank(world, config, at)?,
@@ -303,6 +340,13 @@ impl State {
                 }
             }
             Report::NeedsCopy { .. } => Ok(()),
+            Report::Filled { device, incarnation, .. } => {
+                let filled = (device.0 as usize - 1, *incarnation);
+                if !self.past.filled.contains(&filled) {
+                    Arc::make_mut(&mut self.past).filled.push(filled);
+                }
+                Ok(())
+            }
             Report::Amnesia { .. } | Report::Diverged { .. } => Err(format!("{} reports {report:?}, and no disk lied", device(at))),
         }
     }
@@ -314,8 +358,14 @@ impl State {
         let (heard, placement) = (authority.said.len() - 1, Arc::clone(&authority.said[authority.said.len() - 1]));
         let (member, epoch) = (authority.devices[at].clone(), authority.epoch);
         let clock = self.nodes[at].clock;
+        let named = placement.members.iter().chain(&placement.learners).any(|d| *d == device(at));
+        let absent = world.fills && disk.state.is_none() && !named;
         let node = Node::start(at, &member, disk, config, &placement, heard, clock)?;
         let (mut node, mut came) = (node.with_torn_copies(world.torn_copies), Came::default());
+        if world.fills && node.current.state.is_none() {
+            node.join(at, &member, config, &placement);
+            node.absent = absent;
+        }
         node.turn(vec![node.lease(epoch)], &mut came);
         while !world.lazy_sync && node.wants_sync() {
             node.sync(&mut came);
@@ -377,6 +427,11 @@ impl State {
                 authority.learners.retain(|n| *n != into);
                 authority.settled = false;
                 authority.issue(Some(primary));
+            }
+            Action::Learn { into } => {
+                authority.learners.push(into);
+                let primary = authority.primary.map(|(n, _)| n);
+                authority.issue(primary);
             }
             Action::Record => {
                 authority.settled = true;

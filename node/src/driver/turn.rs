@@ -189,6 +189,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 let reason = format!("amnesia: it had group {group} up to {had}, it has it up to {has}");
                 reports.failed(device, DeviceEnd { incarnation: Some(incarnation), how: HowEnded::Forgot, reason });
             }
+            Report::Filled { view, device, incarnation } => reports.filled(group, view, device, incarnation),
             Report::NeedsCopy { device, incarnation } => {
                 reports.lags(device, incarnation, format!("no log of group {group} is kept for it any longer"));
             }

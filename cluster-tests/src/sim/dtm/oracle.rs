@@ -140,6 +140,7 @@ impl Oracle {
                 Ok(())
             }
             Report::NeedsCopy { .. } if self.copies => Ok(()),
+            Report::Filled { .. } => Ok(()),
             Report::Amnesia { .. } | Report::NeedsCopy { .. } | Report::Diverged { .. } => {
                 Err(format!("{} reports {report:?}, and no disk lied", process.device()))
             }
