@@ -41,6 +41,24 @@ fn a_copy_that_is_read_from_rows_that_change_is_found() {
 }
 
 #[test]
+fn a_member_that_forgets_early_and_a_change_before_the_last_is_active_are_found() {
+    for case in worlds::MEMBER_BUGS {
+        let world = World::parse(case.world).expect("bounds");
+        let found = search::breadth_first_after(&world, dtm::Rules::default(), case.script, LIMITS);
+        let (what, _) = found.violation.unwrap_or_else(|| panic!("nothing is found in {}, {} states", case.world, found.states));
+        assert!(!what.ends_with("of a script"), "{}: {what}", case.world);
+        println!("{}: {what}", case.world);
+        // Without the bug nothing is, from before the change of members on.
+        let well = case.world.replace(",forgets-early", "").replace(",replaces-unsettled", "");
+        let world = World::parse(&well).expect("bounds");
+        let limits = search::Limits { states: 20_000, ..LIMITS };
+        let before = case.script.split(" m").next().unwrap_or_default();
+        let found = search::breadth_first_after(&world, dtm::Rules::default(), before, limits);
+        assert_eq!(found.violation, None, "{well}");
+    }
+}
+
+#[test]
 fn the_same_searches_find_nothing_with_all_rules() {
     let limits = search::Limits { states: 20_000, ..LIMITS };
     for case in worlds::CASES {

@@ -11,6 +11,7 @@
 mod assign;
 mod balance;
 mod site;
+mod substitute;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use types::scheme::{FailureDomain, Scheme};
 use types::{DeviceId, GroupId, PoolId};
 
 use site::Site;
+pub use substitute::substitute;
 
 /// Slots of an erasure-coded pool per device, at least: so that a lost device's work is shared by many, and one slot is 3 % of a device.
 pub const SLOTS_PER_DEVICE_MIN: u32 = 32;

@@ -67,9 +67,27 @@ impl Hearing {
         if !emptied.is_empty() {
             self.ha.report_emptied(self.boot, &emptied).await?;
         }
+        self.say_filled(view).await?;
         self.say_errors(counts).await?;
         self.say_failures().await?;
         self.say_lags().await
+    }
+
+    /// Learners that are filled; what HA refuses, the machine says again in its next view.
+    async fn say_filled(&self, view: &ClusterView) -> Result<(), HaError> {
+        let filled = self.reports.with(|pending| filled(pending, view));
+        if filled.is_empty() {
+            return Ok(());
+        }
+        heard(self.ha.report_filled(self.boot, &filled).await)?;
+        self.reports.with(|pending| {
+            for (group, number, device, incarnation) in filled {
+                if pending.filled.get(&(group, device)) == Some(&(number, incarnation)) {
+                    pending.filled.remove(&(group, device));
+                }
+            }
+        });
+        Ok(())
     }
 
     async fn say_errors(&self, counts: &mut BTreeMap<DeviceId, u64>) -> Result<(), HaError> {
@@ -143,6 +161,14 @@ fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber
     pending.active.iter().map(|(group, number)| (*group, *number)).collect()
 }
 
+/// The learners to report as filled, once the view in which they are is recorded active; forgets those of views that are over.
+fn filled(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> {
+    pending.filled.retain(|(group, _), (number, _)| view.map.view(*group).is_none_or(|current| current.number <= *number));
+    let recorded = |group: &GroupId, number: ViewNumber| view.map.view(*group).is_some_and(|v| v.number == number && v.active == number);
+    let due = pending.filled.iter().filter(|((group, _), (number, _))| recorded(group, *number));
+    due.map(|((group, device), (number, incarnation))| (*group, *number, *device, *incarnation)).collect()
+}
+
 /// The groups to report as empty of dropped catalogues, some of them; forgets those that HA has recorded, or whose primary is another by now.
 fn emptied(pending: &mut Pending, view: &ClusterView) -> Vec<(CatalogueId, GroupId, ViewNumber)> {
     pending.emptied.retain(|(catalogue, group), number| {
@@ -188,6 +214,17 @@ mod tests {
         assert!(active(&mut pending.clone(), &view(5, 5)).is_empty());
         assert!(active(&mut pending, &view(6, 3)).is_empty());
         assert!(pending.active.is_empty());
+    }
+
+    #[test]
+    fn a_filled_learner_is_reported_once_its_view_is_recorded_active_and_forgotten_when_it_is_over() {
+        let mut pending = Pending::default();
+        let (learner, incarnation) = (DeviceId(9), Incarnation(3));
+        pending.filled.insert((GROUP, learner), (ViewNumber(5), incarnation));
+        assert!(filled(&mut pending, &view(5, 3)).is_empty(), "HA would refuse it");
+        assert_eq!(filled(&mut pending, &view(5, 5)), [(GROUP, ViewNumber(5), learner, incarnation)]);
+        assert!(filled(&mut pending, &view(6, 6)).is_empty());
+        assert!(pending.filled.is_empty());
     }
 
     #[test]

@@ -136,6 +136,13 @@ impl GroupView {
     pub fn quorum(&self) -> usize {
         self.members.len() / 2 + 1
     }
+
+    /// Whether a device that had the group may forget it: it is neither member nor learner, and a view without it was recorded active, so that no
+    /// change of view asks for what it holds.
+    pub fn has_let_go(&self, device: DeviceId) -> bool {
+        let named = self.members.contains(&device) || self.learners.contains(&device);
+        !named && (self.active == self.number || !self.old.contains(&device))
+    }
 }
 
 /// View of an erasure-coded group.

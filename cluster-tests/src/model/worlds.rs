@@ -31,13 +31,14 @@ const FILLS_SILENTLY: &str =
 /// The same, of one that kept what it had, and that no log was kept for while it was away.
 const FILLS_MARKED: &str = "e0@1 1>2 1>3:Redo 2>1 1>2 x3 h1 e1@1 1>2:Redo 2>1 1>2 c3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
 
-/// Bounds of worlds that CI exhausts from a script's end on: full copies, and whatever interrupts them.
+/// Bounds of worlds that CI exhausts from a script's end on: full copies and whatever interrupts them, and a replacement by a learner that is filled.
 pub const EXHAUSTED_AFTER: &[(&str, &str)] = &[
     ("ops=1,views=1,blanks=1,prune,notices", FILLS),
     ("ops=1,views=2,blanks=1,prune", FILLS_SILENTLY),
     ("ops=1,views=1,blanks=1,crashes=1,prune", FILLS_SILENTLY),
     ("ops=2,views=1,blanks=1,prune", FILLS_SILENTLY),
     ("ops=2,views=1,marks=1,crashes=1,prune,notices", FILLS_MARKED),
+    ("views=1,replacements=1,fills", "j4 h1 h4 1>2:Peer 2>1 1>2:Redo 2>1 1>4 4>1 1>3 3>1 +"),
 ];
 
 /// Bounds of worlds too large to exhaust: CI walks in them at random.
@@ -46,6 +47,8 @@ pub const WALKED: &[&str] = &[
     "ops=2,views=2,crashes=2,lazy,notices,duplicates=2",
     "ops=2,views=3,crashes=1,blanks=1,notices,duplicates=2",
     "ops=2,views=3,crashes=1,replacements=2,notices,duplicates=2",
+    "ops=2,views=3,crashes=1,replacements=2,fills,notices,duplicates=2",
+    "ops=2,views=2,crashes=1,replacements=1,fills,prune,notices,duplicates=2",
     "ops=2,views=2,crashes=2,recovery,prune,notices,duplicates=2",
     "ops=2,views=2,crashes=1,leases,lease-ends=2,notices",
     "ops=2,views=2,crashes=2,five,short-redo,notices",
@@ -55,6 +58,19 @@ pub const WALKED: &[&str] = &[
 
 /// A driver that reads copies from rows that change is found from here on.
 pub const TORN_COPIES: Case = Case { rule: "", with: "", world: "ops=2,views=1,blanks=1,prune,notices,torn-copies", script: FILLS };
+
+/// The first view is left for one with a learner, which is filled; 1 and 2 have what was answered.
+const REPLACES: &str = "j4 h1 h4 1>2:Peer 2>1 1>2:Redo 2>1 1>4 4>1 e0@1 1>2:Redo 2>1:Pers m2>4@3";
+/// What a driver, or HA, may get wrong in a change of members, with the world in which that is found.
+pub const MEMBER_BUGS: &[Case] = &[
+    Case { rule: "", with: "", world: "ops=1,views=1,replacements=1,fills,notices,forgets-early", script: REPLACES },
+    Case {
+        rule: "",
+        with: "",
+        world: "ops=2,views=2,replacements=2,replaces-unsettled",
+        script: "e0@1 1>2:Redo 2>1:Pers m2>4@1 m3>5@4 h4",
+    },
+];
 
 /// A rule whose removal is found.
 #[derive(Clone, Copy, Debug)]

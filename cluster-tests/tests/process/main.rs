@@ -13,6 +13,7 @@ mod local_cluster;
 mod names;
 mod objects;
 mod operator;
+mod replacement;
 mod s3;
 mod s3_uploads;
 mod sizes;

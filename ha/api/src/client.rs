@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::{CatalogueKind, ClusterMap};
 use types::wire::request::{DeviceUsage, Ticket};
-use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId, ViewNumber};
+use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use crate::config::check_address;
 use crate::pb::ha_client::HaClient as Stub;
@@ -257,6 +257,18 @@ impl HaClient {
     pub async fn report_emptied(&self, boot: Boot, emptied: &[(CatalogueId, GroupId, ViewNumber)]) -> Result<(), HaError> {
         let request = pb::EmptiedReport { boot: boot.0, emptied: encode(&emptied.to_vec()) };
         self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_emptied(r).await)).await?)
+    }
+
+    /// Learners that are filled, as the active primaries of their groups in this process saw in that view.
+    pub async fn report_filled(&self, boot: Boot, filled: &[(GroupId, ViewNumber, DeviceId, Incarnation)]) -> Result<(), HaError> {
+        let request = pb::FilledReport { boot: boot.0, filled: encode(&filled.to_vec()) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_filled(r).await)).await?)
+    }
+
+    /// What an operator wants of a device, in that format of it.
+    pub async fn ask_device(&self, device: DeviceId, incarnation: Incarnation, wish: pb::DeviceWish) -> Result<(), HaError> {
+        let request = pb::DeviceAsk { device: device.0, incarnation: incarnation.0, wish: wish.into() };
+        self.done(self.call(|mut s| async move { s.ask_device(request).await }).await?)
     }
 
     /// A device had errors, or has ended.

@@ -133,6 +133,8 @@ pub struct Status {
     pub usage: BTreeMap<DeviceId, DeviceUsage>,
     /// Devices that were formatted anew and whose units of before are not there.
     pub units_missing: BTreeSet<DeviceId>,
+    /// Devices that an operator wants replaced: their replicated groups move to others.
+    pub leaving: BTreeSet<DeviceId>,
     /// Catalogues that were dropped and are being emptied.
     pub dropped: usize,
     /// The wall clock of the daemon that answers, milliseconds since 1970.

@@ -65,7 +65,7 @@ impl Failure {
     pub fn of(error: &HaError, asked: &[String]) -> Self {
         let exit = match error {
             HaError::NotFound(_) => Exit::NotFound,
-            // Nothing that `ha` asks for changes anything.
+            // What `ha` asks for may be asked for again.
             HaError::Unavailable(_) | HaError::Unknown(_) => Exit::Unavailable,
             HaError::Refused(_) | HaError::OldBoot(_) | HaError::Stranger(_) | HaError::Garbled(_) => Exit::Failure,
         };

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ha_state::director::PlaceRequest;
+use ha_state::director::{PlaceRequest, Placers, SubstituteRequest};
 use ha_state::lease::Timing;
 use ha_state::state::is_live;
 use ha_state::term::{NotRenewed, Term};
 use ha_state::{Change, Command, LossReason, Outcome};
-use layout::place::{Wish, place};
+use layout::place::{Wish, place, substitute};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::map::{ClusterMap, Node};
@@ -30,6 +30,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 const PROPOSAL: Duration = Duration::from_millis(1000);
 /// How long a quorum may take to confirm the leader, before scaling.
 const CONFIRM: Duration = Duration::from_millis(150);
+/// A device with less than one part in so many free takes over no member of a group.
+const SPARE_SHARE: u64 = 20;
 /// Renewals that wait for one confirmation.
 const ASKS_MAX: usize = 4096;
 
@@ -284,7 +286,10 @@ impl Lead {
             return Vec::new();
         }
         let term = guard.as_mut().expect("it leads");
-        let commands = self.machine.read(|state| term.look(state, self.now(), wall_ms(), &place_groups));
+        let usage = self.usage();
+        let chosen = |map: &ClusterMap, request: &SubstituteRequest<'_>| choose_substitute(map, request, &usage);
+        let place = Placers { groups: &place_groups, substitute: &chosen };
+        let commands = self.machine.read(|state| term.look(state, self.now(), wall_ms(), place));
         for warning in term.warnings().iter().filter(|w| !warned.contains(w)) {
             tracing::warn!("{warning}");
         }
@@ -345,4 +350,11 @@ impl Lead {
 /// The groups of a pool, by `layout`.
 fn place_groups(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String> {
     place(map, request.pool, Wish { groups: request.groups, avoid_node: request.avoid_node }).map_err(|e| e.to_string())
+}
+
+/// Who takes a member's place, by `layout`: of those that have room, as far as that is known.
+fn choose_substitute(map: &ClusterMap, request: &SubstituteRequest<'_>, usage: &BTreeMap<DeviceId, DeviceUsage>) -> Option<DeviceId> {
+    let is_full = |said: &&DeviceUsage| said.free < said.bytes / SPARE_SHARE;
+    let not = usage.values().filter(is_full).map(|said| said.device).chain(request.not.iter().copied()).collect();
+    substitute(map, request.group, request.out, &not)
 }

@@ -167,6 +167,33 @@ pub enum Change {
         /// Why, in words.
         reason: String,
     },
+    /// Learners that hold what their groups hold, as the active primaries of one process saw.
+    Filled {
+        /// The process.
+        boot: Boot,
+        /// Each group with the view in which that was seen, its learner, and the format of that.
+        groups: Vec<(GroupId, ViewNumber, DeviceId, Incarnation)>,
+    },
+    /// What an operator wants of a device.
+    AskDevice {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+        /// What.
+        wish: DeviceWish,
+    },
+}
+
+/// What an operator wants of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DeviceWish {
+    /// It is given up. Refused where a group needs what is on it.
+    Fail,
+    /// Its replicated groups move to others, while it serves.
+    Replace,
+    /// They do so no longer.
+    Keep,
 }
 
 /// What a process found on one of its devices.
@@ -226,7 +253,7 @@ pub enum MemberChange {
     Appoint(DeviceId),
     /// Members to be.
     Learners(Vec<DeviceId>),
-    /// One member gives its place to a learner. Refused until the present members were recorded active.
+    /// One member gives its place to a learner that is filled. Refused until the present members were recorded active.
     Replace {
         /// The member that goes.
         from: DeviceId,

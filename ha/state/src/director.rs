@@ -10,6 +10,7 @@
 //!
 //! Both need a new leader to wait one lease from its election, which [`Leases`] does.
 
+pub mod members;
 mod primaries;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use types::map::ClusterMap;
 use types::state::DeviceState;
-use types::{Boot, DeviceId, HaTime, PoolId, SessionId};
+use types::{Boot, DeviceId, GroupId, HaTime, PoolId, SessionId};
 
 use crate::command::{Change, Command, LossReason};
 use crate::lease::Leases;
@@ -38,6 +39,35 @@ pub const PLACEMENT_GRACE_MS: u64 = 60_000;
 
 /// Computes the groups of a pool that has none; `layout::place` behind a plain function, so that this crate need not know it.
 pub type Placer<'a> = &'a dyn Fn(&ClusterMap, &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String>;
+
+/// Chooses the device that takes a member's place, by `layout` behind a plain function; `None` where there is none.
+pub type Substitute<'a> = &'a dyn Fn(&ClusterMap, &SubstituteRequest<'_>) -> Option<DeviceId>;
+
+/// What the leader computes with `layout`.
+#[derive(Clone, Copy)]
+pub struct Placers<'a> {
+    /// The groups of a pool that has none.
+    pub groups: Placer<'a>,
+    /// Who takes a member's place.
+    pub substitute: Substitute<'a>,
+}
+
+impl std::fmt::Debug for Placers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Placers").finish_non_exhaustive()
+    }
+}
+
+/// Which member wants its place taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubstituteRequest<'a> {
+    /// Of which group.
+    pub group: GroupId,
+    /// Which member.
+    pub out: DeviceId,
+    /// Devices that are not to be taken.
+    pub not: &'a BTreeSet<DeviceId>,
+}
 
 /// Which pool wants its groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +109,7 @@ pub struct Proposals {
 }
 
 /// The commands that follow from `state` and `seen`.
-pub fn propose(state: &State, seen: &Observations<'_>, place: Placer<'_>) -> Proposals {
+pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Proposals {
     let mut changes = Vec::new();
     let mut warnings = Vec::new();
     if state.topology().is_some() {
@@ -91,7 +121,10 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placer<'_>) -> Pro
         }
         // What follows is no hurry: it waits until nothing of the above is left to decide.
         if changes.is_empty() {
-            new_groups(state, seen, place, &mut changes, &mut warnings);
+            new_groups(state, seen, place.groups, &mut changes, &mut warnings);
+            changes.extend(members::replace(state, seen, place, &mut warnings));
+        }
+        if changes.is_empty() {
             changes.extend(primaries::balance(state, seen));
         }
         changes.extend(

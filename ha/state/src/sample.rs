@@ -1,9 +1,10 @@
 //! A small cluster for tests: three nodes of two disk groups with a device each, and the three default pools.
 
 use types::map::ClusterMap;
+use types::state::DeviceState;
 use types::{Boot, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId, HaTime, NodeId, PoolId, ViewNumber};
 
-use crate::director::PlaceRequest;
+use crate::director::{PlaceRequest, Placers, SubstituteRequest};
 use crate::{Change, Command, DeviceSpec, Done, Found, LossReason, NodeSpec, Outcome, PoolSpec, Registered, State, Topology};
 
 pub(crate) const META: PoolId = PoolId(1);
@@ -51,6 +52,17 @@ pub(crate) fn place(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<
     let step = if width == 3 { 2 } else { 1 };
     Ok((0..request.groups).map(|g| (0..width).map(|s| Some(DeviceId((g + s * step) % 6 + 1))).collect()).collect())
 }
+
+/// The first device of a node that has no other member.
+pub(crate) fn substitute(map: &ClusterMap, request: &SubstituteRequest<'_>) -> Option<DeviceId> {
+    let view = map.view(request.group)?;
+    let has = |node: NodeId| view.members.iter().any(|m| *m != request.out && map.devices[m].node == node);
+    let may =
+        |d: &&types::map::Device| d.state == DeviceState::Online && d.id != request.out && !request.not.contains(&d.id) && !has(d.node);
+    map.devices.values().find(may).map(|d| d.id)
+}
+
+pub(crate) const PLACERS: Placers<'static> = Placers { groups: &place, substitute: &substitute };
 
 /// A state with its log.
 #[derive(Default)]
@@ -146,6 +158,15 @@ impl Log {
                 self.put(Change::Active { boot, groups }).expect("active");
             }
         }
+    }
+
+    /// The primary of a group reports that a learner is filled.
+    pub(crate) fn fill(&mut self, index: u32, learner: DeviceId) -> Outcome {
+        let group = GroupId { pool: META, index };
+        let view = self.state.map().view(group).expect("a view");
+        let (number, boot) = (view.number, view.primary.expect("a primary").boot);
+        let incarnation = self.state.map().devices[&learner].incarnation;
+        self.put(Change::Filled { boot, groups: vec![(group, number, learner, incarnation)] })
     }
 
     pub(crate) fn node_of_primary(&self, index: u32) -> Option<u16> {

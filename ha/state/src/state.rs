@@ -5,6 +5,7 @@
 //! placement, and with nothing else.
 
 mod device;
+mod members;
 mod placement;
 mod process;
 mod records;
@@ -25,13 +26,15 @@ use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
+pub use members::Filled;
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
 pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
-pub const SNAPSHOT_VERSION: u8 = 2;
-/// The version before. What came with version 2 stands at the end, and was empty then.
+pub const SNAPSHOT_VERSION: u8 = 3;
+/// The versions before. What came with a version stands at the end, and was empty then.
 const SNAPSHOT_VERSION_1: u8 = 1;
+const SNAPSHOT_VERSION_2: u8 = 2;
 
 /// What HA replicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,10 @@ pub struct State {
     dropped: BTreeMap<CatalogueId, Dropped>,
     /// Since version 2: devices that were formatted anew while slots of erasure-coded groups were on them; what those held is not there.
     units_missing: BTreeSet<DeviceId>,
+    /// Since version 3: learners that hold what their groups hold.
+    filled: BTreeMap<GroupId, Filled>,
+    /// Since version 3: devices that an operator wants replaced.
+    leaving: BTreeSet<DeviceId>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -124,6 +131,8 @@ impl State {
             Change::DeviceFailed { device, incarnation, ended, reason } => self.device_failed(*device, *incarnation, *ended, reason),
             Change::DeviceLags { device, incarnation, reason } => self.device_lags(*device, *incarnation, reason),
             Change::DeviceHangs { device, incarnation, reason } => self.device_hangs(*device, *incarnation, reason),
+            Change::Filled { boot, groups } => self.record_filled(*boot, groups),
+            Change::AskDevice { device, incarnation, wish } => self.ask_device(*device, *incarnation, *wish),
             Change::CreateCatalogue { name, kind, pool, width } => self.create_catalogue(name, *kind, *pool, *width),
             Change::DropCatalogue { id } => self.drop_catalogue(*id),
             Change::CataloguesEmptied { boot, emptied } => self.catalogues_emptied(*boot, emptied),
@@ -225,9 +234,12 @@ impl State {
 
     /// The state of those bytes; a version that this software does not know is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        if let Some((&SNAPSHOT_VERSION_1, rest)) = bytes.split_first() {
-            let since = encode(&(BTreeMap::<CatalogueId, Dropped>::new(), BTreeSet::<DeviceId>::new()));
-            return decode(&[rest, &since].concat());
+        let since_2 = || encode(&(BTreeMap::<CatalogueId, Dropped>::new(), BTreeSet::<DeviceId>::new()));
+        let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
+        match bytes.split_first() {
+            Some((&SNAPSHOT_VERSION_1, rest)) => return decode(&[rest, &since_2(), &since_3].concat()),
+            Some((&SNAPSHOT_VERSION_2, rest)) => return decode(&[rest, &since_3].concat()),
+            _ => {}
         }
         decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?)
     }

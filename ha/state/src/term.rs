@@ -11,7 +11,7 @@ use std::time::Duration;
 use types::{Boot, Epoch, HaTime, NodeId, SessionId};
 
 use crate::command::{Change, Command, LossReason};
-use crate::director::{self, Observations, Placer};
+use crate::director::{self, Observations, Placers};
 use crate::lease::{Leases, Timing};
 use crate::state::State;
 
@@ -108,7 +108,7 @@ impl Term {
     }
 
     /// What to propose now, in this order.
-    pub fn look(&mut self, state: &State, now: Duration, wall_ms: u64, place: Placer<'_>) -> Vec<Command> {
+    pub fn look(&mut self, state: &State, now: Duration, wall_ms: u64, place: Placers<'_>) -> Vec<Command> {
         let sessions_over = self.take_stock(state, now);
         let seen = Observations {
             now,

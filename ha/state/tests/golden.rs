@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use ha_state::{Change, Command, DeviceSpec, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology, ViewChange};
+use ha_state::{
+    Change, Command, DeviceSpec, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology, ViewChange,
+};
 use types::map::CatalogueKind;
 use types::scheme::FailureDomain;
 use types::{
@@ -98,6 +100,10 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("set-voters", Change::SetVoters(vec![NodeId(1), NodeId(2)])),
         ("catalogues-emptied", Change::CataloguesEmptied { boot: Boot(5), emptied: vec![(CatalogueId(9), group, ViewNumber(7))] }),
         ("device-hangs", Change::DeviceHangs { device: DeviceId(1), incarnation: Incarnation(3), reason: "20 s".into() }),
+        ("filled", Change::Filled { boot: Boot(5), groups: vec![(group, ViewNumber(7), DeviceId(2), Incarnation(3))] }),
+        ("ask-device-fail", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Fail }),
+        ("ask-device-replace", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Replace }),
+        ("ask-device-keep", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Keep }),
         ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }
@@ -172,6 +178,15 @@ fn a_snapshot_of_version_1_is_read() {
     let state = State::decode(&unhex(kept.trim())).expect("reads");
     assert_eq!(state.map().catalogues.values().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["photos"]);
     assert!(state.dropped().is_empty() && state.units_missing().is_empty());
+    assert_eq!(State::decode(&state.encode()), Ok(state));
+}
+
+/// As software before version 3 wrote it: no learner is filled, and nobody wants a device replaced.
+#[test]
+fn a_snapshot_of_version_2_is_read() {
+    let kept = include_str!("golden/ha-snapshot-v2.txt");
+    let state = State::decode(&unhex(kept.trim())).expect("reads");
+    assert!(state.leaving().is_empty() && !state.map().groups.is_empty());
     assert_eq!(State::decode(&state.encode()), Ok(state));
 }
 

@@ -8,7 +8,8 @@ use types::{Boot, CatalogueId, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId,
 
 use ha_state::state::Fitness;
 use ha_state::{
-    Change, Command, DeviceSpec, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology, ViewChange,
+    Change, Command, DeviceSpec, DeviceWish, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology,
+    ViewChange,
 };
 
 const NODES: u16 = 3;
@@ -55,6 +56,7 @@ enum Try {
     Create { pool: u16 },
     Slots { group: u32, slot: usize, device: Option<u32>, old: u64 },
     Fail { device: u32, old: u64, ended: bool },
+    Ask { device: u32, wish: u8 },
     Error { device: u32, report: u64 },
     Catalogue { name: u8, drop: bool },
     Session { nonce: u64, close: Option<u64> },
@@ -73,10 +75,11 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         3 => (node(), old()).prop_map(|(node, old)| Try::Lose { node, old }),
         5 => (node(), old()).prop_map(|(node, old)| Try::Recover { node, old }),
         5 => (node(), old()).prop_map(|(node, old)| Try::Activate { node, old }),
-        5 => (group(), 0u8..4, device(), old()).prop_map(|(group, kind, device, old)| Try::View { group, kind, device, old }),
+        5 => (group(), 0u8..5, device(), old()).prop_map(|(group, kind, device, old)| Try::View { group, kind, device, old }),
         3 => (1u16..4).prop_map(|pool| Try::Create { pool }),
         2 => (group(), 0usize..7, prop::option::of(device()), old()).prop_map(|(group, slot, device, old)| Try::Slots { group, slot, device, old }),
         1 => (device(), old(), any::<bool>()).prop_map(|(device, old, ended)| Try::Fail { device, old, ended }),
+        1 => (device(), 0u8..4).prop_map(|(device, wish)| Try::Ask { device, wish }),
         1 => (device(), 0u64..5).prop_map(|(device, report)| Try::Error { device, report }),
         2 => (0u8..4, any::<bool>()).prop_map(|(name, drop)| Try::Catalogue { name, drop }),
         2 => (0u64..4, prop::option::of(0u64..50)).prop_map(|(nonce, close)| Try::Session { nonce, close }),
@@ -130,6 +133,12 @@ fn change(state: &State, what: &Try) -> Change {
             let from = ViewNumber(view.map_or(0, |v| v.number.0).saturating_sub(*old));
             let device = DeviceId(*device);
             let member = view.and_then(|v| v.members.last().copied()).unwrap_or(device);
+            if *kind == 4 {
+                let learner = view.and_then(|v| v.learners.first().copied()).unwrap_or(device);
+                let incarnation = map.devices.get(&learner).map(|d| d.incarnation).unwrap_or_default();
+                let boot = view.and_then(|v| v.primary).map(|p| p.boot).unwrap_or_default();
+                return Change::Filled { boot, groups: vec![(id(*group), from, learner, incarnation)] };
+            }
             let change = match kind {
                 0 => MemberChange::StepDown,
                 1 => MemberChange::Appoint(device),
@@ -157,6 +166,17 @@ fn change(state: &State, what: &Try) -> Change {
                 ended: *ended,
                 reason: "test".into(),
             }
+        }
+        Try::Ask { device, wish } => {
+            let device = DeviceId(*device);
+            let incarnation = map.devices.get(&device).map(|d| d.incarnation).unwrap_or_default();
+            let wish = match wish {
+                0 => DeviceWish::Fail,
+                1 => DeviceWish::Keep,
+                2 => DeviceWish::Replace,
+                _ => return Change::DeviceHangs { device, incarnation, reason: "test".into() },
+            };
+            Change::AskDevice { device, incarnation, wish }
         }
         Try::Error { device, report } => {
             let incarnation = map.devices.get(&DeviceId(*device)).map(|d| d.incarnation).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ha_state::director::{Observations, PlaceRequest, propose};
+use ha_state::director::{Observations, PlaceRequest, Placers, propose};
 use ha_state::lease::{HeldLease, Leases, Timing};
 use ha_state::{Change, Command, DeviceSpec, Done, Found, NodeSpec, PoolSpec, State, Topology};
 use proptest::prelude::*;
@@ -155,7 +155,7 @@ impl World {
             confirmed: &self.confirmed,
             sessions_over: &BTreeSet::new(),
         };
-        for command in propose(&self.state, &seen, &place).commands {
+        for command in propose(&self.state, &seen, Placers { groups: &place, substitute: &|_, _| None }).commands {
             self.commit(command.change).expect("what a leader proposes on the present state is applied");
         }
     }

@@ -48,6 +48,7 @@ impl Store for Device {
                 Change::Put { key, version, value } => batch.put_row(*group, key, *version, value),
                 Change::Delete(key) => batch.delete_row(*group, key),
                 Change::Wipe => batch.wipe_group(*group),
+                Change::Forget => batch.forget_group(*group),
                 Change::Fence(view) => batch.put_view(*group, *view),
             }
         }

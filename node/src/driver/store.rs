@@ -29,6 +29,8 @@ pub enum Change<'a> {
     Delete(Cow<'a, RowKey>),
     /// All rows and the whole log of the group go; a log may begin anywhere after it.
     Wipe,
+    /// All rows, the whole log and the replica's state of the group go: the device has nothing of it any more.
+    Forget,
     /// Unit writes of views of the (erasure-coded) group below this one are refused from now on.
     Fence(ViewNumber),
 }

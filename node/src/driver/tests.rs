@@ -84,6 +84,11 @@ impl Store for Memory {
                     Change::Delete(key) => drop(held.rows.remove(key)),
                     Change::State(state) => held.state.clone_from(state),
                     Change::Wipe => held.rows.clear(),
+                    Change::Forget => {
+                        held.rows.clear();
+                        held.log.clear();
+                        held.state.clear();
+                    }
                     Change::Cut(_) | Change::Prune(_) | Change::Fence(_) => {}
                 }
             }
@@ -490,6 +495,32 @@ fn a_device_that_hangs_is_given_up_alone_and_says_nothing_when_it_wakes() {
     assert_eq!(watch.woken(), Some(PLACE.device), "whoever starts again can use it");
     let said: Vec<Message> = sent.try_iter().flatten().map(|envelope| envelope.message).collect();
     assert!(!said.iter().any(|message| matches!(message, Message::Persistent { upto: Seq(1), .. })), "{said:?}");
+}
+
+#[test]
+fn a_removed_member_forgets_its_group_once_a_view_without_it_is_recorded_active() {
+    let store = Memory::default();
+    let mut driver = driver_in(cluster_with_two(OTHER.device), &store, Somebody);
+    driver.turn(Vec::new(), vec![redo()]).expect("the device works");
+    assert!(store.held(|held| !held.state.is_empty()) && driver.replicas.contains_key(&GROUP));
+    let tell = |driver: &mut Driver<Memory, Somebody>, old: Vec<DeviceId>, active: u64| {
+        let mut view = ClusterView::clone(&driver.around.views.now());
+        let map = Arc::make_mut(&mut view.map);
+        (view.index, map.epoch) = (view.index + 1, Epoch(map.epoch.0 + 1));
+        if let Some(Group::Replicated(group)) = map.groups.get_mut(&GROUP) {
+            (group.number, group.active) = (ViewNumber(9), ViewNumber(active));
+            (group.members, group.old, group.learners) = (vec![OTHER.device], old, Vec::new());
+        }
+        driver.around.views.publish(view);
+        driver.turn(Vec::new(), Vec::new()).expect("the device works");
+    };
+    tell(&mut driver, vec![PLACE.device, OTHER.device], 3);
+    assert!(driver.replicas.contains_key(&GROUP), "a change of view may ask it for what it holds");
+    tell(&mut driver, vec![PLACE.device, OTHER.device], 9);
+    assert!(driver.replicas.is_empty(), "nothing of it is left");
+    assert!(store.held(|held| held.state.is_empty() && held.log.is_empty() && held.rows.is_empty()));
+    driver.turn(Vec::new(), vec![redo()]).expect("what comes late is of no consequence");
+    assert!(store.held(|held| held.state.is_empty() && held.log.is_empty()));
 }
 
 #[test]

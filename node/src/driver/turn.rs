@@ -59,10 +59,30 @@ impl<S: Store, P: Post> Driver<S, P> {
         // Permits first: whoever sees that the news are taken in must not find an older permit.
         self.publish_permits();
         if let Some(index) = news.index {
+            self.forget_removed()?;
             self.around.fences.raise(self.place.device, &news.fences);
             self.around.fences.advance(self.place.device, index);
         }
         Ok(())
+    }
+
+    /// Forgets groups in which another device has taken this one's place. At the end of a turn: whoever waited at one of them is answered.
+    fn forget_removed(&mut self) -> Result<(), DriverError<S::Error>> {
+        let device = self.place.device;
+        let map = self.taken_in.map.clone();
+        let gone: Vec<GroupId> =
+            self.replicas.keys().copied().filter(|group| map.view(*group).is_some_and(|view| view.has_let_go(device))).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for group in &gone {
+            tracing::info!(%group, %device, "another device has taken this one's place: the group is forgotten");
+            self.replicas.remove(group);
+            self.around.permits.set(device, *group, None);
+        }
+        self.snapshots.retain(|(group, _), _| !gone.contains(group));
+        let changes: Vec<_> = gone.into_iter().map(|group| (group, Change::Forget)).collect();
+        Ok(self.store.write(&changes, true)?)
     }
 
     fn flush(&mut self, effects: &mut Vec<(GroupId, Effect)>) {

@@ -9,7 +9,7 @@ use types::Boot;
 
 use super::packet::Happening;
 use super::raft::Raft;
-use super::settings::place;
+use super::settings::PLACERS;
 use crate::sim::heap::Micros;
 use crate::sim::life::Life;
 use crate::sim::network::NodeNumber;
@@ -147,7 +147,7 @@ impl Daemon {
         let fresh = self.acked.is_some_and(|at| now <= at + CONFIRMED);
         let busy = self.state.index() < self.proposed.0 && now < self.proposed.1;
         match self.term.as_mut() {
-            Some(term) if fresh && !busy => term.look(&self.state, now, 0, &place),
+            Some(term) if fresh && !busy => term.look(&self.state, now, 0, PLACERS),
             _ => Vec::new(),
         }
     }

@@ -1,11 +1,12 @@
 //! The end of a run, after everything was healed: all must be well within a bound and stay so; then one process is killed and one is frozen,
 //! and HA must see that within its bounds.
 
+use ha_state::director::SubstituteRequest;
 use types::state::ProcessState;
-use types::{Boot, GroupId};
+use types::{Boot, DeviceId, GroupId};
 
 use super::packet::Happening;
-use super::settings::{CONVERGENCE, GROUPS, HOSTS, META, node_of};
+use super::settings::{CONVERGENCE, GROUPS, HOSTS, META, node_of, substitute};
 use super::world::HaWorld;
 use crate::sim::heap::{MILLISECOND, Micros, SECOND};
 use crate::sim::run::Clock;
@@ -106,10 +107,18 @@ impl HaWorld {
             let id = GroupId { pool: META, index };
             let Some(view) = state.map().view(id) else { return Some(format!("no group {id}")) };
             let best = view.members.iter().filter_map(|m| state.fitness(*m)).min();
-            let first = view.members.first().filter(|m| state.fitness(**m) == best);
+            let first = view.members.first().filter(|m| state.fitness(**m) == best && !state.is_going(**m));
             let right = view.primary.is_some_and(|p| state.fitness(p.device) == best && first.is_none_or(|m| *m == p.device));
             if !right || view.active != view.number {
                 return Some(format!("group {id}: {view:?}"));
+            }
+            if !view.learners.is_empty() {
+                return Some(format!("group {id} has a learner: {view:?}"));
+            }
+            let to_go = view.members.iter().find(|m| state.is_going(**m));
+            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: id, out: *out, not: state.leaving() });
+            if let Some(to) = to_go.and_then(place) {
+                return Some(format!("group {id} has a member to be replaced, and {to} could: {view:?}"));
             }
             let primary = view.primary.map(|p| p.boot);
             let serving: Vec<_> = self.processes.iter_mut().filter_map(|p| p.serves(now).contains(&id).then_some(p.boot)).collect();

@@ -112,6 +112,8 @@ pub enum Whim {
     Learn,
     /// A learner takes a member's place.
     Replace,
+    /// An operator wants a device replaced, or no longer.
+    Leave,
     /// A primary is told to give up.
     StepDown,
 }

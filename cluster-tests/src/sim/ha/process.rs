@@ -197,6 +197,13 @@ impl Process {
         })
     }
 
+    /// Learners of a group that are there and not reported: as if each were filled at once.
+    fn filled(&self, id: GroupId, view: &GroupView) -> Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> {
+        let due = |learner: &&DeviceId| !self.state.is_filled(id, **learner) && self.state.fitness(**learner).is_some();
+        let of = |learner: &DeviceId| (id, view.number, *learner, self.state.map().devices[learner].incarnation);
+        view.learners.iter().filter(due).map(of).collect()
+    }
+
     fn is_own(&self, view: &GroupView) -> bool {
         let works = |device: &DeviceId| self.disks.get(device).is_some_and(|d| !d.broken && !d.hangs && !d.given_up);
         view.primary.is_some_and(|p| Some(p.boot) == self.boot && works(&p.device))
@@ -243,6 +250,11 @@ impl Process {
             self.views().filter(|(_, v)| self.is_own(v) && v.active != v.number).map(|(id, v)| (id, v.number)).collect();
         if !active.is_empty() {
             changes.push(Change::Active { boot, groups: active });
+        }
+        let filled: Vec<_> =
+            self.views().filter(|(_, v)| self.is_own(v) && v.active == v.number).flat_map(|(id, v)| self.filled(id, v)).collect();
+        if !filled.is_empty() {
+            changes.push(Change::Filled { boot, groups: filled });
         }
         let is_ended = |id: &GroupId| self.state.map().view(*id).is_some_and(|v| self.is_own(v) || v.active == v.number);
         if node.state == ProcessState::Recovering && self.state.groups_to_recover(node.id).iter().all(is_ended) {

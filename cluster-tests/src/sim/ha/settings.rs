@@ -1,6 +1,6 @@
 //! What a run is made of, all of it drawn from the seed, and the cluster that it is of.
 
-use ha_state::director::PlaceRequest;
+use ha_state::director::{PlaceRequest, Placers, SubstituteRequest};
 use ha_state::{DeviceSpec, NodeSpec, PoolSpec, Topology};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -131,3 +131,11 @@ pub fn place(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<Option<
     let groups: Vec<Vec<Option<DeviceId>>> = (0..request.groups).map(|g| (0..HOSTS).map(|s| slot(g, s)).collect()).collect();
     if groups.iter().flatten().any(Option::is_none) { Err("a host has no device left".into()) } else { Ok(groups) }
 }
+
+/// By the rules of the product: a pool of disk groups takes any other device.
+pub fn substitute(map: &ClusterMap, request: &SubstituteRequest<'_>) -> Option<DeviceId> {
+    layout::place::substitute(map, request.group, request.out, request.not)
+}
+
+/// What a leader places with.
+pub const PLACERS: Placers<'static> = Placers { groups: &place, substitute: &substitute };

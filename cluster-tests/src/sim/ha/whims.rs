@@ -1,6 +1,6 @@
 //! What operators and chance do without need: elections, devices that break and return blank, members that change.
 
-use ha_state::{Change, MemberChange, State, ViewChange};
+use ha_state::{Change, DeviceWish, MemberChange, State, ViewChange};
 use types::{DeviceId, GroupId};
 
 use super::packet::{Happening, Whim};
@@ -21,6 +21,12 @@ impl HaWorld {
                     self.elect(node, u64::from(choice / HOSTS % 4), clock);
                 }
                 return;
+            }
+            Whim::Leave => {
+                let device = devices_of(choice % HOSTS)[choose % 2];
+                let incarnation = self.oracle.state.map().devices.get(&device).map(|d| d.incarnation).unwrap_or_default();
+                let wish = if self.oracle.state.leaving().contains(&device) { DeviceWish::Keep } else { DeviceWish::Replace };
+                Some(Change::AskDevice { device, incarnation, wish })
             }
             Whim::HangDevice => {
                 let disks = &mut self.processes[(choice % HOSTS) as usize].disks;

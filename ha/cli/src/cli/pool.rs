@@ -124,7 +124,7 @@ fn page(status: &Status, pool: &Pool, coloured: bool) -> String {
             Group::Replicated(view) => (
                 view.primary.map_or_else(|| "none".to_string(), |p| p.device.to_string()),
                 view.active.to_string(),
-                view.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                view.members.iter().map(ToString::to_string).chain(view.learners.iter().map(|d| format!("+{d}"))).collect::<Vec<_>>(),
             ),
             Group::Erasure(slots) => {
                 let name = |slot: &Option<DeviceId>| slot.map_or_else(|| "empty".to_string(), |d| d.to_string());

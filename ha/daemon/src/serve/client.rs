@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use ha_api::pb::ha_server::Ha;
 use ha_api::{Found, HaError, LEADER_KEY, pb};
-use ha_state::{Change, Done};
+use ha_state::{Change, DeviceWish, Done};
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
 use types::wire::request::DeviceUsage;
-use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, PoolId, SessionId, ViewNumber};
+use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use super::{check_cluster, convert, follow, show};
 use crate::core::{Changed, Core};
@@ -208,6 +208,24 @@ impl Ha for HaService {
         let pb::EmptiedReport { boot, emptied } = self.open(request)?;
         let emptied: Vec<(CatalogueId, GroupId, ViewNumber)> = read(&emptied)?;
         self.done(Change::CataloguesEmptied { boot: Boot(boot), emptied }).await
+    }
+
+    async fn report_filled(&self, request: Request<pb::FilledReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::FilledReport { boot, filled } = self.open(request)?;
+        let groups: Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> = read(&filled)?;
+        self.done(Change::Filled { boot: Boot(boot), groups }).await
+    }
+
+    async fn ask_device(&self, request: Request<pb::DeviceAsk>) -> Result<Response<pb::DoneReply>, Status> {
+        let request = self.open(request)?;
+        let wish = match request.wish() {
+            pb::DeviceWish::Fail => DeviceWish::Fail,
+            pb::DeviceWish::Replace => DeviceWish::Replace,
+            pb::DeviceWish::Keep => DeviceWish::Keep,
+            pb::DeviceWish::Unspecified => return Err(HaError::Refused("nothing is asked of the device".into()).into()),
+        };
+        let (device, incarnation) = (DeviceId(request.device), Incarnation(request.incarnation));
+        self.done(Change::AskDevice { device, incarnation, wish }).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

@@ -51,6 +51,7 @@ pub async fn status(core: &Core) -> Status {
             client_sessions: state.sessions().values().filter(|s| s.node.is_none()).count(),
             usage: view.usage,
             units_missing: state.units_missing().clone(),
+            leaving: state.leaving().clone(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
             warnings: view.warnings,

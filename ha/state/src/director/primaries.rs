@@ -50,7 +50,10 @@ pub(super) fn appoint(state: &State, seen: &Observations<'_>) -> Option<Change> 
 fn best(state: &State, members: &[DeviceId], load: &mut BTreeMap<NodeId, usize>) -> Option<DeviceId> {
     let node_of = |device: &DeviceId| state.map().devices.get(device).map(|d| d.node);
     let fittest = members.iter().filter_map(|m| state.fitness(*m)).min()?;
-    let fit: Vec<DeviceId> = members.iter().copied().filter(|m| state.fitness(*m) == Some(fittest)).collect();
+    let mut fit: Vec<DeviceId> = members.iter().copied().filter(|m| state.fitness(*m) == Some(fittest)).collect();
+    if fit.iter().any(|m| !state.is_going(*m)) {
+        fit.retain(|m| !state.is_going(*m));
+    }
     let count = |device: &DeviceId| node_of(device).and_then(|n| load.get(&n).copied()).unwrap_or(0);
     let device = if fit.first() == members.first() { *fit.first()? } else { *fit.iter().min_by_key(|d| count(d))? };
     *load.entry(node_of(&device)?).or_insert(0) += 1;
@@ -71,7 +74,7 @@ pub(super) fn balance(state: &State, seen: &Observations<'_>) -> Option<Change> 
     };
     let misplaced = |view: &GroupView| {
         let (first, primary) = (*view.members.first()?, view.primary?);
-        (first != primary.device && view.active == view.number).then_some(())?;
+        (first != primary.device && view.active == view.number && !state.is_going(first)).then_some(())?;
         settled(first)
     };
     let change = |(group, view, _): (GroupId, &GroupView, &GroupExtra)| {

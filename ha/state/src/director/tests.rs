@@ -4,10 +4,10 @@ use types::GroupId;
 use types::state::{DeviceState, ProcessState};
 
 use super::*;
-use crate::command::MemberChange;
+use crate::command::{DeviceWish, MemberChange};
 use crate::lease::Timing;
 use crate::outcome::Done;
-use crate::sample::{GROUPS, Log, META, place, topology};
+use crate::sample::{GROUPS, Log, META, PLACERS, topology};
 
 /// A leader with its observations; time stands unless moved.
 struct Leader {
@@ -41,7 +41,7 @@ impl Leader {
             confirmed: &self.confirmed,
             sessions_over: &self.sessions_over,
         };
-        propose(&log.state, &seen, &place)
+        propose(&log.state, &seen, PLACERS)
     }
 
     fn act(&self, log: &mut Log) -> Vec<Change> {
@@ -122,7 +122,7 @@ fn a_pool_that_cannot_be_placed_is_a_warning() {
         confirmed: &leader.confirmed,
         sessions_over: &leader.sessions_over,
     };
-    let out = propose(&log.state, &seen, &|_, _| Err("too few nodes".into()));
+    let out = propose(&log.state, &seen, Placers { groups: &|_, _| Err("too few nodes".into()), ..PLACERS });
     assert_eq!((out.commands.len(), out.warnings), (0, vec!["too few nodes".to_string(); topology().pools.len()]));
 }
 
@@ -222,4 +222,108 @@ fn sessions_whose_lease_is_over_are_closed() {
     leader.sessions_over.insert(id);
     assert_eq!(leader.act(&mut log), [Change::CloseSession { session: id }]);
     assert!(leader.act(&mut log).is_empty());
+}
+
+fn view_of(log: &Log, index: u32) -> types::map::GroupView {
+    log.state.map().view(GroupId { pool: META, index }).expect("a view").clone()
+}
+
+/// Leader, processes and primaries go on until nothing is left to do; at each step at most so many learners there were.
+fn settle(leader: &mut Leader, log: &mut Log) -> usize {
+    let mut most = 0;
+    for _ in 0..100 {
+        leader.confirmed = (1..=3).map(|node| (log.boot(node), log.state.index())).collect();
+        let acted = !leader.act(log).is_empty();
+        log.activate();
+        let learners: Vec<(u32, DeviceId)> = (0..GROUPS).filter_map(|i| Some((i, *view_of(log, i).learners.first()?))).collect();
+        most = most.max(learners.len());
+        for (index, learner) in &learners {
+            log.fill(*index, *learner).expect("filled");
+        }
+        if !acted && learners.is_empty() {
+            return most;
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+fn groups_on(log: &Log, device: DeviceId) -> usize {
+    (0..GROUPS).filter(|i| view_of(log, *i).members.contains(&device)).count()
+}
+
+#[test]
+fn the_groups_of_a_failed_device_move_to_others_one_member_at_a_time() {
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    let failed = DeviceId(1);
+    let had = groups_on(&log, failed);
+    let incarnation = log.state.map().devices[&failed].incarnation;
+    log.put(Change::DeviceFailed { device: failed, incarnation, ended: true, reason: "sync failed".into() }).expect("failed");
+    assert_eq!(groups_on(&log, failed), had, "not before they are filled");
+    let at_once = settle(&mut leader, &mut log);
+    assert!(had > 0 && at_once > 0 && at_once <= members::REPLACEMENTS_MAX);
+    assert_eq!(groups_on(&log, failed), 0);
+    for index in 0..GROUPS {
+        let view = view_of(&log, index);
+        let nodes: BTreeSet<_> = view.members.iter().map(|m| log.state.map().devices[m].node).collect();
+        assert_eq!((nodes.len(), view.active), (3, view.number), "{view:?}");
+        assert!(view.primary.is_some());
+    }
+    assert!(leader.act(&mut log).is_empty() && leader.propose(&log).warnings.is_empty());
+}
+
+#[test]
+fn a_device_that_is_to_be_replaced_serves_until_another_has_what_it_has() {
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    let index = (0..GROUPS).find(|i| view_of(&log, *i).primary.is_some()).expect("a group");
+    let device = view_of(&log, index).primary.expect("a primary").device;
+    let incarnation = log.state.map().devices[&device].incarnation;
+    let ask = |wish| Change::AskDevice { device, incarnation, wish };
+    assert_eq!(log.put(ask(DeviceWish::Replace)), Ok(Done::Changed));
+    assert_eq!(log.put(ask(DeviceWish::Replace)), Ok(Done::AlreadySo));
+    leader.act(&mut log);
+    let filling = view_of(&log, index);
+    assert_eq!(filling.primary.map(|p| p.device), Some(device), "it is the primary still");
+    assert_eq!(filling.learners.len(), 1);
+    settle(&mut leader, &mut log);
+    assert_eq!(groups_on(&log, device), 0);
+    assert!(log.state.leaving().contains(&device));
+    // Kept again, it stays without; another device that fails may have it as a place.
+    assert_eq!(log.put(ask(DeviceWish::Keep)), Ok(Done::Changed));
+    settle(&mut leader, &mut log);
+    assert_eq!(groups_on(&log, device), 0);
+}
+
+#[test]
+fn a_learner_that_fails_or_is_away_for_long_or_is_not_wanted_any_more_is_given_up() {
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    let failed = DeviceId(1);
+    let incarnation = |log: &Log, id: DeviceId| log.state.map().devices[&id].incarnation;
+    let fail =
+        |log: &Log, device| Change::DeviceFailed { device, incarnation: incarnation(log, device), ended: true, reason: "EIO".into() };
+    let change = fail(&log, failed);
+    log.put(change).expect("failed");
+    leader.act(&mut log);
+    log.activate();
+    let index = (0..GROUPS).find(|i| !view_of(&log, *i).learners.is_empty()).expect("a learner");
+    let learner = view_of(&log, index).learners[0];
+    let node = log.state.map().devices[&learner].node.0;
+    log.lose(node).expect("lost");
+    leader.act(&mut log);
+    log.activate();
+    assert_eq!(view_of(&log, index).learners, [learner], "it is waited for");
+    let later = HaTime(log.state.ha_time().0 + members::LEARNER_AWAY_MS + 10);
+    log.put_at(later, Change::AdvanceTime).expect("applied");
+    leader.act(&mut log);
+    assert!(view_of(&log, index).learners.is_empty(), "not for ever");
+    log.start(node);
+    log.recover(node);
+    log.activate();
+    settle(&mut leader, &mut log);
+    assert_eq!(groups_on(&log, failed), 0);
+    // The only other place is gone, too: an operator hears of it.
+    let change = fail(&log, DeviceId(2));
+    log.put(change).expect("failed");
+    settle(&mut leader, &mut log);
+    let warnings = leader.propose(&log).warnings;
+    assert!(warnings.iter().any(|w| w.contains("no device is left that could take the groups of dev-2")), "{warnings:?}");
 }

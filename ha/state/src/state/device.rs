@@ -1,5 +1,8 @@
 //! Devices: formats, errors, failure. FAILED is final for an incarnation; only a new format brings a device back.
 
+#[cfg(test)]
+mod tests;
+
 use types::map::{Group, GroupView, Slots};
 use types::state::DeviceState;
 use types::{DeviceId, Epoch, GroupId, Incarnation};
@@ -84,6 +87,8 @@ impl State {
         if self.has_slots(id) {
             self.units_missing.insert(id);
         }
+        // What was to be replaced is.
+        self.leaving.remove(&id);
         let incarnation = Incarnation(self.map.index);
         if let Some(device) = self.map.devices.get_mut(&id) {
             device.incarnation = incarnation;
@@ -179,6 +184,13 @@ impl State {
         })
     }
 
+    /// A group that cannot do without what is on a device.
+    pub(super) fn group_that_needs(&self, id: DeviceId) -> Option<GroupId> {
+        let members = self.is_whole(id).then(|| self.short_of_members_without(id)).flatten();
+        let units = (!self.units_missing.contains(&id)).then(|| self.short_of_units_without(id)).flatten();
+        members.or(units)
+    }
+
     /// A device answers nothing any more. It may be what lies below several of them that stalls, and FAILED is final: what a group cannot do
     /// without is away instead.
     pub(super) fn device_hangs(&mut self, id: DeviceId, incarnation: Incarnation, reason: &str) -> Outcome {
@@ -189,9 +201,7 @@ impl State {
         if !device.state.is_writable() {
             return Ok(Done::AlreadySo);
         }
-        let members = self.is_whole(id).then(|| self.short_of_members_without(id)).flatten();
-        let units = (!self.units_missing.contains(&id)).then(|| self.short_of_units_without(id)).flatten();
-        let Some(group) = members.or(units) else { return self.device_failed(id, incarnation, true, reason) };
+        let Some(group) = self.group_that_needs(id) else { return self.device_failed(id, incarnation, true, reason) };
         self.move_epoch();
         self.set_device(id, DeviceState::Transient, &format!("{reason}; not FAILED: group {group} has too few without it"));
         self.reissue_for_device(id, true);

@@ -85,7 +85,7 @@ impl State {
     }
 
     /// Issues a view of the entry in hand: new number, `old` as recorded, the primary given.
-    fn issue(&mut self, id: GroupId, primary: Option<Primary>) {
+    pub(super) fn issue(&mut self, id: GroupId, primary: Option<Primary>) {
         let number = ViewNumber(self.map.index);
         let Some(extra) = self.groups.get_mut(&id) else { return };
         if let Some(Group::Replicated(view)) = self.map.groups.get_mut(&id) {
@@ -188,7 +188,7 @@ impl State {
         }
     }
 
-    fn step_down(&mut self, id: GroupId, primary: Option<Primary>) {
+    pub(super) fn step_down(&mut self, id: GroupId, primary: Option<Primary>) {
         self.issue(id, None);
         if let Some(extra) = self.groups.get_mut(&id) {
             extra.stepping_down = primary;
@@ -228,35 +228,9 @@ impl State {
                 self.issue(id, Some(Primary { device: *device, boot }));
                 true
             }
-            MemberChange::Learners(learners) => {
-                let known = learners.iter().all(|d| self.map.devices.contains_key(d) && !view.members.contains(d));
-                if !known || learners.len() > view.members.len() || *learners == view.learners {
-                    return false;
-                }
-                if let Some(Group::Replicated(v)) = self.map.groups.get_mut(&id) {
-                    v.learners.clone_from(learners);
-                }
-                self.issue(id, view.primary);
-                true
-            }
-            MemberChange::Replace { from, to } => self.replace_member(id, &view, *from, *to),
+            MemberChange::Learners(learners) => self.set_learners(id, learners),
+            MemberChange::Replace { from, to } => self.replace_member(id, *from, *to),
         }
-    }
-
-    fn replace_member(&mut self, id: GroupId, view: &GroupView, from: DeviceId, to: DeviceId) -> bool {
-        let settled = self.groups.get(&id).is_some_and(|g| g.active_members == view.members) && view.active.0 != 0;
-        let is_primary = view.primary.is_some_and(|p| p.device == from);
-        if !settled || is_primary || !view.members.contains(&from) || !view.learners.contains(&to) {
-            return false;
-        }
-        if let Some(Group::Replicated(v)) = self.map.groups.get_mut(&id) {
-            for member in v.members.iter_mut().filter(|m| **m == from) {
-                *member = to;
-            }
-            v.learners.retain(|l| *l != to);
-        }
-        self.issue(id, view.primary);
-        true
     }
 
     pub(super) fn record_active(&mut self, boot: Boot, groups: &[(GroupId, ViewNumber)]) -> Outcome {

@@ -1,0 +1,78 @@
+//! Members that are to go: each group of theirs gets a learner, and the learner their place once it is filled.
+
+use types::map::{Group, GroupView};
+use types::state::DeviceState;
+use types::{DeviceId, GroupId};
+
+use super::{Observations, Placers, SubstituteRequest};
+use crate::command::{Change, MemberChange, ViewChange};
+use crate::state::{Fitness, State};
+
+/// Groups that have a learner at once, in the whole cluster: each is a full copy, beside what clients do.
+pub const REPLACEMENTS_MAX: usize = 8;
+/// A learner that is away for so long, in milliseconds of HA time, is given up for another.
+pub const LEARNER_AWAY_MS: u64 = 60_000;
+
+/// The next step of every group that has a member to be replaced, or a learner.
+pub(super) fn replace(state: &State, seen: &Observations<'_>, place: Placers<'_>, warnings: &mut Vec<String>) -> Option<Change> {
+    let views = || {
+        state.map().groups.iter().filter_map(|(id, group)| match group {
+            Group::Replicated(view) => Some((*id, view)),
+            Group::Erasure(_) => None,
+        })
+    };
+    // Who is to have a primary gets one first.
+    if views().any(|(id, _)| state.group(id).is_some_and(|extra| extra.stepping_down.is_some())) {
+        return None;
+    }
+    let mut under_way = views().filter(|(_, view)| !view.learners.is_empty()).count();
+    let (mut changes, mut without_place) = (Vec::new(), Vec::new());
+    for (group, view) in views() {
+        let out = going(state, view);
+        // One change at a time: the members that there are have to be recorded active first.
+        if (out.is_none() && view.learners.is_empty()) || view.active != view.number {
+            continue;
+        }
+        let next = match (view.learners.first().copied(), out) {
+            (Some(learner), Some(from)) if !is_over(state, seen, learner) => take_place(state, group, from, learner),
+            (Some(_), _) => Some(MemberChange::Learners(Vec::new())),
+            (None, Some(_)) if under_way >= REPLACEMENTS_MAX => None,
+            (None, Some(from)) => match (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: state.leaving() }) {
+                Some(to) => {
+                    under_way += 1;
+                    Some(MemberChange::Learners(vec![to]))
+                }
+                None => {
+                    without_place.push(from);
+                    None
+                }
+            },
+            (None, None) => None,
+        };
+        changes.extend(next.map(|change| ViewChange { group, from: view.number, change }));
+    }
+    without_place.sort_unstable();
+    without_place.dedup();
+    if !without_place.is_empty() {
+        warnings.push(format!("no device is left that could take the groups of {}: add or repair one", super::some_of(&without_place)));
+    }
+    (!changes.is_empty()).then_some(Change::ChangeViews(changes))
+}
+
+/// The member that is to go first: one that has failed, else one that an operator wants replaced.
+fn going(state: &State, view: &GroupView) -> Option<DeviceId> {
+    let failed = |id: &&DeviceId| state.is_going(**id) && !state.leaving().contains(id);
+    view.members.iter().find(failed).or_else(|| view.members.iter().find(|id| state.is_going(**id))).copied()
+}
+
+/// Whether a learner is not to be waited for.
+fn is_over(state: &State, seen: &Observations<'_>, learner: DeviceId) -> bool {
+    let since = state.device(learner).map_or(0, |extra| extra.since.0);
+    let away = state.map().devices.get(&learner).is_none_or(|d| matches!(d.state, DeviceState::Transient | DeviceState::Unknown));
+    state.is_going(learner) || (away && seen.ha_time.0 >= since.saturating_add(LEARNER_AWAY_MS))
+}
+
+fn take_place(state: &State, group: GroupId, from: DeviceId, to: DeviceId) -> Option<MemberChange> {
+    let ready = state.is_filled(group, to) && state.fitness(to) == Some(Fitness::Online);
+    ready.then_some(MemberChange::Replace { from, to })
+}

@@ -1,0 +1,125 @@
+//! One device in another's place: who is to take over a member of a replicated group.
+
+use std::collections::BTreeSet;
+
+use types::map::{ClusterMap, Group};
+use types::state::DeviceState;
+use types::{DeviceId, GroupId};
+
+use super::site::{Rules, Site, mix};
+
+/// The device that may take the place of `out` in a replicated group, by the rules for its members: ONLINE, none of `not`, and of those the one with
+/// the fewest members and learners for its size. `None` where there is none, or the group is of another kind.
+pub fn substitute(map: &ClusterMap, group: GroupId, out: DeviceId, not: &BTreeSet<DeviceId>) -> Option<DeviceId> {
+    let pool = map.pools.get(&group.pool)?;
+    let view = map.view(group)?;
+    let site = Site::of(map, pool);
+    let rules = Rules::of(pool);
+    // A member that is in no usable state keeps its place: it counts by its domains only where it is known.
+    let stay: Vec<Option<usize>> = view.members.iter().filter(|m| **m != out).map(|m| site.index.get(m).copied()).collect();
+    let may = |device: &DeviceId| {
+        let online = map.devices.get(device).is_some_and(|d| d.state == DeviceState::Online);
+        online && *device != out && !not.contains(device) && !view.members.contains(device)
+    };
+    let load =
+        |device: DeviceId| map.groups.values().filter(|g| matches!(g, Group::Replicated(_)) && g.devices().contains(&device)).count();
+    let candidates = site.devices.iter().enumerate().filter(|(index, dev)| may(&dev.id) && site.fits(&rules, &stay, *index));
+    let ranked = candidates.map(|(_, dev)| {
+        let share = (load(dev.id) + 1) as f64 / dev.weight;
+        (share, mix(u64::from(group.index), u64::from(dev.id.0)), dev.id)
+    });
+    ranked.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, _, id)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use types::map::{Device, GroupView, Node, Pool};
+    use types::scheme::FailureDomain;
+    use types::{DiskGroupId, Epoch, Incarnation, NodeId, PoolId, ViewNumber};
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId { pool: PoolId(1), index: 0 };
+
+    /// Nodes of two devices each; one group on the first devices of the first three.
+    fn map(nodes: u16) -> ClusterMap {
+        let mut map = ClusterMap::default();
+        for node in 1..=nodes {
+            let of = Node {
+                id: NodeId(node),
+                name: format!("node-{node}"),
+                storage_set: 0,
+                rack: 0,
+                ha_address: String::new(),
+                fabric_address: String::new(),
+                state: types::state::ProcessState::Online,
+                boot: types::Boot(1),
+                voter: true,
+            };
+            map.nodes.insert(NodeId(node), of);
+            for id in [2 * u32::from(node) - 1, 2 * u32::from(node)].map(DeviceId) {
+                let device = Device {
+                    id,
+                    node: NodeId(node),
+                    disk_group: DiskGroupId(id.0),
+                    state: DeviceState::Online,
+                    incarnation: Incarnation(1),
+                    registered: Epoch(1),
+                    bytes: 1 << 30,
+                    reason: String::new(),
+                };
+                map.devices.insert(id, device);
+            }
+        }
+        let pool = Pool {
+            id: PoolId(1),
+            name: "meta".into(),
+            scheme: "1+2".parse().expect("a scheme"),
+            failure_domain: FailureDomain::Node,
+            devices: map.devices.keys().copied().collect(),
+            groups: 1,
+            priority: 0,
+        };
+        map.pools.insert(PoolId(1), pool);
+        put(&mut map, 0, [1, 3, 5]);
+        map
+    }
+
+    fn put(map: &mut ClusterMap, index: u32, members: [u32; 3]) {
+        let members: Vec<DeviceId> = members.map(DeviceId).to_vec();
+        let view = GroupView {
+            number: ViewNumber(1),
+            created: Epoch(1),
+            primary: None,
+            old: members.clone(),
+            members,
+            learners: vec![],
+            active: ViewNumber(1),
+        };
+        map.groups.insert(GroupId { pool: PoolId(1), index }, Group::Replicated(view));
+    }
+
+    #[test]
+    fn a_node_that_has_a_member_gets_no_second_one_and_the_emptiest_device_is_taken() {
+        let mut map = map(5);
+        put(&mut map, 1, [7, 8, 9]);
+        let taken = chosen(&map).expect("one");
+        assert!([2, 10].contains(&taken.0), "{taken}: of nodes 1, 4 and 5, the devices without any member");
+        let not = BTreeSet::from([DeviceId(2), DeviceId(10)]);
+        let next = substitute(&map, GROUP, DeviceId(1), &not).expect("one");
+        assert!([7, 8, 9].contains(&next.0), "{next}");
+    }
+
+    fn chosen(map: &ClusterMap) -> Option<DeviceId> {
+        substitute(map, GROUP, DeviceId(1), &BTreeSet::new())
+    }
+
+    #[test]
+    fn in_three_nodes_the_other_device_of_the_same_node_takes_over_and_then_nobody() {
+        let mut map = map(3);
+        assert_eq!(chosen(&map), Some(DeviceId(2)));
+        map.devices.get_mut(&DeviceId(2)).expect("it").state = DeviceState::Transient;
+        assert_eq!(chosen(&map), None, "what is away is not filled");
+        assert_eq!(substitute(&map, GroupId { pool: PoolId(1), index: 7 }, DeviceId(1), &BTreeSet::new()), None);
+    }
+}
