@@ -4,7 +4,7 @@
 //! most one sync, tell the machines, send and answer the rest. Reads of clients never come here. An error of a metadata write is the end of
 //! the device in this incarnation: everybody who waits is told, nothing is acknowledged any more, the thread ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -118,6 +118,12 @@ pub struct Driver<S: Store, P: Post> {
     clock: Clock,
     config: Arc<::dtm::Config>,
     replicas: BTreeMap<GroupId, Hosted>,
+    /// Groups whose machine was handed something in this turn: nobody looks at the others.
+    turned: BTreeSet<GroupId>,
+    /// Groups with changes that are not synced yet.
+    unsynced: BTreeSet<GroupId>,
+    /// When machines want to be called.
+    deadlines: BTreeSet<(::dtm::Instant, GroupId)>,
     snapshots: copy::Snapshots<S::Snapshot>,
     calls: HashMap<ClientId, Box<dyn Caller>>,
     next_call: u64,
@@ -144,7 +150,7 @@ pub enum DriverError<E: std::error::Error + 'static> {
 impl<S: Store, P: Post> Driver<S, P> {
     /// A driver of these replicas.
     pub fn new(place: Place, store: S, post: P, around: Surroundings, inbox: Arc<DriverInbox>, replicas: Vec<(GroupId, Replica)>) -> Self {
-        let hosted = replicas.into_iter().map(|(group, replica)| (group, Hosted::new(replica)));
+        let replicas: BTreeMap<_, _> = replicas.into_iter().map(|(group, replica)| (group, Hosted::new(replica))).collect();
         Self {
             place,
             store,
@@ -153,7 +159,10 @@ impl<S: Store, P: Post> Driver<S, P> {
             inbox,
             clock: Clock::start(),
             config: Arc::default(),
-            replicas: hosted.collect(),
+            turned: replicas.keys().copied().collect(),
+            unsynced: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            replicas,
             snapshots: BTreeMap::new(),
             calls: HashMap::new(),
             next_call: 0,
@@ -191,8 +200,9 @@ impl<S: Store, P: Post> Driver<S, P> {
     }
 
     fn work(&mut self) -> Result<(), DriverError<S::Error>> {
+        self.end_turn();
         loop {
-            let deadline = self.replicas.values().filter_map(Hosted::next_deadline).min();
+            let deadline = self.deadlines.first().map(|(at, _)| *at);
             let batch = self.inbox.drain(deadline.map(|at| self.clock.to_std(at)));
             if batch.stopped {
                 return Ok(());
@@ -209,7 +219,7 @@ impl<S: Store, P: Post> Driver<S, P> {
     fn hand(&mut self, group: GroupId, event: Event, effects: &mut Vec<(GroupId, Effect)>) {
         let now = self.now();
         if let Some(hosted) = self.replicas.get_mut(&group) {
-            hosted.hand(group, event, now, effects);
+            hosted.hand(group, event, now, effects, &mut self.turned);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One replica in its driver: the machine, and what waits for its changes to be committed or synced.
 
+use std::collections::BTreeSet;
+
 use dtm::{ClientId, Effect, Event, Instant, Placement, Replica, Ticket};
 use types::GroupId;
 use types::wire::dtm::Envelope;
@@ -32,7 +34,9 @@ pub struct Hosted {
     /// Answers that wait for a commit.
     pub answers: Vec<HeldAnswer>,
     /// It was handed something since its last `Flush`.
-    pub touched: bool,
+    touched: bool,
+    /// When it wanted to be called at the end of the last turn.
+    pub deadline: Option<Instant>,
 }
 
 impl Hosted {
@@ -46,12 +50,32 @@ impl Hosted {
             sends: Vec::new(),
             answers: Vec::new(),
             touched: false,
+            deadline: None,
         }
     }
 
-    /// Hands one event in.
-    pub fn hand(&mut self, group: GroupId, event: Event, now: Instant, effects: &mut Vec<(GroupId, Effect)>) {
-        self.touched = !matches!(event, Event::Flush);
+    /// Hands one event in; the group is one of those of this turn then.
+    pub fn hand(
+        &mut self,
+        group: GroupId,
+        event: Event,
+        now: Instant,
+        effects: &mut Vec<(GroupId, Effect)>,
+        turned: &mut BTreeSet<GroupId>,
+    ) {
+        self.touched = true;
+        turned.insert(group);
+        self.tell(group, event, now, effects);
+    }
+
+    /// Has it send what follows from all that it was handed since the last time.
+    pub fn flush(&mut self, group: GroupId, now: Instant, effects: &mut Vec<(GroupId, Effect)>) {
+        if std::mem::take(&mut self.touched) {
+            self.tell(group, Event::Flush, now, effects);
+        }
+    }
+
+    fn tell(&mut self, group: GroupId, event: Event, now: Instant, effects: &mut Vec<(GroupId, Effect)>) {
         let mut out = Vec::new();
         self.replica.handle(event, now, &mut out);
         effects.extend(out.into_iter().map(|effect| (group, effect)));

@@ -4,7 +4,7 @@
 //! bell is not a queue: it says "look", and what is to be looked at (the newest map, the lease) is kept elsewhere.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Client requests that may wait for one driver: well above what one batch takes, well below a second of work.
@@ -30,6 +30,8 @@ struct State<C, P> {
     peer_bytes: usize,
     rung: bool,
     stopped: bool,
+    /// The driver waits for something, and was not woken yet.
+    waits: bool,
     /// Since when the driver is at work at its last batch.
     busy_since: Option<Instant>,
 }
@@ -47,8 +49,15 @@ pub struct Batch<C, P> {
 
 impl<C, P> Default for Inbox<C, P> {
     fn default() -> Self {
-        let state =
-            State { clients: VecDeque::new(), peers: VecDeque::new(), peer_bytes: 0, rung: false, stopped: false, busy_since: None };
+        let state = State {
+            clients: VecDeque::new(),
+            peers: VecDeque::new(),
+            peer_bytes: 0,
+            rung: false,
+            stopped: false,
+            waits: false,
+            busy_since: None,
+        };
         Self { state: Mutex::new(state), bell: Condvar::new() }
     }
 }
@@ -61,8 +70,7 @@ impl<C, P> Inbox<C, P> {
             return Err(request);
         }
         state.clients.push_back(request);
-        drop(state);
-        self.bell.notify_one();
+        self.wake(state);
         Ok(())
     }
 
@@ -74,15 +82,24 @@ impl<C, P> Inbox<C, P> {
         }
         state.peer_bytes += bytes;
         state.peers.push_back((message, bytes));
-        drop(state);
-        self.bell.notify_one();
+        self.wake(state);
         true
+    }
+
+    /// Wakes the driver where it waits; one at work looks again by itself.
+    fn wake(&self, mut state: MutexGuard<'_, State<C, P>>) {
+        let waits = std::mem::take(&mut state.waits);
+        drop(state);
+        if waits {
+            self.bell.notify_one();
+        }
     }
 
     /// Has the driver look around.
     pub fn ring(&self) {
-        self.state.lock().expect("nobody panics with the lock").rung = true;
-        self.bell.notify_one();
+        let mut state = self.state.lock().expect("nobody panics with the lock");
+        state.rung = true;
+        self.wake(state);
     }
 
     /// Has the driver end after what it has begun.
@@ -123,6 +140,7 @@ impl<C, P> Inbox<C, P> {
         let mut state = self.state.lock().expect("nobody panics with the lock");
         state.busy_since = None;
         while state.clients.is_empty() && state.peers.is_empty() && !state.rung && !state.stopped {
+            state.waits = true;
             state = match deadline {
                 None => self.bell.wait(state).expect("nobody panics with the lock"),
                 Some(at) => {
@@ -134,6 +152,7 @@ impl<C, P> Inbox<C, P> {
                 }
             };
         }
+        state.waits = false;
         state.rung = false;
         state.busy_since = (!state.stopped).then(Instant::now);
         let requests = state.clients.len().min(BATCH_REQUESTS_MAX);

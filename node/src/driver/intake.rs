@@ -1,5 +1,6 @@
 //! What a turn takes in: HA's news, leases, messages, transactions, time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +10,15 @@ use types::map::Group;
 use types::ops::Op;
 use types::state::DeviceState;
 use types::wire::request::{Execute, Refusal};
-use types::{DeviceId, Epoch, GroupId, NodeId, ViewNumber};
+use types::{DeviceId, Epoch, GroupId, NodeId, PoolId, ViewNumber};
 
 use super::hosted::Hosted;
 use super::store::{Change, Room, Store};
 use super::{CALLS_MAX, ClientRequest, Driver, Post};
 use crate::view::ClusterView;
+
+/// Not before any group.
+const GROUP_LAST: GroupId = GroupId { pool: PoolId(u16::MAX), index: u32::MAX };
 
 /// What HA's news mean for the device beside its machines.
 #[derive(Default)]
@@ -65,9 +69,9 @@ impl<S: Store, P: Post> Driver<S, P> {
             let Some(placement) = Placement::of(&view.map, *group, announced, partial) else { continue };
             if is_news(hosted.placement.as_ref(), &placement) {
                 hosted.placement = Some(placement.clone());
-                hosted.hand(*group, Event::Placement(Box::new(placement)), now, effects);
+                hosted.hand(*group, Event::Placement(Box::new(placement)), now, effects, &mut self.turned);
             } else if epoch_moved {
-                hosted.hand(*group, Event::Epoch(view.map.epoch), now, effects);
+                hosted.hand(*group, Event::Epoch(view.map.epoch), now, effects, &mut self.turned);
             }
         }
     }
@@ -97,7 +101,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         let ha_time = self.around.lease.ha_time(std::time::Instant::now());
         let lease = Lease { until: self.clock.now(grant.until), epoch: grant.epoch, ha_time };
         for (group, hosted) in &mut self.replicas {
-            hosted.hand(*group, Event::Lease(lease), now, effects);
+            hosted.hand(*group, Event::Lease(lease), now, effects, &mut self.turned);
         }
     }
 
@@ -162,9 +166,13 @@ impl<S: Store, P: Post> Driver<S, P> {
     /// Tells machines whose time has come.
     pub(super) fn take_time(&mut self, effects: &mut Vec<(GroupId, Effect)>) {
         let now = self.now();
-        for (group, hosted) in &mut self.replicas {
+        let due = self.deadlines.range(..=(now, GROUP_LAST)).map(|(_, group)| *group);
+        // What this turn has changed is not among the deadlines yet.
+        let candidates: BTreeSet<GroupId> = due.chain(self.turned.iter().copied()).collect();
+        for group in candidates {
+            let Some(hosted) = self.replicas.get_mut(&group) else { continue };
             if hosted.next_deadline().is_some_and(|at| at <= now) {
-                hosted.hand(*group, Event::Tick, now, effects);
+                hosted.hand(group, Event::Tick, now, effects, &mut self.turned);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The second half of a turn: carrying out what the machines want, with at most one sync for a round.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dtm::{Effect, Event, Reader, Report};
@@ -57,7 +58,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             self.inbox.goes_on();
         }
         // Permits first: whoever sees that the news are taken in must not find an older permit.
-        self.publish_permits();
+        self.end_turn();
         if let Some(index) = news.index {
             self.forget_removed()?;
             self.around.fences.raise(self.place.device, &news.fences);
@@ -87,9 +88,9 @@ impl<S: Store, P: Post> Driver<S, P> {
 
     fn flush(&mut self, effects: &mut Vec<(GroupId, Effect)>) {
         let now = self.now();
-        for (group, hosted) in &mut self.replicas {
-            if hosted.touched {
-                hosted.hand(*group, Event::Flush, now, effects);
+        for group in &self.turned {
+            if let Some(hosted) = self.replicas.get_mut(group) {
+                hosted.flush(*group, now, effects);
             }
         }
     }
@@ -174,16 +175,26 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
         let now = self.now();
         let (mut out, mut answers) = (Vec::new(), Vec::new());
-        let changed: std::collections::BTreeSet<GroupId> = effects.iter().map(|(group, _)| *group).collect();
-        for (group, hosted) in &mut self.replicas {
+        let changed = effects.iter().map(|(group, _)| *group);
+        let groups = if sync {
             // One sync is a sync of everything that was committed before it, of whichever group.
-            if sync && hosted.synced < hosted.committed {
+            self.unsynced.extend(changed);
+            std::mem::take(&mut self.unsynced)
+        } else {
+            let changed: BTreeSet<GroupId> = changed.collect();
+            self.unsynced.extend(&changed);
+            changed
+        };
+        for group in groups {
+            let Some(hosted) = self.replicas.get_mut(&group) else { continue };
+            let event = if sync {
                 hosted.synced = hosted.committed;
                 out.append(&mut hosted.released_sends());
-                hosted.hand(*group, Event::Persisted(hosted.synced), now, next);
-            } else if changed.contains(group) {
-                hosted.hand(*group, Event::Committed(hosted.committed), now, next);
-            }
+                Event::Persisted(hosted.synced)
+            } else {
+                Event::Committed(hosted.committed)
+            };
+            hosted.hand(group, event, now, next, &mut self.turned);
             answers.append(&mut hosted.released_answers());
         }
         self.post.send(out);
@@ -219,13 +230,21 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
     }
 
-    fn publish_permits(&mut self) {
+    /// Says what the machines of this turn may do now, and when they want to be called.
+    pub(super) fn end_turn(&mut self) {
         let now = self.now();
-        for (group, hosted) in &self.replicas {
+        for group in std::mem::take(&mut self.turned) {
+            let Some(hosted) = self.replicas.get_mut(&group) else { continue };
             // The lease in it may be over by the time of a read: who reads asks for that again.
             let view = hosted.replica.promised();
             let view: Option<ViewNumber> = hosted.replica.read(view, now).is_ok().then_some(view);
-            self.around.permits.set(self.place.device, *group, view);
+            self.around.permits.set(self.place.device, group, view);
+            let deadline = hosted.next_deadline();
+            if deadline != hosted.deadline {
+                let before = std::mem::replace(&mut hosted.deadline, deadline);
+                before.map(|at| self.deadlines.remove(&(at, group)));
+                self.deadlines.extend(deadline.map(|at| (at, group)));
+            }
         }
     }
 }
