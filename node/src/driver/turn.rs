@@ -78,7 +78,9 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
         for group in &gone {
             tracing::info!(%group, %device, "another device has taken this one's place: the group is forgotten");
-            self.replicas.remove(group);
+            let deadline = self.replicas.remove(group).and_then(|hosted| hosted.deadline);
+            deadline.map(|at| self.deadlines.remove(&(at, *group)));
+            self.unsynced.remove(group);
             self.around.permits.set(device, *group, None);
         }
         self.snapshots.retain(|(group, _), _| !gone.contains(group));
