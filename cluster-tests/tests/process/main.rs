@@ -15,6 +15,7 @@ mod objects;
 mod operator;
 mod replacement;
 mod s3;
+mod s3_tags;
 mod s3_uploads;
 mod sizes;
 mod writes_go_on;

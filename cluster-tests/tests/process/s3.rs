@@ -22,7 +22,7 @@ const FILES: u64 = 100;
 /// S3 of a cluster, as a client is told of it.
 pub(crate) struct S3 {
     pub(crate) endpoints: Vec<String>,
-    access_key: String,
+    pub(crate) access_key: String,
     pub(crate) secret_key: String,
 }
 
