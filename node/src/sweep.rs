@@ -38,6 +38,10 @@ const LOOKS_PER_AGE: u32 = 20;
 const DEVICE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one transaction or one request to a device may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Rows looked at together where their values may be long: 64 KiB each, or the numbers of ten thousand parts.
+const ROWS_MAX: usize = 64;
+/// Pages of such rows that are taken away at one place in one round.
+const PAGES_A_ROUND_MAX: usize = 64;
 
 /// How the sweep behaves.
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +261,23 @@ impl Sweep {
             }
         });
         tokio::time::timeout(DEVICE_PATIENCE, reading).await.ok()?.ok().flatten()
+    }
+
+    /// Takes the rows away that begin so, objects and parts by way of dead fids; whether none is left. So many in a round: other duties have
+    /// their turn in between.
+    async fn take_away(&self, place: Place, prefix: &[u8]) -> bool {
+        for _ in 0..PAGES_A_ROUND_MAX {
+            let Some(rows) = self.rows(place, prefix, prefix, ROWS_MAX).await else { return false };
+            if rows.is_empty() {
+                return true;
+            }
+            for ops in plan::removals(place.catalogue, &rows) {
+                if !self.execute(place, ops).await {
+                    return false;
+                }
+            }
+        }
+        false
     }
 
     /// One transaction at the group's driver; whether it was decided, either way.

@@ -22,6 +22,32 @@ pub struct OfRead {
     pub if_unmodified_since: Option<Timestamp>,
 }
 
+/// The conditions that a read gives, taken out of its input.
+macro_rules! conditions_given {
+    ($input:ident) => {
+        $crate::condition::OfRead {
+            if_match: $input.if_match,
+            if_none_match: $input.if_none_match,
+            if_modified_since: $input.if_modified_since,
+            if_unmodified_since: $input.if_unmodified_since,
+        }
+    };
+}
+pub(crate) use conditions_given;
+
+/// Those that a copy gives for its source.
+macro_rules! source_conditions_given {
+    ($input:ident) => {
+        $crate::condition::OfRead {
+            if_match: $input.copy_source_if_match,
+            if_none_match: $input.copy_source_if_none_match,
+            if_modified_since: $input.copy_source_if_modified_since,
+            if_unmodified_since: $input.copy_source_if_unmodified_since,
+        }
+    };
+}
+pub(crate) use source_conditions_given;
+
 /// When an object was written, to the second, as HTTP tells times.
 pub fn modified(info: &ObjectInfo) -> Timestamp {
     at_ms(info.modified_ms)

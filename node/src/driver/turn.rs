@@ -78,8 +78,9 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
         for group in &gone {
             tracing::info!(%group, %device, "another device has taken this one's place: the group is forgotten");
-            let deadline = self.replicas.remove(group).and_then(|hosted| hosted.deadline);
-            deadline.map(|at| self.deadlines.remove(&(at, *group)));
+            if let Some(at) = self.replicas.remove(group).and_then(|hosted| hosted.deadline) {
+                self.deadlines.remove(&(at, *group));
+            }
             self.unsynced.remove(group);
             self.around.permits.set(device, *group, None);
         }
@@ -244,7 +245,9 @@ impl<S: Store, P: Post> Driver<S, P> {
             let deadline = hosted.next_deadline();
             if deadline != hosted.deadline {
                 let before = std::mem::replace(&mut hosted.deadline, deadline);
-                before.map(|at| self.deadlines.remove(&(at, group)));
+                if let Some(at) = before {
+                    self.deadlines.remove(&(at, group));
+                }
                 self.deadlines.extend(deadline.map(|at| (at, group)));
             }
         }

@@ -7,12 +7,8 @@ use types::keys::{self, kind};
 use types::ops::{Condition, Op};
 use types::record::RowKey;
 
-use super::{ClusterView, Place, Sweep, plan};
+use super::{ClusterView, Place, Sweep};
 
-/// Rows looked at together: their values may be 64 KiB each.
-const ROWS_MAX: usize = 64;
-/// Pages of one kind and group in one round: other duties have their turn in between.
-const PAGES_A_ROUND_MAX: usize = 64;
 /// What is taken away, in this order: an upload's row tells which of its parts an object has, and what goes may leave retired rows.
 const KINDS: [u8; 6] = [kind::USER, kind::OBJECT, kind::PENDING, kind::PART, kind::UPLOAD, kind::RETIRED];
 
@@ -23,7 +19,7 @@ impl Sweep {
             return;
         }
         for kind in KINDS {
-            if !self.empty_kind(place, kind).await {
+            if !self.take_away(place, &[kind]).await {
                 return;
             }
         }
@@ -36,22 +32,6 @@ impl Sweep {
         if self.execute(place, vec![Op::Delete { row: nothing, condition: Condition::Always }]).await && self.is_empty(place).await {
             self.node.reports.emptied(place.catalogue, place.group, place.view);
         }
-    }
-
-    /// Takes rows of one kind away; whether none is left.
-    async fn empty_kind(&self, place: Place, kind: u8) -> bool {
-        for _ in 0..PAGES_A_ROUND_MAX {
-            let Some(rows) = self.rows(place, &[kind], &[kind], ROWS_MAX).await else { return false };
-            if rows.is_empty() {
-                return true;
-            }
-            for ops in plan::removals(place.catalogue, &rows) {
-                if !self.execute(place, ops).await {
-                    return false;
-                }
-            }
-        }
-        false
     }
 
     async fn is_empty(&self, place: Place) -> bool {

@@ -5,10 +5,7 @@ use types::keys::{self, kind};
 use types::ops::{Condition, Op};
 use types::record::RowKey;
 
-use super::{Place, Sweep, key_after, plan};
-
-/// Rows looked at together: that of an upload may have the numbers of ten thousand parts.
-const ROWS_MAX: usize = 64;
+use super::{Place, ROWS_MAX, Sweep, key_after, plan};
 
 impl Sweep {
     /// Takes the rows of uploads away that have ended.
@@ -18,7 +15,7 @@ impl Sweep {
             let Some(last) = rows.last() else { return };
             from = key_after(&last.key);
             for ended in plan::ended(&rows) {
-                if !self.discard_parts(place, &keys::parts(&ended.name, ended.upload)).await {
+                if !self.take_away(place, &keys::parts(&ended.name, ended.upload)).await {
                     return;
                 }
                 // Nobody writes it any more: an upload that has ended stays so.
@@ -30,32 +27,8 @@ impl Sweep {
         }
     }
 
-    /// Takes the rows of an upload's parts away; whether none is left.
-    async fn discard_parts(&self, place: Place, prefix: &[u8]) -> bool {
-        while let Some(rows) = self.rows(place, prefix, prefix, ROWS_MAX).await {
-            if rows.is_empty() {
-                return true;
-            }
-            for ops in plan::removals(place.catalogue, &rows) {
-                if !self.execute(place, ops).await {
-                    return false;
-                }
-            }
-        }
-        false
-    }
-
     /// Gives retired fids dead rows of their own.
     pub(super) async fn sweep_retired(&self, place: Place) {
-        while let Some(rows) = self.rows(place, &[kind::RETIRED], &[kind::RETIRED], ROWS_MAX).await {
-            if rows.is_empty() {
-                return;
-            }
-            for ops in plan::removals(place.catalogue, &rows) {
-                if !self.execute(place, ops).await {
-                    return;
-                }
-            }
-        }
+        self.take_away(place, &[kind::RETIRED]).await;
     }
 }

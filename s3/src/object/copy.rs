@@ -8,7 +8,7 @@ use super::put::{self, Content};
 use crate::Gateway;
 use crate::body::Announced;
 use crate::checksum::Algorithm;
-use crate::condition::{self, OfRead};
+use crate::condition::{self, source_conditions_given};
 use crate::error::{self, Of};
 use crate::metadata::{self, Headers, headers_given};
 
@@ -28,12 +28,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         ));
     }
     let reader = gateway.client.get(&from_bucket, from_key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
-    let conditions = OfRead {
-        if_match: input.copy_source_if_match.take(),
-        if_none_match: input.copy_source_if_none_match.take(),
-        if_modified_since: input.copy_source_if_modified_since.take(),
-        if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-    };
+    let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
     let retags = input.tagging_directive.as_ref().is_some_and(|directive| directive.as_str() == TaggingDirective::REPLACE);

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Gateway;
 use crate::checksum::Algorithm;
-use crate::condition::{self, OfRead};
+use crate::condition::{self, conditions_given};
 use crate::error::{self, Of};
 use crate::metadata::{self, CONTENT_TYPE, Headers, PartSizes};
 use crate::tags::Tags;
@@ -120,12 +120,7 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
     refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
     gateway.check_bucket(&input.bucket).await?;
     let mut reader = gateway.client.get(&input.bucket, input.key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
-    let conditions = OfRead {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
+    let conditions = conditions_given!(input);
     conditions.check(reader.info())?;
     let shown = shown(reader.info(), input.range, input.part_number)?;
     if shown.is_range && shown.length > 0 {
@@ -145,12 +140,7 @@ pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Resul
     refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
     gateway.check_bucket(&input.bucket).await?;
     let info = gateway.client.stat(&input.bucket, input.key.as_bytes()).await.map_err(|e| error::of(Of::Object, e))?;
-    let conditions = OfRead {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
+    let conditions = conditions_given!(input);
     conditions.check(&info)?;
     let shown = shown(&info, input.range, input.part_number)?;
     let output = described!(HeadObjectOutput {}, input, info, shown);

@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Result, s3_error};
 use crate::Gateway;
 use crate::body::{Announced, Received};
 use crate::checksum::Algorithm;
-use crate::condition::{self, OfRead};
+use crate::condition::{self, source_conditions_given};
 use crate::error::{self, Of};
 use crate::metadata;
 use crate::object::put::{Content, PUT_BYTES_MAX, announced, refuse_if, trailer_names};
@@ -73,7 +73,7 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
 
 /// Runs UploadPartCopy.
 pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3Result<UploadPartCopyOutput> {
-    let mut input = req.input;
+    let input = req.input;
     refuse_if(input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some())?;
     let (from_bucket, from_key) = copy::source(&input.copy_source)?;
     gateway.check_bucket(&from_bucket).await?;
@@ -81,12 +81,7 @@ pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3R
     let (upload, number) = (super::id(&input.upload_id)?, super::number(input.part_number)?);
     let of = super::open(gateway, &input.bucket, &input.key, upload).await?;
     let mut reader = gateway.client.get(&from_bucket, from_key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
-    let conditions = OfRead {
-        if_match: input.copy_source_if_match.take(),
-        if_none_match: input.copy_source_if_none_match.take(),
-        if_modified_since: input.copy_source_if_modified_since.take(),
-        if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-    };
+    let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     if let Some(range) = &input.copy_source_range {
         reader.narrow(copied(range, reader.info().size)?).map_err(|e| error::of(Of::Object, e))?;
