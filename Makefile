@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PRODUCT := -p client -p node -p ha-daemon -p ha-cli
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build test test-unit test-model test-process scenarios soak demo demo-short lint deny clean
+.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance soak demo demo-short lint deny clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -18,7 +18,7 @@ setup: ## install what is missing (Debian packages, Rust)
 build: setup ## build the product: redoubt, redoubt-node, redoubt-ha, ha
 	cargo build $(PRODUCT)
 
-test: test-unit test-model test-process scenarios ## set up and run all tests
+test: test-unit test-model test-process scenarios s3-conformance ## set up and run all tests
 
 test-unit: build ## unit and integration tests of every crate
 	cargo test --workspace --exclude cluster-tests
@@ -33,6 +33,18 @@ test-process: build ## real processes with real faults
 
 scenarios: build ## scenarios of real processes in networks of their own (docs/harness.md)
 	cargo test -p cluster-tests --test scenarios -- --test-threads 1
+
+# Clients of S3 from PyPI, in versions that are pinned; made once, used offline.
+PYTHON := $(TARGET)/python
+$(PYTHON)/made: cluster-tests/conformance/requirements.txt | setup
+	rm -rf $(PYTHON)
+	python3 -m venv $(PYTHON)
+	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+CASES ?=
+s3-conformance: build $(PYTHON)/made ## what S3 users ask, case by case, of a cluster of 3 nodes; CASES="AREA AREA:words" for some
+	$(PYTHON)/bin/python cluster-tests/conformance/run.py --redoubt $(TARGET)/debug/redoubt --json $(TARGET)/s3-conformance.json $(CASES)
 
 HOURS ?= 1
 soak: build ## scenarios with fresh seeds and the simulation for HOURS=n; adds a row to docs/soak.md
