@@ -99,6 +99,9 @@ impl Verb {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    if let Some(done) = service::pages::asked::<Cli>("1") {
+        return done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -67,14 +67,20 @@ pub enum Ended {
     Superseded(String),
 }
 
-/// Lives once: until `stop` says so, or HA does.
-pub async fn run(config: &NodeConfig, options: Options, stop: impl Future<Output = ()>) -> Result<Ended, NodeError> {
+/// Lives once: until `stop` says so, or HA does. `serving` is told when the process takes requests.
+pub async fn run(
+    config: &NodeConfig,
+    options: Options,
+    serving: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<Ended, NodeError> {
     tokio::pin!(stop);
     let begun = tokio::select! {
         life = Life::begin(config, options) => life?,
         () = &mut stop => return Ok(Ended::Stopped),
     };
     let (mut life, over) = begun;
+    serving();
     let ended = tokio::select! {
         () = stop => Ended::Stopped,
         why = over => Ended::Superseded(why),

@@ -12,6 +12,7 @@ use clap::Parser;
 use ha_api::config::NodeConfig;
 use node::sweep::SweepOptions;
 use node::{Ended, Options, S3Role};
+use service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -30,12 +31,18 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Only read the configuration and say what is wrong with it.
+    #[arg(long)]
+    check: bool,
     /// Milliseconds for which the units of a deleted object stay, for readers that began before.
     #[arg(long, value_name = "MS", env = "REDOUBT_DEAD_AGE_MS", default_value_t = SweepOptions::default().dead_age_ms)]
     dead_age_ms: u64,
 }
 
 fn main() -> ExitCode {
+    if let Some(done) = service::pages::asked::<Arguments>("8") {
+        return done;
+    }
     let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s::ops=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match live(&Arguments::parse()) {
@@ -50,6 +57,11 @@ fn main() -> ExitCode {
 /// Lives until it is asked to stop: as often as HA gives a life up, another begins.
 fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let config = NodeConfig::load(&arguments.config)?;
+    if arguments.check {
+        return Ok(());
+    }
+    let manager = Arc::new(Manager::of_environment());
+    manager.status("waits for HA");
     let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms } };
     let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
@@ -60,9 +72,14 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
         let mut life = tokio::runtime::Builder::new_multi_thread();
         let life = life.worker_threads(WORKERS).thread_name("work").enable_all().build().context("starting a runtime")?;
         let (mut stop, s3) = (stop.as_ref().clone(), s3.clone());
-        let ended = life.block_on(node::run(&config, options, async move {
+        let (alive, asked) = (manager.clone(), manager.clone());
+        // On the threads of the life, so that the service manager ends a process whose threads hang.
+        life.spawn(async move { alive.keep_alive().await });
+        let serving = || manager.ready("serves");
+        let ended = life.block_on(node::run(&config, options, serving, async move {
             // The sender lives as long as the process.
             let _asked = stop.wait_for(|asked| *asked).await;
+            asked.stopping();
             // What it serves may need this process.
             if let Some(s3) = s3.as_ref() {
                 s3.end().await;
@@ -71,7 +88,10 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
         life.shutdown_timeout(LET_GO);
         match ended? {
             Ended::Stopped => return Ok(()),
-            Ended::Superseded(why) => tracing::warn!(why, "HA gave this start of the process up: it begins anew"),
+            Ended::Superseded(why) => {
+                manager.status("waits for HA: it gave this start up");
+                tracing::warn!(why, "HA gave this start of the process up: it begins anew");
+            }
         }
         std::thread::sleep(AGAIN_PAUSE);
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 
 /// Prints every finding and fails if there is one.
 pub fn run() -> anyhow::Result<()> {
-    let root = root()?;
+    let root = crate::root()?;
     let files = tracked(&root)?;
     let mut findings = edges::check(&root)?;
     findings.extend(sources::check(&root, &files)?);
@@ -25,11 +25,6 @@ pub fn run() -> anyhow::Result<()> {
     }
     println!("tidy: {} files, no findings", files.len());
     Ok(())
-}
-
-fn root() -> anyhow::Result<PathBuf> {
-    let manifest = std::env::var("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
-    PathBuf::from(manifest).parent().map(PathBuf::from).context("xtask lies in the root of the repository")
 }
 
 /// What git tracks, without what is deleted in the work tree.

@@ -77,6 +77,9 @@ enum Verb {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    if let Some(done) = service::pages::asked::<Cli>("1") {
+        return done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ha_api::config::HaConfig;
 use ha_daemon::{Daemon, listen};
+use service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -16,9 +17,15 @@ struct Args {
     /// The configuration, ha.toml.
     #[arg(long)]
     config: PathBuf,
+    /// Only read the configuration and say what is wrong with it.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
+    if let Some(done) = service::pages::asked::<Args>("8") {
+        return done;
+    }
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
@@ -40,14 +47,21 @@ fn main() -> ExitCode {
 
 async fn run(args: &Args) -> anyhow::Result<()> {
     let config = HaConfig::load(&args.config)?;
+    if args.check {
+        return Ok(());
+    }
+    let manager = Manager::of_environment();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let daemon = Daemon::start(&config, listen(&config.listen)?).await?;
+    manager.ready("takes part");
     tokio::select! {
         why = daemon.ended() => anyhow::bail!("{why}"),
+        () = manager.keep_alive() => unreachable!("signs of life go on for ever"),
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
     }
+    manager.stopping();
     daemon.stop().await;
     Ok(())
 }

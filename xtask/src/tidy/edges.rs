@@ -18,11 +18,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("net", &["types"]),
     ("storage", &["types"]),
     ("ha-api", &["types"]),
-    ("ha-daemon", &["types", "layout", "ha-state", "ha-api"]),
-    ("ha-cli", &["types", "ha-api"]),
-    ("client", &["types", "layout", "ha-api", "net"]),
+    ("service", &[]),
+    ("ha-daemon", &["types", "layout", "ha-state", "ha-api", "service"]),
+    ("ha-cli", &["types", "ha-api", "service"]),
+    ("client", &["types", "layout", "ha-api", "net", "service"]),
     ("s3", &["types", "client"]),
-    ("node", &["types", "layout", "dtm", "ha-state", "ha-api", "net", "storage", "client", "s3"]),
+    ("node", &["types", "layout", "dtm", "ha-state", "ha-api", "net", "storage", "client", "s3", "service"]),
+    ("hosts", &[]),
     ("xtask", &[]),
 ];
 

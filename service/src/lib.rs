@@ -1,0 +1,8 @@
+//! How our programs live on a host: what they tell its service manager, and the pages and completions that come with them.
+//!
+//! Nothing here knows the cluster.
+
+pub mod manager;
+pub mod pages;
+
+pub use manager::Manager;
