@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PRODUCT := -p client -p node -p ha-daemon -p ha-cli
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance soak demo demo-short lint deny clean
+.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance hosts hosts-long soak demo demo-short lint deny clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -21,7 +21,7 @@ build: setup ## build the product: redoubt, redoubt-node, redoubt-ha, ha
 test: test-unit test-model test-process scenarios s3-conformance ## set up and run all tests
 
 test-unit: build ## unit and integration tests of every crate
-	cargo test --workspace --exclude cluster-tests
+	cargo test --workspace --exclude cluster-tests --exclude hosts
 
 test-model: setup ## simulator, checkers, model check
 	cargo test -p cluster-tests --lib --bins
@@ -45,6 +45,16 @@ $(PYTHON)/made: cluster-tests/conformance/requirements.txt | setup
 CASES ?=
 s3-conformance: build $(PYTHON)/made ## what S3 users ask, case by case, of a cluster of 3 nodes; CASES="AREA AREA:words" for some
 	$(PYTHON)/bin/python cluster-tests/conformance/run.py --redoubt $(TARGET)/debug/redoubt --json $(TARGET)/s3-conformance.json $(CASES)
+
+HOSTS_READY = scripts/setup-hosts > /dev/null && cargo build -p hosts && cargo xtask dist --bin $(TARGET)/debug
+hosts: build ## ansible on booted hosts: deploy, power cut, stop and start, destroy (docs/operations.md)
+	$(HOSTS_READY)
+	cd ansible && PATH=$$(../scripts/setup-hosts)/bin:$$PATH ansible-lint -q
+	cargo test -p hosts -- --test-threads 1 --nocapture
+
+hosts-long: build ## the same with what takes longer: upgrade under load
+	$(HOSTS_READY)
+	cargo test -p hosts -- --test-threads 1 --nocapture --ignored
 
 HOURS ?= 1
 soak: build ## scenarios with fresh seeds and the simulation for HOURS=n; adds a row to docs/soak.md
