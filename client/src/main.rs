@@ -5,6 +5,10 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// As in the storage processes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

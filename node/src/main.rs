@@ -17,6 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+/// Each put of a row makes and drops a few hundred small pieces of memory on several threads. It serves the C and C++ libraries of the process, too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Threads for control and for requests that wait; data moves on the fabric's and the devices' own threads.
 const WORKERS: usize = 2;
 /// How long the tasks of a life may take to let go of what they hold.
