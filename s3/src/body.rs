@@ -14,7 +14,7 @@ use futures::Stream;
 use md5::{Digest, Md5};
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{Checksum, StreamingBlob};
-use s3s::{S3Error, TrailingHeaders, s3_error};
+use s3s::{S3Error, S3ErrorCode, TrailingHeaders, s3_error};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -48,13 +48,25 @@ impl Mismatch {
     pub fn to_error(&self) -> S3Error {
         match self {
             Self::ContentMd5 => s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."),
-            Self::Checksum(name) => s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum."),
+            Self::Checksum(name) => {
+                let name = name.to_ascii_uppercase();
+                s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum.")
+            }
             Self::Length => {
                 s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
             }
             Self::Silent => {
                 s3_error!(RequestTimeout, "Your socket connection to the server was not read from or written to within the timeout period.")
             }
+            // The stream's own errors come as words: the one of its crate is not to be named from outside.
+            Self::Broken(words) if words.contains("SignatureMismatch") => s3_error!(SignatureDoesNotMatch),
+            Self::Broken(words) if words.contains("Sha256Mismatch") => {
+                let code = S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into());
+                let mut error = S3Error::with_message(code, "The provided 'x-amz-content-sha256' header does not match what was computed.");
+                error.set_status_code(hyper::StatusCode::BAD_REQUEST);
+                error
+            }
+            Self::Broken(words) if words.contains("Incomplete") => Self::Length.to_error(),
             Self::Broken(words) => s3_error!(InvalidRequest, "The body cannot be read: {words}"),
         }
     }
@@ -282,6 +294,14 @@ mod tests {
         );
         let error = received.read_to_end(&mut Vec::new()).await.expect_err("nothing comes");
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()), Some(&Mismatch::Silent));
+    }
+
+    #[test]
+    fn what_breaks_a_stream_is_told_as_s3_tells_it() {
+        let code = |words: &str| Mismatch::Broken(words.into()).to_error().code().as_str().to_owned();
+        assert_eq!(code("AwsChunkedStreamError: SignatureMismatch"), "SignatureDoesNotMatch");
+        assert_eq!(code("UploadStreamError: Sha256Mismatch"), "XAmzContentSHA256Mismatch");
+        assert_eq!((code("AwsChunkedStreamError: Incomplete"), code("else")), ("IncompleteBody".into(), "InvalidRequest".into()));
     }
 
     #[tokio::test]

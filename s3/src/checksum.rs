@@ -60,6 +60,16 @@ impl Algorithm {
         }
     }
 
+    /// Bytes of it.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
     /// The header that carries it, and the word of a record.
     pub fn header(self) -> String {
         format!("x-amz-checksum-{}", self.name())

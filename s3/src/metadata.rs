@@ -106,7 +106,7 @@ macro_rules! headers_given {
             content_type: $input.content_type.take(),
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
-            content_encoding: $input.content_encoding.take(),
+            content_encoding: $crate::metadata::lasting_encoding($input.content_encoding.take()),
             content_language: $input.content_language.take(),
             expires: $input.expires.take().as_ref().and_then($crate::metadata::http_date),
             website_redirect_location: $input.website_redirect_location.take(),
@@ -145,6 +145,16 @@ pub fn http_date(time: &Timestamp) -> Option<String> {
     let mut text = Vec::new();
     time.format(TimestampFormat::HttpDate, &mut text).ok()?;
     String::from_utf8(text).ok()
+}
+
+/// The encodings that stay with an object: that of a body in chunks ends with the body.
+pub fn lasting_encoding(given: Option<String>) -> Option<String> {
+    let given = given?;
+    if !given.contains("aws-chunked") {
+        return Some(given);
+    }
+    let lasting: Vec<&str> = given.split(',').map(str::trim).filter(|one| !one.is_empty() && *one != "aws-chunked").collect();
+    (!lasting.is_empty()).then(|| lasting.join(","))
 }
 
 /// The user's own words, in an order that is always the same.
@@ -280,6 +290,13 @@ mod tests {
         };
         assert_eq!(Headers::of(&info(headers.to_words())), headers);
         assert_eq!(Headers::of(&info(vec![("unknown".into(), "x".into())])), Headers::default());
+    }
+
+    #[test]
+    fn the_encoding_of_chunks_ends_with_the_body() {
+        let lasting = |given: &str| lasting_encoding(Some(given.to_owned()));
+        assert_eq!((lasting("gzip"), lasting("aws-chunked")), (Some("gzip".into()), None));
+        assert_eq!((lasting("gzip, aws-chunked"), lasting("aws-chunked,gzip")), (Some("gzip".into()), Some("gzip".into())));
     }
 
     #[test]

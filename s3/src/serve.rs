@@ -1,5 +1,9 @@
 //! The gateway's HTTP server: connections in number and in their first silence bounded; at the end those under way finish.
 
+mod answer;
+mod front;
+mod rest;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +12,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -16,6 +21,7 @@ use s3s::{HttpError, HttpResponse, S3Error, s3_error};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use self::answer::Asked;
 use crate::{Gateway, Keys};
 
 /// Connections at once; further ones wait to be accepted.
@@ -105,21 +111,39 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Future = BoxFuture<'static, Result<HttpResponse, HttpError>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        match refusal(&request) {
-            None => hyper::service::Service::call(&self.0, request),
-            Some(error) => Box::pin(async move { error.to_http_response().map_err(|error| HttpError::new(Box::new(error))) }),
-        }
+        let service = self.0.clone();
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            front::mend_date(&mut head.headers);
+            let asked = Asked::of(&head);
+            let is_awaited = head.headers.contains_key(EXPECT);
+            let (body, back) = rest::lend(body);
+            let refused = refusal(&head).map_or_else(|| front::check(&head), Err);
+            let made = match refused {
+                Ok(()) => service.call(Request::from_parts(head, s3s::Body::http_body_unsync(body))).await?,
+                Err(error) => {
+                    drop(body);
+                    error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?
+                }
+            };
+            let mut answer = asked.complete(made);
+            let is_error = answer.status().is_client_error() || answer.status().is_server_error();
+            if is_error && !back.read_out(is_awaited).await {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        })
     }
 }
 
 /// What is refused before anything of it is read: forms, whose file would be taken into memory before anybody has looked for a signature, and
 /// signatures of version 2, which cover neither the body nor, in a header, the time.
-fn refusal<B>(request: &Request<B>) -> Option<S3Error> {
-    let header = |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+fn refusal(head: &Parts) -> Option<S3Error> {
+    let header = |name| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
     if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/")) {
         return Some(s3_error!(NotImplemented, "Uploads by a form are not implemented"));
     }
-    let query = request.uri().query().unwrap_or_default();
+    let query = head.uri.query().unwrap_or_default();
     let is_old = header(AUTHORIZATION).is_some_and(|words| words.starts_with("aws "))
         || query.split('&').any(|pair| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId="));
     is_old
@@ -144,7 +168,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        refusal(&request.body(()).expect("a request")).is_some()
+        refusal(&request.body(()).expect("a request").into_parts().0).is_some()
     }
 
     #[test]

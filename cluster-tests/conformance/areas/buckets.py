@@ -85,6 +85,16 @@ def names_with_two_dots_beside_each_other_are_refused(s3):
     _name_is_refused(s3, "two..dots")
 
 
+def names_with_a_dash_beside_a_dot_are_refused(s3):
+    for name in ("foo.-bar", "foo-.bar"):
+        _name_is_refused(s3, name)
+
+
+def all_buckets_at_once_are_only_listed(s3):
+    for method in ("PUT", "DELETE"):
+        refused(s3.wire.send(method, "/"), 405, "MethodNotAllowed")
+
+
 def names_that_look_like_addresses_are_refused(s3):
     for name in ("192.168.5.123", "10.0.0.1"):
         _name_is_refused(s3, name)

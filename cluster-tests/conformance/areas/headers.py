@@ -67,10 +67,13 @@ def names_of_words_have_small_letters(s3):
 
 def words_that_are_no_ascii_come_back_as_they_were(s3):
     name = s3.bucket()
-    value = "Hello World\u00e9".encode("utf-8").decode("latin-1")
-    eq(s3.wire.send("PUT", f"/{name}/k", {"x-amz-meta-word": value}, b"x").status, 200)
+    word = "Hello World\u00e9"
+    # Signed as text, sent as the bytes of it in UTF-8.
+    sent = word.encode().decode("latin-1")
+    answer = s3.wire.send("PUT", f"/{name}/k", {"x-amz-meta-word": word}, b"x", change=lambda headers: headers.update({"x-amz-meta-word": sent}))
+    eq(answer.status, 200, repr(answer))
     found = s3.wire.send("HEAD", f"/{name}/k").headers["x-amz-meta-word"]
-    truth(found.encode("latin-1").decode() == "Hello World\u00e9" or found.startswith("=?UTF-8?"), repr(found))
+    truth(found.encode("latin-1").decode() == word or found.startswith("=?UTF-8?"), repr(found))
 
 
 def words_of_more_than_two_kib_are_refused(s3):
@@ -183,14 +186,6 @@ def an_authorization_that_is_none_is_refused(s3):
         truth(answer.status in (400, 403) and answer.code in codes, f"{text!r}: {answer!r}")
 
 
-def a_signature_for_another_region_is_refused(s3):
-    from wire import Wire
-
-    wire = Wire(s3.server.endpoint, "eu-central-1", s3.main.keys[0], s3.main.keys[1])
-    answer = refused(wire.send("GET", f"/{s3.bucket()}"), 400, "AuthorizationHeaderMalformed")
-    eq(answer.text("Region"), s3.server.region)
-
-
 def _signed_at(s3, path, moment):
     """A request signed at another time."""
     from botocore import auth
@@ -200,7 +195,6 @@ def _signed_at(s3, path, moment):
     signer = auth.S3SigV4Auth(s3.wire.credentials, "s3", s3.server.region)
     request.context["timestamp"] = moment.strftime("%Y%m%dT%H%M%SZ")
     signer._modify_request_before_signing(request)
-    request.headers["X-Amz-Date"] = request.context["timestamp"]
     signer._inject_signature_to_request(request, signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request))
     return s3.wire.send("GET", path, dict(request.headers.items()), sign=False)
 

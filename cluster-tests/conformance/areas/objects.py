@@ -309,8 +309,8 @@ def presigned_addresses_work_until_they_expire(s3):
 
 def a_presigned_address_lives_for_a_week_at_most(s3):
     name = s3.bucket("k")
-    refused(s3.wire.send("GET", f"/{name}/k", presign=True, expires=604801), 400, "AuthorizationQueryParametersError")
-    refused(s3.wire.send("GET", f"/{name}/k", presign=True, expires=-7), 400, "AuthorizationQueryParametersError")
+    refused(s3.wire.send("GET", f"/{name}/k", presign=True, expires=604801), 403, "AuthorizationQueryParametersError")
+    refused(s3.wire.send("GET", f"/{name}/k", presign=True, expires=-7), 403, "AuthorizationQueryParametersError")
 
 
 def a_presigned_address_overrides_headers_of_the_answer(s3):

@@ -1,0 +1,230 @@
+//! What every answer has, whoever made it: an id, the server's name; and an error says in its body what was asked for, and in words what it is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, SERVER};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use s3s::HttpResponse;
+
+use super::front::named;
+
+/// The name of the server in answers.
+const NAME: HeaderValue = HeaderValue::from_static("Redoubt");
+/// Requests of this process.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// What a request was about, for the answer to it.
+pub struct Asked {
+    id: String,
+    method: Method,
+    path: String,
+    /// Its answer has an ETag that is not quoted, as that of no other request.
+    is_attributes: bool,
+}
+
+impl Asked {
+    /// Of a request's head.
+    pub fn of(head: &Parts) -> Self {
+        // Unlike those of other processes, and of this one before it was started again.
+        let started = u64::from(std::process::id()) << 32;
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016X}", (started ^ since.as_micros() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number));
+        let is_attributes = head.method == Method::GET
+            && head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "attributes" || pair == "attributes=");
+        Self { id, method: head.method.clone(), path: head.uri.path().to_owned(), is_attributes }
+    }
+
+    /// Completes the answer.
+    pub fn complete(&self, mut answer: HttpResponse) -> HttpResponse {
+        let status = answer.status();
+        if self.method == Method::HEAD && status == StatusCode::OK && answer.headers().contains_key(CONTENT_RANGE) {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        if status.is_client_error() || status.is_server_error() {
+            rewrite(&mut answer, |body| self.explained(body));
+        } else if self.is_attributes {
+            rewrite(&mut answer, without_quotes);
+        }
+        let headers = answer.headers_mut();
+        headers.entry(SERVER).or_insert(NAME);
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            headers.insert("x-amz-request-id", id.clone());
+            headers.insert("x-amz-id-2", id);
+        }
+        answer
+    }
+
+    /// The body of an error with all that S3 says in it; `None` where it is no such body.
+    fn explained(&self, body: &str) -> Option<String> {
+        let (start, inner) = body.split_once("<Error>")?;
+        let inner = inner.trim_end().strip_suffix("</Error>")?;
+        let code = between(inner, "Code")?;
+        let usual = usual_message(code);
+        let message = match between(inner, "Message") {
+            // The protocol's crate says it in words of its own.
+            Some(_) if matches!(code, "AccessDenied") && inner.contains("Signature is required") => usual,
+            Some(_) if matches!(code, "RequestTimeTooSkewed" | "SignatureDoesNotMatch") => usual,
+            Some(_) => None,
+            None => usual,
+        };
+        let mut told = format!("{start}<Error>");
+        match message {
+            None => told.push_str(inner),
+            Some(words) => {
+                told.push_str(&format!("<Code>{code}</Code><Message>{words}</Message>"));
+                let rest = inner.rsplit_once("</Message>").or_else(|| inner.split_once("</Code>"));
+                told.push_str(rest.map_or("", |(_, rest)| rest));
+            }
+        }
+        let (bucket, key) = named(&self.path);
+        let about = match code {
+            "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => ("Key", key),
+            "NoSuchBucket" | "BucketNotEmpty" | "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" | "InvalidBucketName" => {
+                ("BucketName", bucket)
+            }
+            _ => ("Resource", self.path.as_str()),
+        };
+        let (name, value) = (about.0, escaped(&decoded(about.1)));
+        let id = &self.id;
+        told.push_str(&format!("<{name}>{value}</{name}><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>"));
+        Some(told)
+    }
+}
+
+/// Puts another body in place of one that is there as a whole.
+fn rewrite(answer: &mut HttpResponse, with: impl FnOnce(&str) -> Option<String>) {
+    let body = answer.body().bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let Some(told) = body.and_then(|body| with(&body)) else { return };
+    if answer.headers().contains_key(CONTENT_LENGTH) {
+        answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(told.len()));
+    }
+    *answer.body_mut() = s3s::Body::from(told);
+}
+
+/// The attributes of an object, with an ETag that is not quoted.
+fn without_quotes(body: &str) -> Option<String> {
+    let etag = between(body, "ETag")?;
+    let bare = etag.strip_prefix("&quot;").and_then(|rest| rest.strip_suffix("&quot;"));
+    let bare = bare.or_else(|| etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')))?;
+    Some(body.replacen(&format!("<ETag>{etag}</ETag>"), &format!("<ETag>{bare}</ETag>"), 1))
+}
+
+/// The text of an element.
+fn between<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let rest = xml.split_once(&format!("<{name}>"))?.1;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
+}
+
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&first, others)) = rest.split_first() {
+        let hex = (first == b'%').then(|| others.get(..2)).flatten().and_then(|two| std::str::from_utf8(two).ok());
+        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &others[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = others;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Text as XML can hold it; what XML has no way to write becomes a question mark.
+fn escaped(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for one in text.chars() {
+        match one {
+            '&' => written.push_str("&amp;"),
+            '<' => written.push_str("&lt;"),
+            '>' => written.push_str("&gt;"),
+            '"' => written.push_str("&quot;"),
+            '\t' | '\n' | '\r' => written.push_str(&format!("&#{};", u32::from(one))),
+            one if u32::from(one) < 0x20 || matches!(one, '\u{fffe}' | '\u{ffff}') => written.push('?'),
+            one => written.push(one),
+        }
+    }
+    written
+}
+
+/// What S3 says of an error whose maker said nothing.
+fn usual_message(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AccessDenied" => "Access Denied",
+        "IncompleteBody" => "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+        "InternalError" => "We encountered an internal error. Please try again.",
+        "InvalidBucketName" => "The specified bucket is not valid.",
+        "InvalidRange" => "The requested range is not satisfiable",
+        "InvalidURI" => "Couldn't parse the specified URI.",
+        "KeyTooLongError" => "Your key is too long",
+        "MalformedXML" => "The XML you provided was not well-formed or did not validate against our published schema",
+        "MethodNotAllowed" => "The specified method is not allowed against this resource.",
+        "MissingContentLength" => "You must provide the Content-Length HTTP header.",
+        "NoSuchBucket" => "The specified bucket does not exist",
+        "NoSuchKey" => "The specified key does not exist.",
+        "NotImplemented" => "A header you provided implies functionality that is not implemented",
+        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
+        "SignatureDoesNotMatch" => {
+            "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::Request;
+
+    fn asked(path: &str) -> Asked {
+        let (head, ()) = Request::builder().uri(path).body(()).expect("a request").into_parts();
+        Asked::of(&head)
+    }
+
+    #[test]
+    fn an_error_names_what_was_asked_for_and_its_request() {
+        let asked = asked("/b/a%20%3Cb%3E");
+        let told = asked.explained("<?xml?><Error><Code>NoSuchKey</Code><Message>none</Message></Error>").expect("an error");
+        let id = &asked.id;
+        assert_eq!(
+            told,
+            format!(
+                "<?xml?><Error><Code>NoSuchKey</Code><Message>none</Message><Key>a &lt;b&gt;</Key><RequestId>{id}</RequestId>\
+                 <HostId>{id}</HostId></Error>"
+            )
+        );
+        assert_eq!(asked.explained("<ListBucketResult></ListBucketResult>"), None);
+    }
+
+    #[test]
+    fn an_error_without_words_gets_the_usual_ones() {
+        let told = |body: &str| asked("/b").explained(body).and_then(|told| between(&told, "Message").map(str::to_owned));
+        assert_eq!(
+            told("<Error><Code>AccessDenied</Code><Message>Signature is required</Message></Error>").as_deref(),
+            Some("Access Denied")
+        );
+        assert_eq!(
+            told("<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>").as_deref(),
+            Some("Request has expired")
+        );
+        assert_eq!(told("<Error><Code>KeyTooLongError</Code></Error>").as_deref(), Some("Your key is too long"));
+        assert_eq!(told("<Error><Code>Odd</Code></Error>"), None);
+    }
+
+    #[test]
+    fn the_etag_of_attributes_is_not_quoted() {
+        let bare = without_quotes("<A><ETag>&quot;ab-1&quot;</ETag><S>1</S></A>");
+        assert_eq!(bare.as_deref(), Some("<A><ETag>ab-1</ETag><S>1</S></A>"));
+        assert_eq!((without_quotes("<A><ETag>ab</ETag></A>"), without_quotes("<A></A>")), (None, None));
+    }
+
+    #[test]
+    fn ids_of_requests_differ() {
+        assert_ne!(asked("/").id, asked("/").id);
+    }
+}
