@@ -12,6 +12,8 @@ use crate::object::put::md5_of;
 
 /// Longest life of a presigned address: a week.
 const PRESIGNED_SECONDS_MAX: i64 = 604_800;
+/// Most buckets in one answer.
+const BUCKETS_MAX: u16 = 10_000;
 /// Beginnings of names of buckets that S3 keeps for itself.
 const KEPT_BEGINNINGS: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
 /// And their ends.
@@ -133,6 +135,10 @@ fn check_query(head: &Parts) -> S3Result<()> {
         let mut error = S3Error::with_message(S3ErrorCode::AuthorizationQueryParametersError, wrong);
         error.set_status_code(hyper::StatusCode::FORBIDDEN);
         return Err(error);
+    }
+    let is_page = |text: &str| text.parse::<u16>().is_ok_and(|buckets| (1..=BUCKETS_MAX).contains(&buckets));
+    if named(head.uri.path()).0.is_empty() && asked(head, "max-buckets").any(|text| !is_page(text)) {
+        return Err(s3_error!(InvalidArgument, "Argument max-buckets must be an integer between 1 and 10000"));
     }
     // Which of an object's there are is known later.
     if asked(head, "partNumber")
@@ -292,6 +298,14 @@ mod tests {
         assert!(is(code("PUT", "/b/k", &two), "InvalidRequest"));
         assert_eq!(code("POST", "/b/k?uploadId=1", &[("x-amz-checksum-crc32", "AAAAAA==-3")]), None);
         assert!(is(code("POST", "/b?delete", &[]), "InvalidRequest"));
+    }
+
+    #[test]
+    fn a_page_of_buckets_has_a_size() {
+        assert_eq!((code("GET", "/?max-buckets=10000", &[]), code("GET", "/b?max-buckets=0", &[])), (None, None));
+        for bad in ["0", "10001", "-1", "x", ""] {
+            assert!(is(code("GET", &format!("/?max-buckets={bad}"), &[]), "InvalidArgument"), "{bad}");
+        }
     }
 
     #[test]
