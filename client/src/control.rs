@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use ha_api::{HaClient, HaError};
 use types::map::{CatalogueKind, ClusterMap};
+use types::records::{RecordChange, RecordDone};
 use types::wire::request::Ticket;
 use types::{CatalogueId, Epoch, SessionId};
 
@@ -43,6 +44,9 @@ pub trait Control: Send + Sync {
 
     /// Removes a bucket or an index.
     async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), ControlError>;
+
+    /// A change of the global records; every process has taken it in when it returns.
+    async fn change_record(&self, change: &RecordChange) -> Result<RecordDone, ControlError>;
 }
 
 impl From<HaError> for ControlError {
@@ -81,5 +85,9 @@ impl Control for HaClient {
 
     async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), ControlError> {
         Ok(Self::drop_catalogue(self, id).await?)
+    }
+
+    async fn change_record(&self, change: &RecordChange) -> Result<RecordDone, ControlError> {
+        Ok(Self::change_record(self, change).await?)
     }
 }

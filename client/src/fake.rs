@@ -14,6 +14,7 @@ use types::limits::CHUNK_BYTES;
 use types::map::{CatalogueKind, ClusterMap};
 use types::ops::decide;
 use types::record::{Outcome, Row, RowKey, Write};
+use types::records::{RecordChange, RecordDone};
 use types::wire::Operation;
 use types::wire::request::*;
 use types::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, NodeId, Seq, SessionId, codec};
@@ -272,5 +273,13 @@ impl Control for Fake {
         let mut world = self.lock();
         world.map.index += 1;
         world.map.catalogues.remove(&id).map(drop).ok_or_else(|| ControlError::NotFound(id.to_string()))
+    }
+
+    async fn change_record(&self, change: &RecordChange) -> Result<RecordDone, ControlError> {
+        match change {
+            RecordChange::SealBucket { .. } => Ok(RecordDone::Sealed(1)),
+            RecordChange::RemoveBucket { bucket, .. } => self.drop_catalogue(*bucket).await.map(|()| RecordDone::Done),
+            _ => Ok(RecordDone::Done),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! tried again, under the same transaction id, until its deadline; every wait has one. What comes out of a read is verified here. Memory
 //! is bounded, whatever the size of an object and however many are under way.
 
+mod bucket;
 mod catalogue;
 mod control;
 mod error;

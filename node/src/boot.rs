@@ -20,11 +20,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use types::{Boot, DeviceId, Epoch, Incarnation, NodeId};
 
+use crate::confirm::Confirming;
 use crate::devices::{self, InUse};
 use crate::driver::{Driver, DriverInbox, Place, Surroundings};
 use crate::error::NodeError;
 use crate::fences::Fences;
 use crate::follow::Following;
+use crate::gateway::Known;
 use crate::hearing::Hearing;
 use crate::lease::Lease;
 use crate::lease::renew::Renewal;
@@ -68,15 +70,18 @@ pub enum Ended {
 }
 
 /// Lives once: until `stop` says so, or HA does. `serving` is told when the process takes requests.
+///
+/// `known` is what the S3 role reads, of this life while it lasts.
 pub async fn run(
     config: &NodeConfig,
     options: Options,
+    known: &Known,
     serving: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, NodeError> {
     tokio::pin!(stop);
     let begun = tokio::select! {
-        life = Life::begin(config, options) => life?,
+        life = Life::begin(config, options, known) => life?,
         () = &mut stop => return Ok(Ended::Stopped),
     };
     let (mut life, over) = begun;
@@ -86,6 +91,7 @@ pub async fn run(
         why = over => Ended::Superseded(why),
     };
     tracing::info!(?ended, "the process lets go of its devices");
+    known.forget();
     life.end().await;
     Ok(ended)
 }
@@ -99,7 +105,11 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(config: &NodeConfig, options: Options) -> Result<(Self, impl Future<Output = String> + use<>), NodeError> {
+    async fn begin(
+        config: &NodeConfig,
+        options: Options,
+        known: &Known,
+    ) -> Result<(Self, impl Future<Output = String> + use<>), NodeError> {
         let ha = connect(config)?;
         let me = node_id(&ha, &config.node).await?;
         let views = Arc::new(Views::default());
@@ -132,6 +142,7 @@ impl Life {
         let inboxes: Vec<Arc<DriverInbox>> = parts.node.devices.values().map(|device| device.inbox.clone()).collect();
         inboxes_tx.send_replace(inboxes.clone());
         inboxes.iter().for_each(|inbox| inbox.ring());
+        known.learn(parts.around.views.clone(), parts.around.lease.clone());
         parts.start_duties(&ha, (options, config.factor.get()), &inboxes, over_tx, &mut duties, endpoint.clone());
         tracing::info!(node = %me, boot = %registered.boot, epoch = %registered.epoch, fabric = config.fabric, "serving");
         let over = async move { over_rx.recv().await.unwrap_or_else(|| "its duties ended".into()) };
@@ -320,6 +331,8 @@ impl Parts {
             incarnations: self.in_use.iter().map(|(id, (_, incarnation))| (*id, *incarnation)).collect(),
         };
         duties.spawn(hearing.run());
+        let (ha, views, fences) = (ha.clone(), self.around.views.clone(), self.around.fences.clone());
+        duties.spawn(Confirming { ha, boot: self.boot, views, fences }.run());
         duties.spawn(repair::run(self.node.clone()));
         duties.spawn(Sweep::new(self.node.clone(), options.sweep).run());
     }

@@ -1,13 +1,18 @@
 //! The S3 role of the process: a gateway that lives as long as the process does, with a client of its own. What it cannot do yet it tries
 //! again; the rest of the process does not depend on it.
 
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use client::{Client, Options};
 use ha_api::config::{NodeConfig, S3Config};
 use s3::{Gateway, Keys};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use types::records::Records;
+
+use crate::lease::Lease;
+use crate::view::Views;
 
 /// Object data in memory of all requests that read, and as much of those that write.
 const MEMORY_BYTES: usize = 48 * 1024 * 1024;
@@ -21,6 +26,32 @@ const END: Duration = Duration::from_secs(4);
 /// Threads of the gateway: beside what it waits for, it hashes.
 const WORKERS: usize = 2;
 
+/// The global records that the process has taken in, of the life that it has now. Who changes one waits until every process with a lease has
+/// taken that in, so without a lease nothing is known.
+#[derive(Debug, Default)]
+pub struct Known(RwLock<Option<(Arc<Views>, Arc<Lease>)>>);
+
+impl Known {
+    /// A life has begun.
+    pub fn learn(&self, views: Arc<Views>, lease: Arc<Lease>) {
+        *self.0.write().expect("nobody panics with the lock") = Some((views, lease));
+    }
+
+    /// It is over.
+    pub fn forget(&self) {
+        *self.0.write().expect("nobody panics with the lock") = None;
+    }
+}
+
+impl s3::Source for Known {
+    fn now(&self) -> Option<Arc<Records>> {
+        let life = self.0.read().expect("nobody panics with the lock");
+        let (views, lease) = life.as_ref()?;
+        let view = views.now();
+        lease.holds(Instant::now(), view.map.epoch).then(|| view.records.clone())
+    }
+}
+
 /// A gateway at work, on threads of its own: it goes on while the process begins a new life.
 pub struct S3Role {
     stop: watch::Sender<bool>,
@@ -30,7 +61,7 @@ pub struct S3Role {
 
 impl S3Role {
     /// Starts the role, if the configuration has it.
-    pub fn start(config: &NodeConfig) -> std::io::Result<Option<Self>> {
+    pub fn start(config: &NodeConfig, known: Arc<Known>) -> std::io::Result<Option<Self>> {
         let Some(s3) = config.s3.clone() else { return Ok(None) };
         let runtime = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("s3").enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
@@ -39,7 +70,7 @@ impl S3Role {
         runtime.spawn(async move {
             let mut over = stopped.clone();
             while !*over.borrow() {
-                if let Err(error) = serve(&s3, &ha, &provider, stopped.clone()).await {
+                if let Err(error) = serve(&s3, &ha, &provider, known.clone(), stopped.clone()).await {
                     tracing::warn!(error, "the S3 gateway does not serve; it is tried again");
                 }
                 // Whether it is over is looked at above.
@@ -67,7 +98,7 @@ impl Drop for S3Role {
     }
 }
 
-async fn serve(config: &S3Config, ha: &[String], provider: &str, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+async fn serve(config: &S3Config, ha: &[String], provider: &str, known: Arc<Known>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
     let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), own_thread: true };
     let mut early = stop.clone();
     let connecting = async { tokio::try_join!(Client::connect(ha, options.clone()), Client::connect(ha, options.clone())) };
@@ -75,7 +106,7 @@ async fn serve(config: &S3Config, ha: &[String], provider: &str, mut stop: watch
         clients = connecting => clients.map_err(|error| error.to_string())?,
         _ = early.wait_for(|over| *over) => return Ok(()),
     };
-    let gateway = Gateway::new(client.clone(), writes.clone(), config.region.clone());
+    let gateway = Gateway::new(client.clone(), writes.clone(), known, config.region.clone());
     let keys = Keys::one(config.access_key.clone(), config.secret_key.clone());
     let listening = |address| tracing::info!(%address, "the S3 gateway serves");
     let over = async move {

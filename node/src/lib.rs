@@ -21,9 +21,10 @@ pub mod sweep;
 pub mod view;
 pub mod watch;
 
+mod confirm;
 mod devices;
 mod gateway;
 
 pub use boot::{Ended, Options, run};
 pub use error::NodeError;
-pub use gateway::S3Role;
+pub use gateway::{Known, S3Role};

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use ha_api::config::NodeConfig;
 use node::sweep::SweepOptions;
-use node::{Ended, Options, S3Role};
+use node::{Ended, Known, Options, S3Role};
 use service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -71,7 +71,8 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
     // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.
     std::thread::spawn(|| drop(net::fabric::load()));
-    let s3 = Arc::new(S3Role::start(&config).context("starting the S3 gateway")?);
+    let known = Arc::new(Known::default());
+    let s3 = Arc::new(S3Role::start(&config, known.clone()).context("starting the S3 gateway")?);
     loop {
         let mut life = tokio::runtime::Builder::new_multi_thread();
         let life = life.worker_threads(WORKERS).thread_name("work").enable_all().build().context("starting a runtime")?;
@@ -80,7 +81,7 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
         // On the threads of the life, so that the service manager ends a process whose threads hang.
         life.spawn(async move { alive.keep_alive().await });
         let serving = || manager.ready("serves");
-        let ended = life.block_on(node::run(&config, options, serving, async move {
+        let ended = life.block_on(node::run(&config, options, &known, serving, async move {
             // The sender lives as long as the process.
             let _asked = stop.wait_for(|asked| *asked).await;
             asked.stopping();

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use ha_state::state::Dropped;
 use ha_state::{Change, Command, State};
 use tokio::sync::watch;
-use types::map::{ClusterMap, Group, GroupView, Slots};
+use types::map::{CatalogueKind, ClusterMap, Group, GroupView, Slots};
+use types::records::{Account, Bucket, RecordChange, Records};
 use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, SessionId};
 
@@ -28,6 +29,10 @@ pub struct ClusterView {
     pub partial: Arc<BTreeSet<DeviceId>>,
     /// Catalogues that were dropped and may not be empty yet.
     pub dropped: Arc<BTreeMap<CatalogueId, Dropped>>,
+    /// Buckets' settings and accounts, as gateways read them.
+    pub records: Arc<Records>,
+    /// Buckets whose removal is being decided: nothing is written into them.
+    pub sealed: Arc<BTreeSet<CatalogueId>>,
     /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
     pub to_recover: Arc<Vec<GroupId>>,
 }
@@ -138,6 +143,7 @@ impl Folder {
         let mut folder = Self { me, state, view: ClusterView::default() };
         folder.refresh_map();
         folder.refresh_sessions();
+        folder.refresh_records();
         folder
     }
 
@@ -155,7 +161,11 @@ impl Folder {
         // These change the map without moving the epoch. A report of activity that did not show here would be made for ever.
         let beside = matches!(
             command.change,
-            Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::CataloguesEmptied { .. } | Change::Active { .. }
+            Change::CreateCatalogue { .. }
+                | Change::DropCatalogue { .. }
+                | Change::CataloguesEmptied { .. }
+                | Change::Active { .. }
+                | Change::Record(RecordChange::CreateBucket { .. } | RecordChange::RemoveBucket { .. })
         );
         if self.state.epoch() != epoch || beside {
             self.refresh_map();
@@ -163,6 +173,14 @@ impl Folder {
         let sessions = matches!(command.change, Change::OpenSession { .. } | Change::CloseSession { .. });
         if self.state.epoch() != epoch || sessions {
             self.refresh_sessions();
+        }
+        // The first groups bring the first bucket with them.
+        let records = matches!(
+            command.change,
+            Change::Record(_) | Change::CreateCatalogue { .. } | Change::DropCatalogue { .. } | Change::CreateGroups { .. }
+        );
+        if records {
+            self.refresh_records();
         }
     }
 
@@ -186,6 +204,27 @@ impl Folder {
             self.view.dropped = Arc::new(self.state.dropped().clone());
         }
         self.view.to_recover = Arc::new(self.state.groups_to_recover(self.me));
+    }
+
+    /// What did not change is shared with the records before.
+    fn refresh_records(&mut self) {
+        let (state, before) = (&self.state, &self.view.records);
+        let named = |id: &CatalogueId| state.map().catalogues.get(id).filter(|c| c.kind == CatalogueKind::Bucket).map(|c| c.name.clone());
+        let bucket = |(id, bucket): (&CatalogueId, &Bucket)| {
+            let name = named(id)?;
+            let known = before.buckets.get(&name).filter(|known| ***known == *bucket).cloned();
+            Some((name, known.unwrap_or_else(|| Arc::new(bucket.clone()))))
+        };
+        let account = |(name, account): (&String, &Account)| {
+            let known = before.accounts.get(name).filter(|known| ***known == *account).cloned();
+            (name.clone(), known.unwrap_or_else(|| Arc::new(account.clone())))
+        };
+        let accounts: BTreeMap<String, Arc<Account>> = state.accounts().iter().map(account).collect();
+        let keys = accounts.values().flat_map(|account| account.keys.keys().map(|key| (key.clone(), account.clone()))).collect();
+        let buckets = state.buckets().iter().filter_map(bucket).collect();
+        let sealed = state.buckets().values().filter(|bucket| bucket.seal.is_some()).map(|bucket| bucket.id).collect();
+        self.view.records = Arc::new(Records { buckets, accounts, keys });
+        self.view.sealed = Arc::new(sealed);
     }
 
     fn refresh_sessions(&mut self) {

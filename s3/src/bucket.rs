@@ -1,11 +1,18 @@
 //! Buckets: made, removed when empty, found, listed.
 
-use client::{CatalogueKind, Error, ListRequest};
+pub mod tagging;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use client::Error;
 use s3s::dto::{
     Bucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput,
     GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner, Timestamp,
 };
 use s3s::{S3Request, S3Result, s3_error};
+use types::records;
 
 use crate::Gateway;
 use crate::error::{self, Of};
@@ -14,6 +21,9 @@ use crate::error::{self, Of};
 const LIST_MAX: usize = 10_000;
 /// The region whose clients expect that making a bucket again is no error.
 const FIRST_REGION: &str = "us-east-1";
+
+/// The account of the key in the configuration.
+pub const ROOT: &str = "redoubt";
 
 /// Makes a bucket.
 pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
@@ -30,22 +40,19 @@ pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3R
         return Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid"));
     }
     let name = input.bucket;
-    match gateway.client.create(CatalogueKind::Bucket, &name, None).await {
-        Err(Error::Exists(_)) if gateway.region == FIRST_REGION => {}
-        made => made.map_err(|e| error::of(Of::Bucket, e))?,
+    let (_, is_new) = gateway.client.create_bucket(&name, ROOT, BTreeMap::new()).await.map_err(|e| error::of(Of::Bucket, e))?;
+    if !is_new && gateway.region != FIRST_REGION {
+        return Err(error::of(Of::Bucket, Error::Exists(name)));
     }
     Ok(CreateBucketOutput { location: Some(format!("/{name}")) })
 }
 
 /// Removes a bucket without objects.
 pub async fn delete(gateway: &Gateway, req: S3Request<DeleteBucketInput>) -> S3Result<DeleteBucketOutput> {
-    let bucket = &req.input.bucket;
-    let first = ListRequest { limit: 1, ..ListRequest::default() };
-    let page = gateway.client.list(bucket, &first).await.map_err(|e| error::of(Of::Bucket, e))?;
-    if !page.objects.is_empty() {
+    let bucket = gateway.bucket(&req.input.bucket).await?;
+    if !gateway.client.remove_empty_bucket(&req.input.bucket, bucket.id).await.map_err(|e| error::of(Of::Bucket, e))? {
         return Err(s3_error!(BucketNotEmpty, "The bucket you tried to delete is not empty"));
     }
-    gateway.client.remove(CatalogueKind::Bucket, bucket).await.map_err(|e| error::of(Of::Bucket, e))?;
     Ok(DeleteBucketOutput {})
 }
 
@@ -65,19 +72,18 @@ pub async fn location(gateway: &Gateway, req: S3Request<GetBucketLocationInput>)
 /// All buckets, by name, in pages.
 pub async fn list(gateway: &Gateway, req: S3Request<ListBucketsInput>) -> S3Result<ListBucketsOutput> {
     let input = req.input;
-    let buckets = gateway.client.catalogues(CatalogueKind::Bucket).await.map_err(|e| error::of(Of::Bucket, e))?;
+    let records = gateway.records().await?;
     let prefix = input.prefix.clone().unwrap_or_default();
     let after = input.continuation_token.unwrap_or_default();
     let limit = input.max_buckets.map_or(LIST_MAX, |max| usize::try_from(max).unwrap_or(0).clamp(1, LIST_MAX));
-    let mut names = buckets.into_iter().map(|bucket| bucket.name).filter(|name| name.starts_with(&prefix) && *name > after);
-    let page: Vec<String> = names.by_ref().take(limit).collect();
-    let more = names.next().is_some();
-    let token = page.last().filter(|_| more).cloned();
-    let bucket = |name: String| Bucket {
-        name: Some(name),
+    let mut found = records.buckets.iter().filter(|(name, _)| name.starts_with(&prefix) && **name > after);
+    let page: Vec<_> = found.by_ref().take(limit).collect();
+    let more = found.next().is_some();
+    let token = page.last().filter(|_| more).map(|(name, _)| (*name).clone());
+    let bucket = |(name, bucket): (&String, &Arc<records::Bucket>)| Bucket {
+        name: Some(name.clone()),
         bucket_region: Some(gateway.region.clone()),
-        // HA does not keep it yet; clients cannot do without one.
-        creation_date: Some(Timestamp::from(std::time::UNIX_EPOCH)),
+        creation_date: Some(Timestamp::from(UNIX_EPOCH + Duration::from_millis(bucket.created_ms))),
     };
     Ok(ListBucketsOutput {
         buckets: Some(page.into_iter().map(bucket).collect()),
@@ -89,5 +95,5 @@ pub async fn list(gateway: &Gateway, req: S3Request<ListBucketsInput>) -> S3Resu
 
 /// Whose everything is.
 pub fn owner() -> Owner {
-    Owner { display_name: Some("redoubt".into()), id: Some("redoubt".into()) }
+    Owner { display_name: Some(ROOT.into()), id: Some(ROOT.into()) }
 }

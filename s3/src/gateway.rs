@@ -1,20 +1,23 @@
 //! The gateway as the protocol sees it: each operation goes to its file.
 
-use client::{CatalogueKind, Client};
+use std::sync::Arc;
+
+use client::Client;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput,
     CopyObjectOutput, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
-    DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput, DeleteObjectTaggingOutput, DeleteObjectsInput,
-    DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectAttributesInput, GetObjectAttributesOutput,
+    DeleteBucketOutput, DeleteBucketTaggingInput, DeleteBucketTaggingOutput, DeleteObjectInput, DeleteObjectOutput,
+    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput,
+    GetBucketLocationOutput, GetBucketTaggingInput, GetBucketTaggingOutput, GetObjectAttributesInput, GetObjectAttributesOutput,
     GetObjectInput, GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
     HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutObjectInput, PutObjectOutput,
-    PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutBucketTaggingInput,
+    PutBucketTaggingOutput, PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput,
+    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result};
 
-use crate::error::{self, Of};
-use crate::{bucket, object, upload};
+use crate::{Source, bucket, object, upload};
 
 /// A gateway to one cluster.
 #[derive(Clone)]
@@ -22,18 +25,15 @@ pub struct Gateway {
     pub(crate) client: Client,
     /// Memory of its own for what is written: a copy holds some of both, and would else wait for itself.
     pub(crate) writes: Client,
+    /// What HA keeps of buckets and accounts.
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) region: String,
 }
 
 impl Gateway {
     /// A gateway over these clients, one for objects that are written and one for all else; it says that it is in that region.
-    pub fn new(client: Client, writes: Client, region: impl Into<String>) -> Self {
-        Self { client, writes, region: region.into() }
-    }
-
-    /// Refuses what is about a bucket that is not there.
-    pub(crate) async fn check_bucket(&self, bucket: &str) -> S3Result<()> {
-        self.client.catalogue(CatalogueKind::Bucket, bucket).await.map(drop).map_err(|e| error::of(Of::Bucket, e))
+    pub fn new(client: Client, writes: Client, source: Arc<dyn Source>, region: impl Into<String>) -> Self {
+        Self { client, writes, source, region: region.into() }
     }
 }
 
@@ -57,6 +57,18 @@ impl S3 for Gateway {
 
     async fn get_bucket_location(&self, req: S3Request<GetBucketLocationInput>) -> S3Result<S3Response<GetBucketLocationOutput>> {
         bucket::location(self, req).await.map(S3Response::new)
+    }
+
+    async fn get_bucket_tagging(&self, req: S3Request<GetBucketTaggingInput>) -> S3Result<S3Response<GetBucketTaggingOutput>> {
+        bucket::tagging::get(self, req).await.map(S3Response::new)
+    }
+
+    async fn put_bucket_tagging(&self, req: S3Request<PutBucketTaggingInput>) -> S3Result<S3Response<PutBucketTaggingOutput>> {
+        bucket::tagging::put(self, req).await
+    }
+
+    async fn delete_bucket_tagging(&self, req: S3Request<DeleteBucketTaggingInput>) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
+        bucket::tagging::delete(self, req).await
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {

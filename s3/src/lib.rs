@@ -14,10 +14,12 @@ mod gateway;
 mod keys;
 mod metadata;
 mod object;
+mod records;
 mod serve;
 mod tags;
 mod upload;
 
 pub use gateway::Gateway;
 pub use keys::Keys;
+pub use records::Source;
 pub use serve::{ServeError, serve};

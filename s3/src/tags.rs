@@ -7,6 +7,8 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 pub const TAGS: &str = "x-amz-tagging";
 /// Most tags of an object, as S3 has it.
 pub const TAGS_MAX: usize = 10;
+/// Most tags of a bucket, as S3 has it.
+const BUCKET_TAGS_MAX: usize = 50;
 /// Longest key of a tag, in characters.
 const KEY_MAX: usize = 128;
 /// Longest value of a tag, in characters.
@@ -33,7 +35,16 @@ impl Tags {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             tags.push((decoded(key).ok_or_else(invalid)?, decoded(value).ok_or_else(invalid)?));
         }
-        Self(tags).checked()
+        Self(tags).checked(TAGS_MAX)
+    }
+
+    /// Those of a bucket, from XML.
+    ///
+    /// # Errors
+    /// As [`Self::from_header`].
+    pub fn of_bucket(tags: Vec<Tag>) -> S3Result<Self> {
+        let tags = tags.into_iter().map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
+        Self(tags.collect()).checked(BUCKET_TAGS_MAX)
     }
 
     /// From XML.
@@ -42,7 +53,7 @@ impl Tags {
     /// As [`Self::from_header`].
     pub fn from_xml(tags: Vec<Tag>) -> S3Result<Self> {
         let tags = tags.into_iter().map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
-        Self(tags.collect()).checked()
+        Self(tags.collect()).checked(TAGS_MAX)
     }
 
     /// As XML.
@@ -67,9 +78,12 @@ impl Tags {
         i32::try_from(self.0.len()).ok().filter(|count| *count > 0)
     }
 
-    fn checked(self) -> S3Result<Self> {
-        if self.0.len() > TAGS_MAX {
-            let mut error = S3Error::with_message(bad_request(), format!("Object tags cannot be greater than {TAGS_MAX}"));
+    fn checked(self, most: usize) -> S3Result<Self> {
+        if self.0.len() > most {
+            let mut error = S3Error::with_message(
+                bad_request(),
+                format!("{} tags cannot be greater than {most}", if most == TAGS_MAX { "Object" } else { "Bucket" }),
+            );
             error.set_status_code(hyper::StatusCode::BAD_REQUEST);
             return Err(error);
         }

@@ -12,6 +12,7 @@ pub mod map;
 pub mod object;
 pub mod ops;
 pub mod record;
+pub mod records;
 pub mod routing;
 pub mod scheme;
 pub mod state;

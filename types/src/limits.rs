@@ -38,3 +38,13 @@ pub const SCHEME_PARITY_MAX: usize = 4;
 pub const DECODE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Largest head (everything but lent data) of one message on the fabric.
 pub const MESSAGE_HEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest document of a bucket's settings, in bytes.
+pub const BUCKET_DOCUMENT_BYTES_MAX: usize = 20 * 1024;
+/// Most accounts of a cluster.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// Most keys of an account: one in use, one that takes its place, and some for programs.
+pub const ACCOUNT_KEYS_MAX: usize = 10;
+/// Longest name of an account or of a key, in bytes.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 128;
+/// Longest secret of a key as it is kept, encrypted, in bytes.
+pub const SEALED_SECRET_BYTES_MAX: usize = 512;

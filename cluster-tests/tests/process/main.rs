@@ -5,6 +5,7 @@ mod damage;
 mod detection;
 mod devices;
 mod dropping;
+mod emptiness;
 mod examples;
 mod failures;
 mod full_copy;

@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::{CatalogueKind, ClusterMap};
+use types::records::{RecordChange, RecordDone};
 use types::wire::request::{DeviceUsage, Ticket};
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -216,6 +217,27 @@ impl HaClient {
     pub async fn drop_catalogue(&self, id: CatalogueId) -> Result<(), HaError> {
         let request = pb::DropCatalogueRequest { id: id.0 };
         self.done(self.call(|mut s| async move { s.drop_catalogue(request).await }).await?)
+    }
+
+    /// A change of the global records. When it returns, every process with a lease has taken it in. Where an attempt had no answer and the next
+    /// one found the bucket, it is taken to have been this call that made it.
+    pub async fn change_record(&self, change: &RecordChange) -> Result<RecordDone, HaError> {
+        let request = pb::RecordRequest { change: encode(change) };
+        let attempts = AtomicU64::new(0);
+        let reply = self
+            .call(|mut s| {
+                let (request, attempts) = (request.clone(), &attempts);
+                async move {
+                    attempts.fetch_add(1, Ordering::Relaxed);
+                    s.change_record(request).await
+                }
+            })
+            .await?;
+        self.saw(reply.index);
+        Ok(match read(&reply.done)? {
+            RecordDone::Bucket { id, created } => RecordDone::Bucket { id, created: created || attempts.into_inner() > 1 },
+            done => done,
+        })
     }
 
     /// A process has started, or has learnt that it was declared lost: it gets a boot, and is told what to do with its devices.

@@ -244,7 +244,7 @@ fn refusal(refused: Refused) -> HaError {
     let text = refused.to_string();
     match refused {
         Refused::OldBoot { .. } => HaError::OldBoot(text),
-        Refused::NoCatalogue(_) | Refused::NoSession(_) => HaError::NotFound(text),
+        Refused::NoCatalogue(_) | Refused::NoSession(_) | Refused::NoAccount(_) => HaError::NotFound(text),
         // The cluster is just being made.
         Refused::NotCreated | Refused::NoGroups => HaError::Unavailable(text),
         // It may have ended, which is seen soon.

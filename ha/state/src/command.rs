@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
 use types::map::CatalogueKind;
+use types::records::RecordChange;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use crate::topology::Topology;
@@ -183,6 +184,8 @@ pub enum Change {
         /// What.
         wish: DeviceWish,
     },
+    /// A change of the global records: buckets' settings, accounts.
+    Record(RecordChange),
 }
 
 /// What an operator wants of a device.

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use types::map::ClusterMap;
+use types::records::{RecordChange, Seal};
 use types::state::DeviceState;
 use types::{Boot, DeviceId, GroupId, HaTime, PoolId, SessionId};
 
@@ -36,6 +37,8 @@ pub const HA_TIME_AHEAD_MS_MAX: u64 = 2000;
 /// How long the first groups wait for devices that are not there, in milliseconds after the last change of a process, before they do
 /// without.
 pub const PLACEMENT_GRACE_MS: u64 = 60_000;
+/// How long it may take to decide whether a bucket goes, in milliseconds of HA time: whoever sealed it has ended by then, and writers wait.
+pub const SEALED_MS_MAX: u64 = 10_000;
 
 /// Computes the groups of a pool that has none; `layout::place` behind a plain function, so that this crate need not know it.
 pub type Placer<'a> = &'a dyn Fn(&ClusterMap, &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String>;
@@ -134,6 +137,9 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
                 .take(SESSIONS_A_ROUND_MAX)
                 .map(|s| Change::CloseSession { session: *s }),
         );
+        let sealed_since = HaTime(seen.ha_time.0.saturating_sub(SEALED_MS_MAX));
+        let reopen = |(bucket, seal): (_, Seal)| Change::Record(RecordChange::ReopenBucket { bucket, seal: seal.at });
+        changes.extend(state.sealed_before(sealed_since).map(reopen));
         if changes.is_empty() && seen.ha_time.0 >= state.ha_time().0.saturating_add(HA_TIME_AHEAD_MS_MAX) {
             changes.push(Change::AdvanceTime);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use types::records::RecordDone;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId};
 
 use crate::topology::TopologyError;
@@ -28,6 +29,8 @@ pub enum Done {
     },
     /// A session is open.
     Session(SessionId),
+    /// What a change of the global records came to.
+    Record(RecordDone),
 }
 
 /// What a process is told at registration.
@@ -152,5 +155,26 @@ pub enum Refused {
         pid: u32,
         /// The device.
         device: DeviceId,
+    },
+    /// A name of an account or a key out of bounds.
+    #[error(
+        "names of accounts and keys have 1 to 128 letters, digits and characters of `_-.@$+=,`, those for display no control characters"
+    )]
+    AccountName,
+    /// No such account.
+    #[error("the account `{0}` is not there")]
+    NoAccount(String),
+    /// The account cannot go yet.
+    #[error("the account `{0}` owns buckets: remove them first")]
+    OwnsBuckets(String),
+    /// More than there is room for.
+    #[error("a {what} of {bytes} bytes; at most {max}")]
+    TooLarge {
+        /// Of what.
+        what: String,
+        /// How large it is.
+        bytes: usize,
+        /// The bound.
+        max: usize,
     },
 }

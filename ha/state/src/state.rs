@@ -4,6 +4,8 @@
 //! command leaves everything but the cursor and HA time untouched. The epoch moves with every change of configuration, states or
 //! placement, and with nothing else.
 
+mod accounts;
+mod buckets;
 mod device;
 mod members;
 mod placement;
@@ -17,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
-use types::map::{ClusterMap, Device, Group, Node, Pool, Primary};
+use types::map::{CatalogueKind, ClusterMap, Device, Group, Node, Pool, Primary};
+use types::records::{Account, Bucket};
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
 
@@ -31,10 +34,11 @@ pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESS
 pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
-pub const SNAPSHOT_VERSION: u8 = 3;
+pub const SNAPSHOT_VERSION: u8 = 4;
 /// The versions before. What came with a version stands at the end, and was empty then.
 const SNAPSHOT_VERSION_1: u8 = 1;
 const SNAPSHOT_VERSION_2: u8 = 2;
+const SNAPSHOT_VERSION_3: u8 = 3;
 
 /// What HA replicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,10 @@ pub struct State {
     filled: BTreeMap<GroupId, Filled>,
     /// Since version 3: devices that an operator wants replaced.
     leaving: BTreeSet<DeviceId>,
+    /// Since version 4: what is kept of buckets beside the map.
+    buckets: BTreeMap<CatalogueId, Bucket>,
+    /// Since version 4: who may use S3.
+    accounts: BTreeMap<String, Account>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -140,6 +148,7 @@ impl State {
             Change::CloseSession { session } => self.close_session(*session),
             Change::AdvanceTime => Ok(Done::Changed),
             Change::SetVoters(voters) => self.set_voters(voters),
+            Change::Record(change) => self.change_record(change),
         }
     }
 
@@ -236,12 +245,17 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let since_2 = || encode(&(BTreeMap::<CatalogueId, Dropped>::new(), BTreeSet::<DeviceId>::new()));
         let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
-        match bytes.split_first() {
-            Some((&SNAPSHOT_VERSION_1, rest)) => return decode(&[rest, &since_2(), &since_3].concat()),
-            Some((&SNAPSHOT_VERSION_2, rest)) => return decode(&[rest, &since_3].concat()),
-            _ => {}
-        }
-        decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?)
+        let since_4 = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
+        let mut older: Self = match bytes.split_first() {
+            Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,
+            Some((&SNAPSHOT_VERSION_2, rest)) => decode(&[rest, &since_3, &since_4].concat())?,
+            Some((&SNAPSHOT_VERSION_3, rest)) => decode(&[rest, &since_4].concat())?,
+            _ => return decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?),
+        };
+        // Buckets had no records then.
+        let ids: Vec<CatalogueId> = older.map.catalogues.values().filter(|c| c.kind == CatalogueKind::Bucket).map(|c| c.id).collect();
+        ids.into_iter().for_each(|id| older.note_bucket(id, "", &BTreeMap::new()));
+        Ok(older)
     }
 
     fn bootstrap(&mut self, topology: &Topology) -> Outcome {

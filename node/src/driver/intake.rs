@@ -122,6 +122,11 @@ impl<S: Store, P: Post> Driver<S, P> {
         if let Some(gone) = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).find(|row| self.taken_in.is_gone(row.catalogue)) {
             return caller.answer(Err(Refusal::Gone(gone.catalogue)));
         }
+        if let Some(sealed) = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).find(|row| self.taken_in.sealed.contains(&row.catalogue))
+            && !hosted.replica.knows(&dtx)
+        {
+            return caller.answer(Err(Refusal::Busy(format!("it is being decided whether {} goes", sealed.catalogue))));
+        }
         // One that was executed before is answered, however full the device is by now.
         if let Some(device) = self.full_device(hosted, room, &ops)
             && !hosted.replica.knows(&dtx)

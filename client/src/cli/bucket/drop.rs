@@ -1,6 +1,6 @@
 //! `redoubt bucket drop BUCKET`: an empty one, unless told to take what is in it along.
 
-use client::{CatalogueKind, ListRequest};
+use client::CatalogueKind;
 use serde_json::json;
 
 use crate::cli::connect::with_client;
@@ -21,14 +21,15 @@ pub struct Arguments {
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { bucket, recursive } = arguments;
     with_client(common, |client| async move {
-        if !recursive {
-            let first = client.list(&bucket, &ListRequest { limit: 1, ..ListRequest::default() }).await?;
-            if !first.objects.is_empty() {
+        if recursive {
+            client.remove(CatalogueKind::Bucket, &bucket).await?;
+        } else {
+            let id = client.catalogue(CatalogueKind::Bucket, &bucket).await?.id;
+            if !client.remove_empty_bucket(&bucket, id).await? {
                 let what = format!("bucket `{bucket}` is not empty: say --recursive to drop it with all its objects");
                 return Err(Failure::new(Exit::Condition, what));
             }
         }
-        client.remove(CatalogueKind::Bucket, &bucket).await?;
         output::value(common.output, &json!({"bucket": bucket, "dropped": true}), String::new)
     })
     .await

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
+use types::records::RecordDone;
 use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -154,6 +155,19 @@ impl Ha for HaService {
             self.core.taken_in_by_all(at).await.map_err(|e| self.with_leader(e))?;
         }
         Ok(Response::new(pb::DoneReply { index }))
+    }
+
+    async fn change_record(&self, request: Request<pb::RecordRequest>) -> Result<Response<pb::RecordReply>, Status> {
+        let change = read(&self.open(request)?.change)?;
+        let changed = self.change(Change::Record(change)).await?;
+        let Done::Record(done) = changed.done else { return Err(unexpected(&changed.done)) };
+        self.core.taken_in_by_all(changed.index).await.map_err(|e| self.with_leader(e))?;
+        // An attempt of this daemon's that had no answer may have made it.
+        let done = match done {
+            RecordDone::Bucket { id, created } => RecordDone::Bucket { id, created: created || changed.repeated },
+            other => other,
+        };
+        Ok(Response::new(pb::RecordReply { done: encode(&done), index: changed.index }))
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {

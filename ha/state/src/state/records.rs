@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::limits::CATALOGUE_NAME_BYTES_MAX;
@@ -83,6 +83,9 @@ impl State {
         let id = CatalogueId(self.map.index);
         let catalogue = Catalogue { id, name: name.into(), kind, pool: pool.id, first_group, width };
         self.map.catalogues.insert(id, catalogue);
+        if kind == CatalogueKind::Bucket {
+            self.note_bucket(id, "", &BTreeMap::new());
+        }
         self.catalogues_made = self.catalogues_made.wrapping_add(1);
         self.note(Subject::Catalogue(id), "created", name);
         Ok(Done::Catalogue { id, created: true })
@@ -91,6 +94,7 @@ impl State {
     pub(super) fn drop_catalogue(&mut self, id: CatalogueId) -> Outcome {
         match self.map.catalogues.remove(&id) {
             Some(catalogue) => {
+                self.buckets.remove(&id);
                 self.note(Subject::Catalogue(id), "dropped", &catalogue.name);
                 let left = self.pool(catalogue.pool).map_or_else(BTreeSet::new, |pool| {
                     (0..catalogue.width.min(pool.groups)).map(|i| types::routing::catalogue_group(&catalogue, pool, i)).collect()

@@ -1,0 +1,69 @@
+//! Rules of accounts.
+
+use super::*;
+use crate::command::Change;
+use crate::sample::Log;
+use types::records::RecordChange;
+
+fn record(log: &mut Log, change: RecordChange) -> Result<RecordDone, Refused> {
+    match log.put(Change::Record(change)) {
+        Ok(Done::Record(done)) => Ok(done),
+        Ok(other) => panic!("{other:?}"),
+        Err(refused) => Err(refused),
+    }
+}
+
+fn create(name: &str) -> RecordChange {
+    RecordChange::CreateAccount { name: name.into(), display_name: "A. N. N.".into(), email: "ann@example.com".into() }
+}
+
+fn put(account: &str, key: &str, secret: &[u8]) -> RecordChange {
+    RecordChange::PutKey { account: account.into(), key: key.into(), sealed_secret: secret.to_vec() }
+}
+
+#[test]
+fn an_account_is_made_once_and_a_key_belongs_to_one_account() {
+    let mut log = Log::running();
+    assert_eq!(record(&mut log, create("ann")), Ok(RecordDone::Done));
+    assert_eq!(record(&mut log, create("ann")), Ok(RecordDone::Exists));
+    record(&mut log, create("bob")).expect("made");
+    assert_eq!(record(&mut log, put("ann", "AK1", b"sealed")), Ok(RecordDone::Done));
+    assert_eq!(record(&mut log, put("ann", "AK1", b"sealed")), Ok(RecordDone::Done), "sent twice");
+    assert_eq!(record(&mut log, put("ann", "AK1", b"other")), Ok(RecordDone::Exists));
+    assert_eq!(record(&mut log, put("bob", "AK1", b"sealed")), Ok(RecordDone::Exists));
+    assert_eq!(record(&mut log, put("eve", "AK2", b"sealed")), Err(Refused::NoAccount("eve".into())));
+    record(&mut log, RecordChange::DeleteKey { account: "ann".into(), key: "AK1".into() }).expect("deleted");
+    assert!(log.state.accounts()["ann"].keys.is_empty());
+    for number in 0..ACCOUNT_KEYS_MAX {
+        record(&mut log, put("ann", &format!("K{number}"), b"s")).expect("room");
+    }
+    assert!(matches!(record(&mut log, put("ann", "more", b"s")), Err(Refused::TooMany { .. })));
+}
+
+#[test]
+fn an_account_that_owns_buckets_stays_and_bad_names_are_refused() {
+    let mut log = Log::running();
+    record(&mut log, create("ann")).expect("made");
+    let bucket = RecordChange::CreateBucket { name: "photos".into(), owner: "ann".into(), documents: BTreeMap::new() };
+    record(&mut log, bucket).expect("made");
+    let delete = RecordChange::DeleteAccount { name: "ann".into() };
+    assert_eq!(record(&mut log, delete.clone()), Err(Refused::OwnsBuckets("ann".into())));
+    let id = log.state.map().catalogue_named(types::map::CatalogueKind::Bucket, "photos").expect("there").id;
+    log.put(Change::DropCatalogue { id }).expect("dropped");
+    assert_eq!(record(&mut log, delete.clone()), Ok(RecordDone::Done));
+    assert_eq!(record(&mut log, delete), Ok(RecordDone::Done), "asked twice");
+    for name in ["", "a b", "a/b", &"x".repeat(ACCOUNT_NAME_BYTES_MAX + 1)] {
+        assert_eq!(record(&mut log, create(name)), Err(Refused::AccountName), "{name}");
+    }
+}
+
+#[test]
+fn a_disabled_account_says_so_until_it_is_enabled() {
+    let mut log = Log::running();
+    record(&mut log, create("ann")).expect("made");
+    let set = |disabled| RecordChange::SetAccountDisabled { name: "ann".into(), disabled };
+    record(&mut log, set(true)).expect("disabled");
+    assert!(log.state.accounts()["ann"].disabled);
+    record(&mut log, set(false)).expect("enabled");
+    assert!(!log.state.accounts()["ann"].disabled);
+}
