@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::Version;
+use types::{Version, VersionId};
 
 /// The one error of this crate. What may be tried again says so by [`Error::is_retryable`].
 #[derive(Debug, thiserror::Error, Clone)]
@@ -15,6 +15,16 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// There is a delete marker: the object was deleted, and its bucket keeps versions.
+    #[error("{what} was deleted; its versions are there")]
+    Marker {
+        /// What was looked for.
+        what: String,
+        /// The delete marker.
+        id: VersionId,
+        /// Wall clock of who deleted, in milliseconds since 1970.
+        modified_ms: u64,
+    },
     /// It is there already.
     #[error("{0} exists already; choose another name, or use it")]
     Exists(String),

@@ -13,6 +13,7 @@ mod fake;
 mod index;
 mod inner;
 mod kv;
+mod lock;
 mod map;
 mod name;
 mod object;
@@ -36,8 +37,13 @@ use types::map::ClusterMap;
 pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
+pub use lock::{Lock, LockMode};
 pub use name::{check_catalogue_name, check_name, check_value, escaped, unescaped};
-pub use object::{ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken};
+pub use object::{
+    Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
+    VersionInfo, VersionPage, VersionToken, VersionsRequest,
+};
+pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
 pub use types::upload::UploadId;

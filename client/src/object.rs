@@ -13,15 +13,20 @@ mod stat;
 mod stripe;
 mod upload;
 mod uploads;
+mod version;
+mod versions;
 
+pub use delete::Deleted;
 pub use get::{ObjectReader, Range};
 pub use list::{ListPage, ListRequest};
 pub use put::PutOptions;
 pub use upload::{PartInfo, UploadInfo};
 pub use uploads::{UploadPage, UploadToken};
+pub use version::VersionInfo;
+pub use versions::{VersionPage, VersionToken, VersionsRequest};
 
 use types::object::{Content, ObjectRecord, Part};
-use types::{PoolId, Version};
+use types::{PoolId, Version, VersionId};
 
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct ObjectInfo {
     pub checksum: u32,
     /// The version of its record: a new one with each PUT.
     pub version: Version,
+    /// Which version of the object it is, where its bucket keeps them.
+    pub id: VersionId,
     /// Wall clock of its writer, in milliseconds since 1970.
     pub modified_ms: u64,
     /// Where its bytes lie; empty where they lie in the record itself.
@@ -53,6 +60,7 @@ impl ObjectInfo {
             size: record.size,
             checksum: record.checksum,
             version,
+            id: record.id,
             modified_ms: record.modified_ms,
             parts,
             user_metadata: record.user_metadata,

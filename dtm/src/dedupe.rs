@@ -100,7 +100,7 @@ mod tests {
         step(&mut replica, call.clone());
         assert_eq!(step(&mut replica, again(call.clone(), 31)), []);
         step(&mut replica, said(B, persistent(10, 1)));
-        let reply = Ok(Outcome::Done { version: Seq(1), previous: vec![None] });
+        let reply = Ok(Outcome::Done { version: Seq(1), previous: vec![None], versioning: types::object::Versioning::Off });
         assert_eq!(answered(&persist(&mut replica)), [(21, reply.clone()), (31, reply.clone())]);
         assert_eq!(answered(&step(&mut replica, again(call, 41))), [(41, reply)]);
         assert_eq!(replica.log_range().1, Seq(1));

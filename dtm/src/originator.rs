@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn done(seq: u64, previous: Option<u64>) -> Outcome {
-        Outcome::Done { version: Seq(seq), previous: vec![previous.map(Seq)] }
+        Outcome::Done { version: Seq(seq), previous: vec![previous.map(Seq)], versioning: types::object::Versioning::Off }
     }
 
     #[test]

@@ -160,7 +160,8 @@ mod tests {
     fn bytes_are_those_of_what_is_kept() {
         let mut results = Results::starting_at(Seq(1));
         for (counter, previous) in [(1, 1000), (2, 1)] {
-            let outcome = Outcome::Done { version: Seq(counter), previous: vec![None; previous] };
+            let outcome =
+                Outcome::Done { version: Seq(counter), previous: vec![None; previous], versioning: types::object::Versioning::Off };
             results.push(StoredResult { dtx: dtx(counter), at: HaTime(counter), outcome });
         }
         let (two, small) = (results.bytes(), results.kept[1].bytes());

@@ -102,7 +102,7 @@ pub(crate) fn record(seq: u64, view: u64) -> Arc<Record> {
         at: HaTime(5000),
         dtx: dtx(seq),
         writes: vec![Write::Put { row: row(seq as u8), value: vec![seq as u8] }],
-        outcome: Outcome::Done { version, previous: vec![None] },
+        outcome: Outcome::Done { version, previous: vec![None], versioning: types::object::Versioning::Off },
         coordination: Coordination::Local,
     })
 }

@@ -26,7 +26,7 @@ fn record(seq: u64, outcome: Outcome, coordination: Coordination) -> Record {
 }
 
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
-    let done = Outcome::Done { version: Seq(4), previous: vec![None, Some(Seq(3))] };
+    let done = Outcome::Done { version: Seq(4), previous: vec![None, Some(Seq(3))], versioning: types::object::Versioning::Off };
     let local = record(4, done.clone(), Coordination::Local);
     let refused = record(5, Outcome::Refused { op: 1, current: Some(Seq(4)) }, Coordination::Local);
     let parts = Coordination::Coordinator { parts: vec![(GROUP, local.writes.clone())] };

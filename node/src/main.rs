@@ -41,6 +41,9 @@ struct Arguments {
     /// Milliseconds for which the units of a deleted object stay, for readers that began before.
     #[arg(long, value_name = "MS", env = "REDOUBT_DEAD_AGE_MS", default_value_t = SweepOptions::default().dead_age_ms)]
     dead_age_ms: u64,
+    /// Milliseconds of a day of the rules by which objects of a bucket go: for tests.
+    #[arg(long, value_name = "MS", env = "REDOUBT_DAY_MS", default_value_t = SweepOptions::default().day_ms, hide = true)]
+    day_ms: u64,
 }
 
 fn main() -> ExitCode {
@@ -66,7 +69,7 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let manager = Arc::new(Manager::of_environment());
     manager.status("waits for HA");
-    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms } };
+    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms, day_ms: arguments.day_ms } };
     let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
     // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.

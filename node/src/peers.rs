@@ -99,7 +99,7 @@ mod tests {
             at: HaTime(1),
             dtx: DtxId::default(),
             writes: vec![Write::Put { row, value: vec![0; value_bytes] }],
-            outcome: Outcome::Done { version: Seq(1), previous: vec![None] },
+            outcome: Outcome::Done { version: Seq(1), previous: vec![None], versioning: types::object::Versioning::Off },
             coordination: Coordination::Local,
         };
         let message = Message::Redo {

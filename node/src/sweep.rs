@@ -1,5 +1,5 @@
 //! The sweep, at each group's primary: pending fids of closed sessions become dead, old dead fids are deleted from their devices, and their
-//! rows go once every device has confirmed.
+//! rows go once every device has confirmed. Objects go that the rules of their bucket are over.
 //!
 //! Every change is an ordinary transaction on the row as it was seen, so that it does not matter who sweeps, how often, or what happens in
 //! between. A device that is away keeps its slot in the row; one that is FAILED is not waited for. What was dropped is emptied here, too.
@@ -19,6 +19,7 @@ use types::wire::request::{DeleteUnits, Execute, ExecuteReply, ScanRow, UnitRepl
 use types::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber, codec, keys, routing};
 
 mod dropped;
+mod lifecycle;
 mod plan;
 mod uploads;
 
@@ -34,6 +35,8 @@ const ROUND: Duration = Duration::from_millis(1000);
 const PENDING_AGAIN: Duration = Duration::from_secs(60);
 /// A dead row is looked for about so many times while it ages.
 const LOOKS_PER_AGE: u32 = 20;
+/// How often a day the rules of buckets are followed.
+const RULES_PER_DAY: u64 = 24;
 /// How long a device of this process may take: one that hangs must not hold up what is swept at the others.
 const DEVICE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one transaction or one request to a device may take.
@@ -48,11 +51,13 @@ const PAGES_A_ROUND_MAX: usize = 64;
 pub struct SweepOptions {
     /// Milliseconds of HA time that a dead fid's units stay, for GETs that began before.
     pub dead_age_ms: u64,
+    /// Milliseconds of a day of the rules by which objects go: a real one, but for tests.
+    pub day_ms: u64,
 }
 
 impl Default for SweepOptions {
     fn default() -> Self {
-        Self { dead_age_ms: 10 * 60 * 1000 }
+        Self { dead_age_ms: 10 * 60 * 1000, day_ms: s3::DAY_MS }
     }
 }
 
@@ -93,6 +98,8 @@ impl Sweep {
         let mut sessions = Arc::default();
         let mut pending_at = Instant::now();
         let mut dead_at = Instant::now();
+        let mut rules_at = Instant::now();
+        let rules_round = Duration::from_millis(self.options.day_ms / RULES_PER_DAY).max(ROUND);
         let dead_round = Duration::from_millis(self.options.dead_age_ms / u64::from(LOOKS_PER_AGE)).clamp(ROUND, PENDING_AGAIN);
         loop {
             tokio::time::sleep(ROUND).await;
@@ -119,6 +126,10 @@ impl Sweep {
                     self.sweep_dead(*place).await;
                 }
                 dead_at = Instant::now() + dead_round;
+            }
+            if now >= rules_at {
+                self.follow_rules(&view, &places).await;
+                rules_at = Instant::now() + rules_round;
             }
         }
     }

@@ -10,6 +10,7 @@ use ha_state::state::Dropped;
 use ha_state::{Change, Command, State};
 use tokio::sync::watch;
 use types::map::{CatalogueKind, ClusterMap, Group, GroupView, Slots};
+use types::object::Versioning;
 use types::records::{Account, Bucket, RecordChange, Records};
 use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, SessionId};
@@ -31,6 +32,8 @@ pub struct ClusterView {
     pub dropped: Arc<BTreeMap<CatalogueId, Dropped>>,
     /// Buckets' settings and accounts, as gateways read them.
     pub records: Arc<Records>,
+    /// Buckets that keep versions, or did.
+    pub versioned: Arc<BTreeMap<CatalogueId, Versioning>>,
     /// Buckets whose removal is being decided: nothing is written into them.
     pub sealed: Arc<BTreeSet<CatalogueId>>,
     /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
@@ -64,6 +67,11 @@ impl ClusterView {
     pub fn is_gone(&self, catalogue: CatalogueId) -> bool {
         // Its id is the entry that made it.
         self.index >= catalogue.0 && !self.map.catalogues.contains_key(&catalogue)
+    }
+
+    /// What a catalogue does with versions.
+    pub fn versioning(&self, catalogue: CatalogueId) -> Versioning {
+        self.versioned.get(&catalogue).copied().unwrap_or_default()
     }
 
     /// Of a session, as far as we know.
@@ -225,6 +233,8 @@ impl Folder {
         let sealed = state.buckets().values().filter(|bucket| bucket.seal.is_some()).map(|bucket| bucket.id).collect();
         self.view.records = Arc::new(Records { buckets, accounts, keys });
         self.view.sealed = Arc::new(sealed);
+        let versioned = state.buckets().values().map(|bucket| (bucket.id, bucket.versioning()));
+        self.view.versioned = Arc::new(versioned.filter(|(_, versioning)| *versioning != Versioning::Off).collect());
     }
 
     fn refresh_sessions(&mut self) {

@@ -12,10 +12,12 @@ use s3s::dto::{
     GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner, Timestamp,
 };
 use s3s::{S3Request, S3Result, s3_error};
-use types::records;
+use types::object::Versioning;
+use types::records::{self, BucketDocument};
 
 use crate::Gateway;
 use crate::error::{self, Of};
+use crate::lock;
 
 /// Most buckets in one answer.
 const LIST_MAX: usize = 10_000;
@@ -28,8 +30,10 @@ pub const ROOT: &str = "redoubt";
 /// Makes a bucket.
 pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
     let input = req.input;
+    let mut documents = BTreeMap::new();
     if input.object_lock_enabled_for_bucket == Some(true) {
-        return Err(s3_error!(NotImplemented, "Object lock is not implemented"));
+        documents.insert(BucketDocument::Versioning, Versioning::Enabled.name().to_owned());
+        documents.insert(BucketDocument::ObjectLock, lock::initial());
     }
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write, &input.grant_write_acp];
     if input.acl.is_some_and(|acl| acl.as_str() != "private") || grants.iter().any(|grant| grant.is_some()) {
@@ -40,7 +44,7 @@ pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3R
         return Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid"));
     }
     let name = input.bucket;
-    let (_, is_new) = gateway.client.create_bucket(&name, ROOT, BTreeMap::new()).await.map_err(|e| error::of(Of::Bucket, e))?;
+    let (_, is_new) = gateway.client.create_bucket(&name, ROOT, documents).await.map_err(|e| error::of(Of::Bucket, e))?;
     if !is_new && gateway.region != FIRST_REGION {
         return Err(error::of(Of::Bucket, Error::Exists(name)));
     }

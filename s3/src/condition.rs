@@ -2,7 +2,9 @@
 //! 13, orders them.
 
 use client::{Condition, ObjectInfo};
-use s3s::dto::{ETag, ETagCondition, Timestamp};
+use hyper::HeaderMap;
+use hyper::header::{ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
+use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::Gateway;
@@ -59,7 +61,29 @@ pub fn at_ms(ms: u64) -> Timestamp {
     Timestamp::from(std::time::UNIX_EPOCH + seconds)
 }
 
-fn holds(condition: &ETagCondition, etag: &ETag) -> bool {
+/// A time of a record, to the millisecond.
+pub fn at_exact_ms(ms: u64) -> Timestamp {
+    // The last that can be written.
+    let ms = ms.min(253_402_300_799_000);
+    Timestamp::from(std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms))
+}
+
+/// The inverse of [`at_exact_ms`]; times before 1970 are 1970.
+pub fn ms_of(time: &Timestamp) -> u64 {
+    let mut text = Vec::new();
+    let written = time.format(TimestampFormat::EpochSeconds, &mut text).ok().and_then(|()| String::from_utf8(text).ok());
+    let seconds: f64 = written.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    (seconds.max(0.0) * 1000.0).round() as u64
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Whether an ETag is one that is asked for.
+pub fn holds(condition: &ETagCondition, etag: &ETag) -> bool {
     condition.is_any() || condition.as_etag().is_some_and(|wanted| wanted.weak_cmp(etag))
 }
 
@@ -77,8 +101,8 @@ impl OfRead {
             _ => {}
         }
         match (&self.if_none_match, &self.if_modified_since) {
-            (Some(condition), _) if holds(condition, &etag) => Err(not_modified()),
-            (None, Some(since)) if modified <= *since => Err(not_modified()),
+            (Some(condition), _) if holds(condition, &etag) => Err(not_modified(info)),
+            (None, Some(since)) if modified <= *since => Err(not_modified(info)),
             _ => Ok(()),
         }
     }
@@ -111,15 +135,30 @@ pub async fn of_put(
     }
     let current = match gateway.client.stat(bucket, key.as_bytes()).await {
         Ok(info) => Some(info),
-        Err(client::Error::NotFound(_)) => None,
+        Err(client::Error::NotFound(_) | client::Error::Marker { .. }) => None,
         Err(error) => return Err(error::of(Of::Object, error)),
     };
     of_write(if_match, if_none_match, current.as_ref())
 }
 
-fn not_modified() -> S3Error {
+/// The same, of a copy's target: the protocol's type leaves these headers out.
+///
+/// # Errors
+/// As [`of_put`], and `InvalidArgument` where a header is none of an ETag.
+pub async fn of_headers(gateway: &Gateway, bucket: &str, key: &str, headers: &HeaderMap) -> S3Result<Condition> {
+    let given = |name| headers.get(name).map(|value: &HeaderValue| ETagCondition::parse_http_header(value.as_bytes())).transpose();
+    let invalid = |_| s3_error!(InvalidArgument, "The ETag of a condition is invalid");
+    let (if_match, if_none_match) = (given(IF_MATCH).map_err(invalid)?, given(IF_NONE_MATCH).map_err(invalid)?);
+    of_put(gateway, bucket, key, if_match.as_ref(), if_none_match.as_ref()).await
+}
+
+fn not_modified(info: &ObjectInfo) -> S3Error {
     let mut error = S3Error::new(S3ErrorCode::NotModified);
     error.set_status_code(hyper::StatusCode::NOT_MODIFIED);
+    let etag = metadata::etag(info);
+    let told = [(ETAG, Some(format!("\"{}\"", etag.value()))), (LAST_MODIFIED, metadata::http_date(&modified(info)))];
+    let told = told.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value?).ok()?)));
+    error.set_headers(told.collect());
     error
 }
 
@@ -140,6 +179,9 @@ pub fn of_write(
         (Some(_), None, None) => Err(s3_error!(NoSuchKey, "The specified key does not exist.")),
         (Some(condition), None, Some(info)) if holds(condition, &metadata::etag(info)) => Ok(Condition::Version(info.version)),
         (Some(_), None, Some(_)) => Err(failed()),
+        (None, Some(condition), Some(info)) if holds(condition, &metadata::etag(info)) => Err(failed()),
+        (None, Some(_), Some(info)) => Ok(Condition::Version(info.version)),
+        (None, Some(_), None) => Ok(Condition::Absent),
         _ => Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")),
     }
 }
@@ -148,11 +190,20 @@ pub fn of_write(
 mod tests {
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
-    use types::Seq;
+    use types::{Seq, VersionId};
 
     fn info() -> ObjectInfo {
         let words = vec![("etag".to_owned(), "aa".to_owned())];
-        ObjectInfo { name: vec![1], size: 0, checksum: 0, version: Seq(4), modified_ms: 10_500, parts: vec![], user_metadata: words }
+        ObjectInfo {
+            name: vec![1],
+            size: 0,
+            checksum: 0,
+            version: Seq(4),
+            id: VersionId::Null,
+            modified_ms: 10_500,
+            parts: vec![],
+            user_metadata: words,
+        }
     }
 
     fn is(etag: &str) -> Option<ETagCondition> {
@@ -196,6 +247,9 @@ mod tests {
         assert_eq!(write(is("aa"), None, there()), Ok(Condition::Version(Seq(4))));
         assert_eq!(write(is("bb"), None, there()), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(write(is("aa"), None, none()), Err(S3ErrorCode::NoSuchKey));
-        assert_eq!(write(None, is("aa"), there()), Err(S3ErrorCode::NotImplemented));
+        assert_eq!(write(None, is("aa"), there()), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(write(None, is("bb"), there()), Ok(Condition::Version(Seq(4))));
+        assert_eq!(write(None, is("bb"), none()), Ok(Condition::Absent));
+        assert_eq!(write(is("aa"), is("bb"), there()), Err(S3ErrorCode::NotImplemented));
     }
 }

@@ -24,6 +24,7 @@ pub fn of(what: Of, error: Error) -> S3Error {
             NoSuchUpload,
             "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
         ),
+        error @ Error::Marker { .. } => crate::version::missing(None, error),
         Error::NotFound(_) => s3_error!(NoSuchKey, "The specified key does not exist."),
         Error::Exists(_) => {
             s3_error!(BucketAlreadyOwnedByYou, "Your previous request to create the named bucket succeeded and you already own it.")

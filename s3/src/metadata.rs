@@ -3,7 +3,7 @@
 
 use client::ObjectInfo;
 use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, StorageClass, Timestamp, TimestampFormat};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 
 use crate::body::Sums;
 use crate::checksum::{Algorithm, Kind};
@@ -138,6 +138,11 @@ pub fn storage_class(named: Option<StorageClass>) -> S3Result<Option<String>> {
         return Err(s3_error!(InvalidStorageClass, "The storage class you specified is not valid"));
     }
     Ok((named.as_str() != StorageClass::STANDARD).then(|| named.as_str().to_owned()))
+}
+
+/// What is said of XML that is none of S3's.
+pub fn malformed() -> S3Error {
+    s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema")
 }
 
 /// A time as HTTP says it.
@@ -277,7 +282,16 @@ mod tests {
     use types::Seq;
 
     fn info(words: Vec<(String, String)>) -> ObjectInfo {
-        ObjectInfo { name: b"n".to_vec(), size: 1, checksum: 0xabcd, version: Seq(7), modified_ms: 0, parts: vec![], user_metadata: words }
+        ObjectInfo {
+            name: b"n".to_vec(),
+            size: 1,
+            checksum: 0xabcd,
+            version: Seq(7),
+            id: types::VersionId::Null,
+            modified_ms: 0,
+            parts: vec![],
+            user_metadata: words,
+        }
     }
 
     #[test]

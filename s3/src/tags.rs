@@ -73,6 +73,11 @@ impl Tags {
         Self::from_header(word).unwrap_or_default()
     }
 
+    /// Whether all of these are among them.
+    pub fn holds(&self, wanted: &[(String, String)]) -> bool {
+        wanted.iter().all(|tag| self.0.contains(tag))
+    }
+
     /// How many they are; `None` for none.
     pub fn count(&self) -> Option<i32> {
         i32::try_from(self.0.len()).ok().filter(|count| *count > 0)

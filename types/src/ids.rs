@@ -101,6 +101,37 @@ impl FromStr for ClusterId {
     }
 }
 
+/// Which version of an object. It is its place in the log of the object's group, so that later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum VersionId {
+    /// The one that was written while the bucket kept no versions; there is at most one of a name.
+    Null,
+    /// The one that this record of the log made.
+    At(Seq),
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::At(seq) => write!(f, "{:016x}", seq.0),
+        }
+    }
+}
+
+impl FromStr for VersionId {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let is_hex = s.len() == 16 && s.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        match u64::from_str_radix(s, 16) {
+            _ if s == "null" => Ok(Self::Null),
+            Ok(seq) if is_hex => Ok(Self::At(Seq(seq))),
+            _ => Err(format!("`{s}` is no version: they are `null` or 16 hexadecimal digits")),
+        }
+    }
+}
+
 /// A placement group: the unit of placement and, in a replicated pool, of replication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId {

@@ -11,9 +11,17 @@
 //! | upload | `0x13 name 0x00 upload` (16 bytes) | the name | [`crate::upload::UploadRow`] |
 //! | part of an upload | `0x14 name 0x00 upload number` (16 and 2 bytes) | the name | [`crate::upload::PartRow`] |
 //! | retired | `0x15 name 0x00 fid` (22 bytes; the first of them) | the name | [`crate::upload::RetiredRow`] |
+//! | version that is not the current object | `0x16 escaped name 0x00 0x01 place` (8 bytes) | the name | [`crate::object::VersionRow`] |
+//!
+//! Versions are listed in the order of names, whatever bytes these have: a zero byte of a name is escaped as `0x00 0xff`. A place is 0 for a
+//! delete marker that is current, 1 for the null version, and else what is left of the highest number, so that the newest comes first.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::upload::{UPLOAD_ID_BYTES, UploadId};
-use crate::{FID_BYTES, Fid};
+use crate::{FID_BYTES, Fid, Seq, VersionId};
 
 /// The first byte of a key.
 pub mod kind {
@@ -31,6 +39,41 @@ pub mod kind {
     pub const PART: u8 = 0x14;
     /// Many fids that nothing refers to any more, in one row.
     pub const RETIRED: u8 = 0x15;
+    /// A version of an object that is not the current object.
+    pub const VERSION: u8 = 0x16;
+}
+
+/// Bytes of the place of a version.
+const PLACE_BYTES: usize = 8;
+/// What stands between an escaped name and a place.
+const PLACE_FOLLOWS: [u8; 2] = [0x00, 0x01];
+
+/// Where a version of a name lies that is not the current object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// The delete marker that is current.
+    Marker,
+    /// One that is not current.
+    Kept(VersionId),
+}
+
+impl Place {
+    fn to_bytes(self) -> [u8; PLACE_BYTES] {
+        match self {
+            Self::Marker => 0,
+            Self::Kept(VersionId::Null) => 1,
+            Self::Kept(VersionId::At(seq)) => u64::MAX - seq.0,
+        }
+        .to_be_bytes()
+    }
+
+    fn from_bytes(bytes: [u8; PLACE_BYTES]) -> Self {
+        match u64::from_be_bytes(bytes) {
+            0 => Self::Marker,
+            1 => Self::Kept(VersionId::Null),
+            left => Self::Kept(VersionId::At(Seq(u64::MAX - left))),
+        }
+    }
 }
 
 fn keyed(kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -92,6 +135,56 @@ pub fn retired(name: &[u8], first: Fid) -> Vec<u8> {
     of_name(kind::RETIRED, name, &first.to_bytes())
 }
 
+/// Key of a version that is not the current object.
+pub fn version(name: &[u8], place: Place) -> Vec<u8> {
+    let mut key = versions_of(name);
+    key.extend_from_slice(&place.to_bytes());
+    key
+}
+
+/// What the keys of such versions of one name begin with.
+pub fn versions_of(name: &[u8]) -> Vec<u8> {
+    let mut key = versions(name);
+    key.extend_from_slice(&PLACE_FOLLOWS);
+    key
+}
+
+/// What the keys of such versions of all names begin with that begin so.
+pub fn versions(prefix: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + prefix.len() + PLACE_FOLLOWS.len() + PLACE_BYTES);
+    key.push(kind::VERSION);
+    for &byte in prefix {
+        key.push(byte);
+        if byte == 0 {
+            key.push(0xff);
+        }
+    }
+    key
+}
+
+/// The first key after those of all such versions of a name.
+pub fn after_versions(name: &[u8]) -> Vec<u8> {
+    let mut key = versions(name);
+    key.extend_from_slice(&[PLACE_FOLLOWS[0], PLACE_FOLLOWS[1] + 1]);
+    key
+}
+
+/// The inverse of the escaping of a name.
+fn unescaped(escaped: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !escaped.contains(&0) {
+        return Some(Cow::Borrowed(escaped));
+    }
+    let mut name = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.iter();
+    while let Some(&byte) = rest.next() {
+        if byte == 0 && rest.next() != Some(&0xff) {
+            return None;
+        }
+        name.push(byte);
+    }
+    Some(Cow::Owned(name))
+}
+
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -109,6 +202,8 @@ pub enum Key<'a> {
     Part(&'a [u8], UploadId, u16),
     /// A retired row.
     Retired(&'a [u8], Fid),
+    /// A version that is not the current object.
+    Version(Cow<'a, [u8]>, Place),
 }
 
 impl<'a> Key<'a> {
@@ -136,12 +231,17 @@ impl<'a> Key<'a> {
                 let (upload, number) = both.split_at(UPLOAD_ID_BYTES);
                 Some(Self::Part(name, UploadId(upload.try_into().ok()?), u16::from_be_bytes(number.try_into().ok()?)))
             }
+            kind::VERSION => {
+                let at = rest.len().checked_sub(PLACE_BYTES)?;
+                let place = Place::from_bytes(rest[at..].try_into().ok()?);
+                Some(Self::Version(unescaped(rest[..at].strip_suffix(&PLACE_FOLLOWS)?)?, place))
+            }
             _ => None,
         }
     }
 
     /// The part of the key that decides its group.
-    pub fn routing(&self) -> &'a [u8] {
+    pub fn routing(&self) -> &[u8] {
         match self {
             Self::User(key) => key,
             Self::Object(name)
@@ -150,6 +250,7 @@ impl<'a> Key<'a> {
             | Self::Upload(name, _)
             | Self::Part(name, ..)
             | Self::Retired(name, _) => name,
+            Self::Version(name, _) => name,
         }
     }
 }
@@ -158,6 +259,26 @@ impl<'a> Key<'a> {
 mod tests {
     use super::*;
     use crate::{GroupId, PoolId, SessionId};
+
+    #[test]
+    fn versions_sort_by_name_then_from_the_newest_on_whatever_bytes_a_name_has() {
+        let at = |seq| Place::Kept(VersionId::At(Seq(seq)));
+        let places = [Place::Marker, Place::Kept(VersionId::Null), at(9), at(8)];
+        let names = [&b""[..], b"\0", b"\0\0", b"\0a", b"a", b"a\0", b"a\0\x01", b"a\0b", b"a\x01", b"ab"];
+        let keys: Vec<Vec<u8>> = names.iter().flat_map(|name| places.map(|place| version(name, place))).collect();
+        assert!(keys.is_sorted(), "{keys:?}");
+        for (number, name) in names.iter().enumerate() {
+            for place in places {
+                let key = version(name, place);
+                assert_eq!(Key::parse(&key), Some(Key::Version((*name).into(), place)));
+                assert!(key < after_versions(name) && names.get(number + 1).is_none_or(|next| after_versions(name) < version(next, place)));
+            }
+            for other in names {
+                assert_eq!(version(other, at(3)).starts_with(&versions(name)), other.starts_with(name), "{name:?} {other:?}");
+            }
+        }
+        assert_eq!(Key::parse(&[&[kind::VERSION, b'a', 0, 2][..], &[0; 8]].concat()), None);
+    }
 
     #[test]
     fn keys_come_apart_as_they_were_put_together() {

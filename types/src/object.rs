@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fid, HaTime, SessionId};
+use crate::{Fid, HaTime, Seq, SessionId, VersionId};
 
 /// Where a run of an object's bytes lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,66 @@ pub struct ObjectRecord {
     pub content: Content,
     /// The user's own words about it, in order.
     pub user_metadata: Vec<(String, String)>,
+    /// Which version it is.
+    pub id: VersionId,
+}
+
+/// What a bucket does with objects that are replaced or deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Versioning {
+    /// They are gone.
+    #[default]
+    Off,
+    /// They stay as versions.
+    Enabled,
+    /// The versions that there are stay; what is written now is the null version.
+    Suspended,
+}
+
+impl Versioning {
+    /// As S3 and HA's records have it; what was never set has no name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "",
+            Self::Enabled => "Enabled",
+            Self::Suspended => "Suspended",
+        }
+    }
+
+    /// The inverse of [`Self::name`].
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Off, Self::Enabled, Self::Suspended].into_iter().find(|versioning| versioning.name() == name)
+    }
+
+    /// Which version it is that the record `seq` of the log makes.
+    pub fn id(self, seq: Seq) -> VersionId {
+        if self == Self::Enabled { VersionId::At(seq) } else { VersionId::Null }
+    }
+}
+
+/// A version that is not the current object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// Which version it is.
+    pub id: VersionId,
+    /// Its place among the versions of its name.
+    pub order: Seq,
+    /// When another one took its place, in milliseconds since 1970, on that one's writer's wall clock; 0 while it is current.
+    pub replaced_ms: u64,
+    /// What it is.
+    pub version: Stored,
+}
+
+/// What a version is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stored {
+    /// An object.
+    Object(ObjectRecord),
+    /// A delete marker: there was no object then.
+    Marker {
+        /// Wall clock of who deleted, in milliseconds since 1970.
+        modified_ms: u64,
+    },
 }
 
 /// Format of object records and rows that this build writes, the first byte of the value.
@@ -85,6 +145,18 @@ pub struct DeadRow {
     pub since: HaTime,
     /// Slots whose devices have not confirmed the deletion; empty means "all of the group".
     pub slots_left: Vec<u8>,
+}
+
+impl VersionRow {
+    /// The value of the row.
+    pub fn to_value(&self) -> Vec<u8> {
+        versioned(self)
+    }
+
+    /// The inverse.
+    pub fn from_value(value: &[u8]) -> Result<Self, RowError> {
+        from_versioned(value)
+    }
 }
 
 impl PendingRow {

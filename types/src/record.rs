@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::Versioning;
 use crate::{CatalogueId, DtxId, GroupId, HaTime, Seq, Version, ViewNumber};
 
 /// The name of a row: keys are unique in their catalogue.
@@ -60,6 +61,8 @@ pub enum Outcome {
         version: Version,
         /// The versions that its rows had before, an entry an operation that writes; `None` where the row was not there.
         previous: Vec<Option<Version>>,
+        /// What the bucket does with versions, where objects were written or deleted.
+        versioning: Versioning,
     },
     /// None of it happened: a condition did not hold.
     Refused {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::Versioning;
 use crate::{CatalogueId, HaTime};
 
 /// What may be set of a bucket. Each is one document, set and removed as a whole. Numbered for life by their order: add at the end.
@@ -76,6 +77,11 @@ impl Bucket {
     /// What is set under that name.
     pub fn document(&self, document: BucketDocument) -> Option<&str> {
         self.documents.get(&document).map(String::as_str)
+    }
+
+    /// What it does with versions: its document is the one word.
+    pub fn versioning(&self) -> Versioning {
+        self.document(BucketDocument::Versioning).and_then(Versioning::parse).unwrap_or_default()
     }
 }
 

@@ -117,7 +117,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Invalid(_) => Exit::Usage,
-            Error::NotFound(_) => Exit::NotFound,
+            Error::NotFound(_) | Error::Marker { .. } => Exit::NotFound,
             Error::Condition { .. } | Error::Exists(_) => Exit::Condition,
             Error::Unavailable { .. } | Error::Replaced(_) => Exit::Unavailable,
             Error::OutcomeUnknown { .. } => Exit::Unknown,

@@ -2,6 +2,7 @@
 
 mod get;
 mod ls;
+mod ls_versions;
 mod put;
 mod rm;
 mod stat;
@@ -78,6 +79,7 @@ fn json_of(bucket: &str, info: &ObjectInfo, map: &ClusterMap) -> Value {
         "size": info.size,
         "checksum": format!("{:08x}", info.checksum),
         "version": info.version.0,
+        "version_id": info.id.to_string(),
         "modified_unix_ms": info.modified_ms,
         "inline": info.parts.is_empty(),
         "parts": parts,

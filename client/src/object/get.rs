@@ -12,9 +12,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use types::Epoch;
 use types::checksum::{Digest, crc32c};
 use types::object::{Content, Part};
+use types::{Epoch, VersionId};
 
 use super::ObjectInfo;
 use super::fetch::{FetchFailure, StripeRequest, fetch_stripe};
@@ -55,9 +55,17 @@ impl Range {
 impl Client {
     /// Opens an object to be read, all of it or a range.
     pub async fn get(&self, bucket: &str, name: &[u8], range: Option<Range>) -> Result<ObjectReader, Error> {
+        self.get_version(bucket, name, None, range).await
+    }
+
+    /// Opens a version of an object to be read; the current one where `None`.
+    ///
+    /// # Errors
+    /// [`Error::Marker`] where it is a delete marker.
+    pub async fn get_version(&self, bucket: &str, name: &[u8], id: Option<VersionId>, range: Option<Range>) -> Result<ObjectReader, Error> {
         let target = Target::find(&self.inner, bucket, name).await?;
         self.inner.fresh_map();
-        let (version, record) = target.record(&self.inner).await?;
+        let (version, record) = target.record(&self.inner, id).await?;
         let (info, content) = ObjectInfo::new(name, version, record);
         let wanted = match range {
             Some(range) => range.of(info.size, &target.shown())?,
@@ -262,7 +270,7 @@ impl ObjectReader {
                 },
             };
             let Some(stripe) = self.plan.next()? else { return Ok(()) };
-            let (inner, target, info) = (self.inner.clone(), self.target.clone(), self.info.version);
+            let (inner, target, info) = (self.inner.clone(), self.target.clone(), (self.info.id, self.info.version));
             let task = tokio::spawn(async move { read_stripe(&inner, &target, info, &stripe).await });
             self.flights.push_back(Flight { task, room: Some(room) });
         }
@@ -275,7 +283,12 @@ fn room_for(stripe: &StripeRequest) -> usize {
 }
 
 /// One stripe, tried again until the deadline; then an error that says which kind of trouble it is.
-async fn read_stripe(inner: &Arc<Inner>, target: &Target, version: types::Version, stripe: &StripeRequest) -> Result<Vec<Bytes>, Error> {
+async fn read_stripe(
+    inner: &Arc<Inner>,
+    target: &Target,
+    (id, version): (VersionId, types::Version),
+    stripe: &StripeRequest,
+) -> Result<Vec<Bytes>, Error> {
     let what = format!("read object {}", target.shown());
     let mut attempts = Attempts::new(&what, inner.options.timeout);
     loop {
@@ -287,9 +300,12 @@ async fn read_stripe(inner: &Arc<Inner>, target: &Target, version: types::Versio
         attempts.failed(&reason);
         if absent + corrupt > usize::from(stripe.shape.parity()) {
             // Too few units are left, unless the map was old: look whether the object is still the one that is being read.
-            match target.record(inner).await {
-                Ok((now, _)) if now == version => {}
-                Ok(_) | Err(Error::NotFound(_)) => return Err(Error::Replaced(format!("object {}", target.shown()))),
+            match target.record(inner, Some(id)).await {
+                // One with a number is the same for as long as it is there, wherever its row lies by now.
+                Ok((now, _)) if now == version || id != VersionId::Null => {}
+                Ok(_) | Err(Error::NotFound(_) | Error::Marker { .. }) => {
+                    return Err(Error::Replaced(format!("object {}", target.shown())));
+                }
                 Err(error) => return Err(error),
             }
             if away == 0 {

@@ -15,8 +15,8 @@ pub struct ListRequest {
     pub prefix: Vec<u8>,
     /// Only names after this one: the token of the page before.
     pub after: Option<Vec<u8>>,
-    /// Names that hold this byte after the prefix are rolled up into one entry.
-    pub delimiter: Option<u8>,
+    /// Names that hold these bytes after the prefix are rolled up into one entry.
+    pub delimiter: Option<Vec<u8>>,
     /// At most so many objects and rolled-up prefixes together, 1 to 1000; 0 says 1000.
     pub limit: usize,
 }
@@ -39,8 +39,9 @@ impl Client {
         let (catalogue, _) = self.inner.catalogue(CatalogueKind::Bucket, bucket).await?;
         let what = format!("list bucket {bucket}");
         let prefix = keys::object(&request.prefix);
+        let delimiter = request.delimiter.as_deref();
         let mut from = match &request.after {
-            Some(after) => after_token(after, &request.prefix, request.delimiter),
+            Some(after) => after_token(after, &request.prefix, delimiter),
             None => Some(request.prefix.clone()),
         };
         let mut page = ListPage::default();
@@ -51,7 +52,7 @@ impl Client {
             for row in &rows.rows {
                 let Some(Key::Object(name)) = Key::parse(&row.key) else { continue };
                 last = Some(name.to_vec());
-                match rolled_up(name, &request.prefix, request.delimiter) {
+                match rolled_up(name, &request.prefix, delimiter) {
                     Some(prefix) if page.prefixes.last().is_some_and(|last| last == prefix) => {}
                     Some(prefix) => page.prefixes.push(prefix.to_vec()),
                     None => {
@@ -61,12 +62,17 @@ impl Client {
                 }
             }
             let Some(last) = last.filter(|_| rows.more) else { break };
-            let token = rolled_up(&last, &request.prefix, request.delimiter).map_or(last.clone(), <[u8]>::to_vec);
+            let token = rolled_up(&last, &request.prefix, delimiter).map_or(last.clone(), <[u8]>::to_vec);
+            from = after_token(&token, &request.prefix, delimiter);
             if page.len() >= limit {
-                page.next = Some(token);
+                // What is left may all be rolled up already.
+                let left = match &from {
+                    Some(next) => self.inner.scan(&what, catalogue.id, &keys::object(next), &prefix, 1, false).await?.rows.len(),
+                    None => 0,
+                };
+                page.next = (left > 0).then_some(token);
                 break;
             }
-            from = after_token(&token, &request.prefix, request.delimiter);
         }
         Ok(page)
     }
@@ -79,14 +85,14 @@ impl ListPage {
 }
 
 /// The prefix that a name is rolled up into: up to the first delimiter after the prefix asked for.
-pub(super) fn rolled_up<'a>(name: &'a [u8], prefix: &[u8], delimiter: Option<u8>) -> Option<&'a [u8]> {
-    let delimiter = delimiter?;
-    let at = name.get(prefix.len()..)?.iter().position(|&byte| byte == delimiter)?;
-    Some(&name[..=prefix.len() + at])
+pub(super) fn rolled_up<'a>(name: &'a [u8], prefix: &[u8], delimiter: Option<&[u8]>) -> Option<&'a [u8]> {
+    let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty())?;
+    let at = name.get(prefix.len()..)?.windows(delimiter.len()).position(|bytes| bytes == delimiter)?;
+    Some(&name[..prefix.len() + at + delimiter.len()])
 }
 
 /// The first name after a token; `None` where there cannot be one. After a rolled-up prefix all that begins with it is passed over.
-fn after_token(token: &[u8], prefix: &[u8], delimiter: Option<u8>) -> Option<Vec<u8>> {
+fn after_token(token: &[u8], prefix: &[u8], delimiter: Option<&[u8]>) -> Option<Vec<u8>> {
     if rolled_up(token, prefix, delimiter).is_some_and(|rolled| rolled == token) {
         return after_prefix(token);
     }
@@ -109,16 +115,18 @@ mod tests {
 
     #[test]
     fn names_are_rolled_up_at_the_first_delimiter_after_the_prefix() {
-        assert_eq!(rolled_up(b"a/b/c", b"", Some(b'/')), Some(&b"a/"[..]));
-        assert_eq!(rolled_up(b"a/b/c", b"a/", Some(b'/')), Some(&b"a/b/"[..]));
-        assert_eq!(rolled_up(b"a/c", b"a/", Some(b'/')), None);
+        assert_eq!(rolled_up(b"a/b/c", b"", Some(b"/")), Some(&b"a/"[..]));
+        assert_eq!(rolled_up(b"a/b/c", b"a/", Some(b"/")), Some(&b"a/b/"[..]));
+        assert_eq!(rolled_up(b"a/c", b"a/", Some(b"/")), None);
         assert_eq!(rolled_up(b"a/b/c", b"", None), None);
+        assert_eq!(rolled_up(b"a//b", b"", Some(b"//")), Some(&b"a//"[..]));
+        assert_eq!(rolled_up(b"a/b", b"", Some(b"//")), None);
     }
 
     #[test]
     fn the_next_page_begins_after_the_token() {
         assert_eq!(after_token(b"abc", b"", None), Some(b"abc\0".to_vec()));
-        assert_eq!(after_token(b"a/", b"", Some(b'/')), Some(b"a0".to_vec()));
+        assert_eq!(after_token(b"a/", b"", Some(b"/")), Some(b"a0".to_vec()));
         assert_eq!(after_token(b"a", b"b", None), Some(b"b".to_vec()));
         assert_eq!(after_prefix(&[1, 0xff]), Some(vec![2]));
         assert_eq!(after_prefix(&[0xff]), None);

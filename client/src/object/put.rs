@@ -15,10 +15,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use types::limits::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, PARTS_IN_RECORD_MAX};
-use types::object::{Content, ObjectRecord};
+use types::object::{Content, ObjectRecord, Versioning};
 use types::ops::{Condition, Op};
 use types::record::Outcome;
-use types::{Fid, PoolId};
+use types::{Fid, PoolId, VersionId};
 
 use super::ObjectInfo;
 use super::part::{Announced, OpenPart};
@@ -324,17 +324,22 @@ impl Put {
         let what = format!("write object {}", self.target.shown());
         let modified_ms = now_ms();
         let checksum = self.checksum.finish();
-        let record = ObjectRecord { size, checksum, modified_ms, content, user_metadata: self.options.user_metadata.clone() };
+        let user_metadata = self.options.user_metadata.clone();
+        let record = ObjectRecord { size, checksum, modified_ms, content, user_metadata, id: VersionId::Null };
         let op = Op::PutObject {
             catalogue: self.target.bucket.0.id,
             name: self.target.name.clone(),
             record: record.to_value(),
             pending: record.fids().collect(),
             condition: self.options.condition,
+            versioning: Versioning::Off,
         };
         let group = Inner::group_of(&self.target.bucket, &self.target.name);
         match self.inner.execute(&what, group, vec![op]).await? {
-            Outcome::Done { version, .. } => Ok(ObjectInfo::new(&self.target.name, version, record).0),
+            Outcome::Done { version, versioning, .. } => {
+                let record = ObjectRecord { id: versioning.id(version), ..record };
+                Ok(ObjectInfo::new(&self.target.name, version, record).0)
+            }
             Outcome::Refused { .. } if self.options.condition == Condition::Always => {
                 let reason = "its fids were swept meanwhile: the session was closed".to_string();
                 Err(Error::Unavailable { what, reason, waited: self.inner.options.timeout })

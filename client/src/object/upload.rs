@@ -6,11 +6,11 @@
 use tokio::io::AsyncRead;
 use types::checksum::crc32c_joined;
 use types::limits::{FID_BYTES_MAX, PARTS_OF_UPLOAD_MAX, SCAN_KEYS_MAX};
-use types::object::{Content, ObjectRecord, Part};
+use types::object::{Content, ObjectRecord, Part, Versioning};
 use types::ops::{Condition, Op};
 use types::record::{Outcome, Row, RowKey};
 use types::upload::{PartRow, UPLOAD_ID_BYTES, UploadId, UploadRow, UploadState};
-use types::{GroupId, Version, keys};
+use types::{GroupId, Version, VersionId, keys};
 
 use super::ObjectInfo;
 use super::part::OpenPart;
@@ -202,9 +202,13 @@ impl Client {
             kept: parts.iter().map(|part| part.number).collect(),
             record: record.to_value(),
             condition,
+            versioning: Versioning::Off,
         };
         match self.inner.execute(&what, target.group(), vec![op]).await? {
-            Outcome::Done { version, .. } => Ok(Some(ObjectInfo::new(&target.name, version, record).0)),
+            Outcome::Done { version, versioning, .. } => {
+                let record = ObjectRecord { id: versioning.id(version), ..record };
+                Ok(Some(ObjectInfo::new(&target.name, version, record).0))
+            }
             Outcome::Refused { current, .. } => match self.upload(bucket, name, upload).await {
                 Ok(now) if now.version == seen => Err(Error::Condition { what, current }),
                 Ok(_) | Err(Error::NotFound(_)) => Ok(None),
@@ -266,5 +270,5 @@ fn joined(parts: &[PartInfo], user_metadata: Vec<(String, String)>, target: &Tar
         let words = format!("{} lies in {} chunks: at most {PARTS_OF_UPLOAD_MAX}; store it as several", target.shown(), all.len());
         return Err(Error::Invalid(words));
     }
-    Ok(ObjectRecord { size, checksum, modified_ms: now_ms(), content: Content::Parts(all), user_metadata })
+    Ok(ObjectRecord { size, checksum, modified_ms: now_ms(), content: Content::Parts(all), user_metadata, id: VersionId::Null })
 }

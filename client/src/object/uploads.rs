@@ -35,7 +35,7 @@ impl Client {
         &self,
         bucket: &str,
         prefix: &[u8],
-        delimiter: Option<u8>,
+        delimiter: Option<&[u8]>,
         after: Option<UploadToken>,
         limit: usize,
     ) -> Result<UploadPage, Error> {
@@ -83,7 +83,7 @@ fn keyed(name: &[u8]) -> Vec<u8> {
 }
 
 /// The first key after a token; `None` where there cannot be one.
-fn after_token(token: &UploadToken, prefix: &[u8], delimiter: Option<u8>) -> Option<Vec<u8>> {
+fn after_token(token: &UploadToken, prefix: &[u8], delimiter: Option<&[u8]>) -> Option<Vec<u8>> {
     if rolled_up(&token.name, prefix, delimiter).is_some_and(|rolled| rolled == token.name) {
         return after_prefix(&token.name).map(|next| keyed(&next));
     }
@@ -104,7 +104,7 @@ mod tests {
         assert!(keys::upload(b"a", first) < next && next <= keys::upload(b"a", second));
         let next = after_token(&token(b"a", None), b"", None).expect("there may be one");
         assert!(keys::upload(b"a", UploadId([0xff; 16])) < next && next <= keys::upload(b"a\x01", first));
-        let next = after_token(&token(b"a/", None), b"", Some(b'/')).expect("there may be one");
+        let next = after_token(&token(b"a/", None), b"", Some(b"/")).expect("there may be one");
         assert!(keys::upload(b"a/zz", second) < next && next <= keys::upload(b"a0", first));
     }
 }

@@ -89,9 +89,9 @@ async fn uploads_are_listed_until_they_end() {
     assert_eq!(seen, all);
     client.end_upload(BUCKET, &all[2].0, all[2].1).await.expect("ends");
     assert!(matches!(client.end_upload(BUCKET, &all[2].0, all[2].1).await, Err(Error::NotFound(_))));
-    let page = client.uploads(BUCKET, b"", Some(b'/'), None, 2).await.expect("lists");
+    let page = client.uploads(BUCKET, b"", Some(b"/"), None, 2).await.expect("lists");
     assert_eq!((page.prefixes.as_slice(), page.uploads.len()), (&[b"a/".to_vec()][..], 1));
     assert_eq!(page.next, Some(UploadToken { name: b"b".to_vec(), upload: Some(all[3].1) }));
-    let page = client.uploads(BUCKET, b"", Some(b'/'), page.next, 2).await.expect("lists");
+    let page = client.uploads(BUCKET, b"", Some(b"/"), page.next, 2).await.expect("lists");
     assert_eq!((page.prefixes.as_slice(), page.uploads.len(), page.next), (&[b"c/".to_vec()][..], 0, None));
 }

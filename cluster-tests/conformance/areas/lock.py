@@ -65,8 +65,9 @@ def a_default_that_cannot_be_is_refused(s3):
     name = _locked(s3)
     put = s3.client.put_object_lock_configuration
     fails(400, "MalformedXML", put, Bucket=name, ObjectLockConfiguration=_rule(Days=1, Years=1))
-    fails(400, "InvalidArgument", put, Bucket=name, ObjectLockConfiguration=_rule(Days=0))
-    fails(400, "InvalidArgument", put, Bucket=name, ObjectLockConfiguration=_rule(Years=-1))
+    period = ("InvalidRetentionPeriod", "InvalidArgument")
+    fails(400, period, put, Bucket=name, ObjectLockConfiguration=_rule(Days=0))
+    fails(400, period, put, Bucket=name, ObjectLockConfiguration=_rule(Years=-1))
     fails(400, "MalformedXML", put, Bucket=name, ObjectLockConfiguration=_rule("abc", Years=1))
     fails(400, "MalformedXML", put, Bucket=name, ObjectLockConfiguration={**_rule(Days=1), "ObjectLockEnabled": "Disabled"})
 

@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn done(seq: u64) -> Outcome {
-        Outcome::Done { version: Seq(seq), previous: Vec::new() }
+        Outcome::Done { version: Seq(seq), previous: Vec::new(), versioning: types::object::Versioning::Off }
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
             at: HaTime(0),
             dtx: DtxId { counter, ..DtxId::default() },
             writes: Vec::new(),
-            outcome: Outcome::Done { version: Seq(seq), previous: Vec::new() },
+            outcome: Outcome::Done { version: Seq(seq), previous: Vec::new(), versioning: types::object::Versioning::Off },
             coordination: Coordination::Local,
         })
     }

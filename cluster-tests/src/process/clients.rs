@@ -134,7 +134,7 @@ pub(crate) async fn get(client: &Client, kind: Kind, name: &str) -> Result<Optio
 /// Deletes a name; whether it was there.
 pub(crate) async fn delete(client: &Client, kind: Kind, name: &str) -> Result<bool, Error> {
     let deleted = match kind {
-        Kind::Object => client.delete(BUCKET, name.as_bytes(), Condition::Always).await,
+        Kind::Object => client.delete(BUCKET, name.as_bytes(), Condition::Always).await.map(drop),
         Kind::Key => client.index_delete(INDEX, name.as_bytes(), Condition::Always).await,
     };
     match deleted {

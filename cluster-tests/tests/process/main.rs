@@ -18,6 +18,7 @@ mod replacement;
 mod s3;
 mod s3_tags;
 mod s3_uploads;
+mod s3_versions;
 mod sizes;
 mod writes_go_on;
 

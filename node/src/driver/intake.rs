@@ -7,6 +7,7 @@ use std::time::Instant;
 use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
 use types::keys::kind;
 use types::map::Group;
+use types::object::Versioning;
 use types::ops::Op;
 use types::state::DeviceState;
 use types::wire::request::{Execute, Refusal};
@@ -114,7 +115,9 @@ impl<S: Store, P: Post> Driver<S, P> {
         if self.calls.len() >= CALLS_MAX {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
         }
-        let Execute { group, view, dtx, ops } = execute;
+        let Execute { group, view, dtx, mut ops } = execute;
+        // Whoever asks need not know: what counts is what holds where the transaction gets its place.
+        ops.iter_mut().for_each(|op| op.set_versioning(|catalogue| self.taken_in.versioning(catalogue)));
         let Some(hosted) = self.replicas.get(&group) else {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         };
@@ -188,8 +191,11 @@ fn grows(op: &Op) -> bool {
     match op {
         Op::Put { row, .. } => row.key.first() != Some(&kind::DEAD),
         Op::PutObject { .. } | Op::PutPart { .. } | Op::CompleteUpload { .. } | Op::DescribeObject { .. } => true,
+        // Without, nothing takes the place of what is deleted.
+        Op::DeleteObject { versioning, .. } => *versioning != Versioning::Off,
         Op::Delete { .. }
-        | Op::DeleteObject { .. }
+        | Op::DeleteVersion { .. }
+        | Op::DiscardVersion { .. }
         | Op::Abandon { .. }
         | Op::EndUpload { .. }
         | Op::DiscardPart { .. }

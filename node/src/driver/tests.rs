@@ -216,7 +216,7 @@ fn cluster_with_two(primary: DeviceId) -> ClusterView {
 
 /// What the primary of the other process sends.
 fn redo() -> Envelope {
-    let done = Outcome::Done { version: Seq(1), previous: vec![None] };
+    let done = Outcome::Done { version: Seq(1), previous: vec![None], versioning: types::object::Versioning::Off };
     let dtx = DtxId { session: SessionId(1), counter: 9, at: HaTime(1000) };
     let writes = vec![Write::Put { row: row(), value: b"v".to_vec() }];
     let record = Record { seq: Seq(1), view: VIEW, at: HaTime(1000), dtx, writes, outcome: done, coordination: Coordination::Local };

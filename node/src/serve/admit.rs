@@ -64,9 +64,10 @@ fn admit_kind(op: &Op) -> Result<(), Refusal> {
         | Op::DescribeObject { .. }
         | Op::PutPart { .. }
         | Op::CompleteUpload { .. }
-        | Op::EndUpload { .. } => true,
+        | Op::EndUpload { .. }
+        | Op::DeleteVersion { .. } => true,
         // The sweep's own.
-        Op::DiscardPart { .. } | Op::Unfold { .. } => false,
+        Op::DiscardPart { .. } | Op::Unfold { .. } | Op::DiscardVersion { .. } => false,
     };
     if allowed { Ok(()) } else { Err(Refusal::Invalid("a client does not write keys of that kind".into())) }
 }
@@ -117,7 +118,10 @@ mod tests {
         let pending = PendingRow { session: SessionId(5), slots: 6 }.to_value();
         assert_eq!(asked(0, put(CATALOGUE, keys::user(b"key"), b"value".to_vec())), Ok(()));
         assert_eq!(asked(0, put(CATALOGUE, keys::pending(b"name", fid), pending.clone())), Ok(()));
-        assert_eq!(asked(0, Op::DeleteObject { catalogue: CATALOGUE, name: b"name".to_vec(), condition: Condition::Always }), Ok(()));
+        assert_eq!(
+            asked(0, Op::EndUpload { catalogue: CATALOGUE, name: b"name".to_vec(), upload: types::upload::UploadId([0; 16]) }),
+            Ok(())
+        );
         let refused = [
             put(CATALOGUE, keys::pending(b"name", fid), b"no such row".to_vec()),
             put(CATALOGUE, keys::dead(b"name", fid), pending),

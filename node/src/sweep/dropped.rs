@@ -10,7 +10,7 @@ use types::record::RowKey;
 use super::{ClusterView, Place, Sweep};
 
 /// What is taken away, in this order: an upload's row tells which of its parts an object has, and what goes may leave retired rows.
-const KINDS: [u8; 6] = [kind::USER, kind::OBJECT, kind::PENDING, kind::PART, kind::UPLOAD, kind::RETIRED];
+const KINDS: [u8; 7] = [kind::USER, kind::OBJECT, kind::VERSION, kind::PENDING, kind::PART, kind::UPLOAD, kind::RETIRED];
 
 impl Sweep {
     /// Takes rows of a dropped catalogue away in one group, so many in a round.

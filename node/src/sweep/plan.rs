@@ -3,7 +3,7 @@
 use types::keys::Key;
 use types::limits::FIDS_RETIRED_APART_MAX;
 use types::map::Slots;
-use types::object::{DeadRow, ObjectRecord, PendingRow};
+use types::object::{DeadRow, ObjectRecord, PendingRow, Stored, VersionRow, Versioning};
 use types::ops::{Condition, Op, UNFOLD_MAX};
 use types::record::RowKey;
 use types::upload::{PartRow, UploadId, UploadRow, UploadState};
@@ -67,7 +67,8 @@ pub fn removals(catalogue: CatalogueId, rows: &[ScanRow]) -> Vec<Vec<Op>> {
         let (op, writes) = match Key::parse(&scanned.key) {
             Some(Key::Object(name)) => match ObjectRecord::from_value(&scanned.row.value) {
                 Ok(record) => {
-                    let delete = Op::DeleteObject { catalogue, name: name.to_vec(), condition: Condition::Always };
+                    let (condition, versioning) = (Condition::Always, Versioning::Off);
+                    let delete = Op::DeleteObject { catalogue, name: name.to_vec(), condition, modified_ms: 0, versioning };
                     // One of very many parts leaves one row.
                     (delete, 1 + record.fids().take(FIDS_RETIRED_APART_MAX).count())
                 }
@@ -78,6 +79,14 @@ pub fn removals(catalogue: CatalogueId, rows: &[ScanRow]) -> Vec<Vec<Op>> {
             Some(Key::Pending(name, fid)) => (Op::Abandon { catalogue, name: name.to_vec(), fid }, REMOVALS_MAX),
             Some(Key::Part(name, upload, number)) => match PartRow::from_value(&scanned.row.value) {
                 Ok(part) => (Op::DiscardPart { catalogue, name: name.to_vec(), upload, number }, 1 + part.runs.len()),
+                Err(_) => (Op::Delete { row, condition: Condition::Always }, 1),
+            },
+            Some(Key::Version(name, place)) => match VersionRow::from_value(&scanned.row.value) {
+                Ok(row) => {
+                    let fids =
+                        if let Stored::Object(record) = &row.version { record.fids().take(FIDS_RETIRED_APART_MAX).count() } else { 0 };
+                    (Op::DiscardVersion { catalogue, name: name.into_owned(), place }, 1 + fids)
+                }
                 Err(_) => (Op::Delete { row, condition: Condition::Always }, 1),
             },
             Some(Key::Retired(name, first)) => (Op::Unfold { catalogue, name: name.to_vec(), first }, 1 + UNFOLD_MAX),
@@ -142,7 +151,7 @@ mod tests {
     use types::keys;
     use types::object::{Content, Part};
     use types::record::Row;
-    use types::{GroupId, PoolId, Seq, ViewNumber};
+    use types::{GroupId, PoolId, Seq, VersionId, ViewNumber};
 
     const CAT: CatalogueId = CatalogueId(3);
 
@@ -176,7 +185,8 @@ mod tests {
             let content = Content::Parts((0..parts).map(part).collect());
             scanned(
                 keys::object(name),
-                ObjectRecord { size: parts, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new() }.to_value(),
+                ObjectRecord { size: parts, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new(), id: VersionId::Null }
+                    .to_value(),
             )
         };
         let sizes = |rows: &[ScanRow]| removals(CAT, rows).iter().map(Vec::len).collect::<Vec<_>>();

@@ -10,8 +10,8 @@ use super::get::refuse_unknown;
 use crate::Gateway;
 use crate::checksum::Algorithm;
 use crate::condition;
-use crate::error::{self, Of};
 use crate::metadata::{self, PartSizes};
+use crate::version;
 
 /// Most parts in one answer, as S3 has it.
 const PARTS_MAX: i32 = 1000;
@@ -19,16 +19,19 @@ const PARTS_MAX: i32 = 1000;
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<GetObjectAttributesInput>) -> S3Result<GetObjectAttributesOutput> {
     let input = req.input;
-    refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
-    gateway.check_bucket(&input.bucket).await?;
+    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let wanted_version = version::wanted(input.version_id.as_deref())?;
     let known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
     let names: Vec<&str> = input.object_attributes.iter().flat_map(|names| names.as_str().split(',')).map(str::trim).collect();
     if names.is_empty() || names.iter().any(|name| !known.contains(name)) {
         return Err(s3_error!(InvalidArgument, "Invalid attribute name specified."));
     }
     let wants = |attribute: &str| names.contains(&attribute);
-    let info = gateway.client.stat(&input.bucket, input.key.as_bytes()).await.map_err(|e| error::of(Of::Object, e))?;
+    let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted_version).await;
+    let info = found.map_err(|e| version::missing(wanted_version, e))?;
     Ok(GetObjectAttributesOutput {
+        version_id: version::shown(bucket.versioning(), info.id),
         last_modified: Some(condition::modified(&info)),
         e_tag: wants(ObjectAttributes::ETAG).then(|| metadata::etag(&info)),
         checksum: wants(ObjectAttributes::CHECKSUM).then(|| checksum(&info)).flatten(),
@@ -96,7 +99,16 @@ mod tests {
 
     fn info(words: &[(&str, &str)]) -> ObjectInfo {
         let user_metadata = words.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        ObjectInfo { name: vec![1], size: 18, checksum: 0, version: Seq(1), modified_ms: 0, parts: vec![], user_metadata }
+        ObjectInfo {
+            name: vec![1],
+            size: 18,
+            checksum: 0,
+            version: Seq(1),
+            id: types::VersionId::Null,
+            modified_ms: 0,
+            parts: vec![],
+            user_metadata,
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! COPY of an object: read and written by the gateway; the copy is a new object with bytes of its own.
 
-use client::Condition;
+use client::{Error, ObjectInfo, ObjectReader, VersionId};
 use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective, TaggingDirective};
 use s3s::{S3Request, S3Result, s3_error};
 
@@ -9,33 +9,38 @@ use crate::Gateway;
 use crate::body::Announced;
 use crate::checksum::Algorithm;
 use crate::condition::{self, source_conditions_given};
-use crate::error::{self, Of};
+use crate::lifecycle;
+use crate::lock::lock_given;
 use crate::metadata::{self, Headers, headers_given};
+use crate::version;
 
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
     let mut input = req.input;
     refuse_unknown(&input)?;
-    let (from_bucket, from_key) = source(&input.copy_source)?;
-    gateway.check_bucket(&from_bucket).await?;
-    gateway.check_bucket(&input.bucket).await?;
+    let Source { bucket: from_bucket, key: from_key, version: from_version } = source(&input.copy_source)?;
+    let of_source = gateway.bucket(&from_bucket).await?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let lock = lock_given!(input).lock(&bucket)?;
     let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
-    if !replaces && input.storage_class.is_none() && from_bucket == input.bucket && from_key == input.key {
+    let is_itself = from_bucket == input.bucket && from_key == input.key && from_version.is_none();
+    if !replaces && input.storage_class.is_none() && is_itself {
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage \
              class, website redirect location or encryption attributes."
         ));
     }
-    let reader = gateway.client.get(&from_bucket, from_key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
+    let target = condition::of_headers(gateway, &input.bucket, &input.key, &req.headers).await?;
+    let reader = open(gateway, &from_bucket, &from_key, from_version).await?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
     let retags = input.tagging_directive.as_ref().is_some_and(|directive| directive.as_str() == TaggingDirective::REPLACE);
-    let (of_source, given) = (Headers::of(&info), headers_given!(input));
-    let tags = if retags { given.tags.clone() } else { of_source.tags.clone() };
+    let (before, given) = (Headers::of(&info), headers_given!(input));
+    let tags = if retags { given.tags.clone() } else { before.tags.clone() };
     let storage_class = given.storage_class.clone();
-    let headers = Headers { tags, storage_class, ..if replaces { given } else { of_source } };
+    let headers = Headers { tags, storage_class, ..if replaces { given } else { before } };
     put::check_user(&headers)?;
     // The copy keeps the checksums that its source has, or gets what is asked for.
     let algorithms = match &input.checksum_algorithm {
@@ -47,28 +52,59 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         hasher: Algorithm::hasher(&algorithms),
         body: super::get::body(reader),
     };
-    let copy = put::write(gateway, &input.bucket, &input.key, content, &headers, Condition::Always).await?;
-    let sums = metadata::checksums(&copy);
-    let result = CopyObjectResult {
+    let words = lock.set_in(&headers.to_words());
+    let copy = put::write(gateway, &input.bucket, &input.key, content, words, target).await?;
+    Ok(CopyObjectOutput {
+        copy_object_result: Some(told(&copy)),
+        version_id: version::made(copy.id),
+        expiration: lifecycle::expiration(&bucket, &copy),
+        copy_source_version_id: version::shown(of_source.versioning(), info.id),
+        ..CopyObjectOutput::default()
+    })
+}
+
+/// What is told of a copy.
+fn told(copy: &ObjectInfo) -> CopyObjectResult {
+    let sums = metadata::checksums(copy);
+    CopyObjectResult {
         checksum_type: Algorithm::any_of(&sums).map(|_| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
         checksum_crc64nvme: sums.checksum_crc64nvme,
         checksum_sha1: sums.checksum_sha1,
         checksum_sha256: sums.checksum_sha256,
-        e_tag: Some(metadata::etag(&copy)),
-        last_modified: Some(condition::modified(&copy)),
-    };
-    Ok(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() })
+        e_tag: Some(metadata::etag(copy)),
+        last_modified: Some(condition::modified(copy)),
+    }
 }
 
-/// Bucket and key of what is to be copied.
-pub fn source(source: &CopySource) -> S3Result<(String, String)> {
-    match source {
-        CopySource::Bucket { bucket, key, version_id } if version_id.as_deref().is_none_or(|version| version == "null") => {
-            Ok((bucket.to_string(), key.to_string()))
+/// What is to be copied.
+pub struct Source {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// The version; what is current where `None`.
+    pub version: Option<VersionId>,
+}
+
+/// Opens what is to be copied.
+pub async fn open(gateway: &Gateway, bucket: &str, key: &str, wanted: Option<VersionId>) -> S3Result<ObjectReader> {
+    gateway.client.get_version(bucket, key.as_bytes(), wanted, None).await.map_err(|failure| match failure {
+        Error::Marker { .. } if wanted.is_some() => {
+            s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
         }
-        CopySource::Bucket { .. } => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
+        other => version::missing(wanted, other),
+    })
+}
+
+/// What a caller names as the source.
+pub fn source(source: &CopySource) -> S3Result<Source> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id } => {
+            let version = version::wanted(version_id.as_deref())?;
+            Ok(Source { bucket: bucket.to_string(), key: key.to_string(), version })
+        }
         _ => Err(s3_error!(NotImplemented, "Copies from access points are not implemented")),
     }
 }
@@ -77,7 +113,6 @@ fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some()
         || input.server_side_encryption.is_some()
         || input.copy_source_sse_customer_algorithm.is_some();
-    let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants))
+    put::refuse_if(encrypted || put::is_shared(input.acl.as_ref(), grants))
 }

@@ -14,8 +14,11 @@ use crate::Gateway;
 use crate::checksum::Algorithm;
 use crate::condition::{self, conditions_given};
 use crate::error::{self, Of};
+use crate::lifecycle;
+use crate::lock;
 use crate::metadata::{self, CONTENT_TYPE, Headers, PartSizes};
 use crate::tags::Tags;
+use crate::version;
 
 /// Pieces that wait for the caller's socket; beyond them the reading waits.
 const AHEAD_PIECES: usize = 2;
@@ -70,18 +73,15 @@ fn no_such_part() -> S3Error {
     error
 }
 
-/// Refuses what is not there yet: versions, and keys of customers.
-pub fn refuse_unknown(version: Option<&String>, sse: bool) -> S3Result<()> {
-    match version {
-        _ if sse => Err(s3_error!(NotImplemented, "Encryption with customer keys is not implemented")),
-        Some(version) if version != "null" => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
-        _ => Ok(()),
-    }
+/// Refuses what is not there yet: keys of customers.
+pub fn refuse_unknown(sse: bool) -> S3Result<()> {
+    if sse { Err(s3_error!(NotImplemented, "Encryption with customer keys is not implemented")) } else { Ok(()) }
 }
 
 /// What GET and HEAD answer alike: the protocol's types have these fields, and nothing in common that could be called.
 macro_rules! described {
-    ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident) => {{
+    ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident, $bucket:ident, $wanted:ident) => {{
+        let lock = lock::told(client::Lock::of(&$info.user_metadata));
         let headers = Headers::of(&$info);
         let sums = sums_shown(&$info, $input.checksum_mode.as_ref(), $shown.is_range);
         let checksum_type = sums.as_ref().and_then(Algorithm::any_of).map(|_| metadata::checksum_type(&$info));
@@ -92,6 +92,11 @@ macro_rules! described {
             content_length: Some($shown.length as i64),
             content_range: $shown.content_range($info.size),
             parts_count: $shown.parts,
+            version_id: version::shown($bucket.versioning(), $info.id),
+            object_lock_mode: lock.mode,
+            object_lock_retain_until_date: lock.until,
+            object_lock_legal_hold_status: lock.hold,
+            expiration: $wanted.is_none().then(|| lifecycle::expiration(&$bucket, &$info)).flatten(),
             e_tag: Some(metadata::etag(&$info)),
             last_modified: Some(condition::modified(&$info)),
             expires: $input.response_expires.or_else(|| headers.expires()),
@@ -117,9 +122,11 @@ macro_rules! described {
 /// Sends an object or a part of it.
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
     let input = req.input;
-    refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
-    gateway.check_bucket(&input.bucket).await?;
-    let mut reader = gateway.client.get(&input.bucket, input.key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
+    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let wanted = version::wanted(input.version_id.as_deref())?;
+    let opened = gateway.client.get_version(&input.bucket, input.key.as_bytes(), wanted, None).await;
+    let mut reader = opened.map_err(|e| version::missing(wanted, e))?;
     let conditions = conditions_given!(input);
     conditions.check(reader.info())?;
     let shown = shown(reader.info(), input.range, input.part_number)?;
@@ -129,21 +136,29 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
     }
     let info = reader.info().clone();
     let status = shown.status();
-    let output =
-        described!(GetObjectOutput { tag_count: Tags::of(&info.user_metadata).count(), body: Some(body(reader)) }, input, info, shown);
+    let output = described!(
+        GetObjectOutput { tag_count: Tags::of(&info.user_metadata).count(), body: Some(body(reader)) },
+        input,
+        info,
+        shown,
+        bucket,
+        wanted
+    );
     Ok(with(output, status))
 }
 
 /// Tells about an object.
 pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
     let input = req.input;
-    refuse_unknown(input.version_id.as_ref(), input.sse_customer_algorithm.is_some())?;
-    gateway.check_bucket(&input.bucket).await?;
-    let info = gateway.client.stat(&input.bucket, input.key.as_bytes()).await.map_err(|e| error::of(Of::Object, e))?;
+    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let wanted = version::wanted(input.version_id.as_deref())?;
+    let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted).await;
+    let info = found.map_err(|e| version::missing(wanted, e))?;
     let conditions = conditions_given!(input);
     conditions.check(&info)?;
     let shown = shown(&info, input.range, input.part_number)?;
-    let output = described!(HeadObjectOutput {}, input, info, shown);
+    let output = described!(HeadObjectOutput {}, input, info, shown, bucket, wanted);
     Ok(with(output, shown.status()))
 }
 
@@ -187,7 +202,16 @@ mod tests {
     use types::Seq;
 
     fn info(size: u64) -> ObjectInfo {
-        ObjectInfo { name: vec![1], size, checksum: 0, version: Seq(1), modified_ms: 0, parts: vec![], user_metadata: vec![] }
+        ObjectInfo {
+            name: vec![1],
+            size,
+            checksum: 0,
+            version: Seq(1),
+            id: types::VersionId::Null,
+            modified_ms: 0,
+            parts: vec![],
+            user_metadata: vec![],
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use client::{ListPage, ListRequest, ObjectInfo};
 use s3s::dto::{
-    CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
+    ChecksumAlgorithm, CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    ObjectStorageClass,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
 use crate::bucket::owner;
+use crate::checksum::Algorithm;
 use crate::condition;
 use crate::error::{self, Of};
 use crate::metadata;
@@ -55,12 +57,11 @@ fn url_encoded(name: &[u8]) -> String {
     text
 }
 
-/// The byte at which names are rolled up.
-pub fn delimiter_byte(delimiter: Option<&str>) -> S3Result<Option<u8>> {
-    match delimiter.map(str::as_bytes) {
-        None | Some([]) => Ok(None),
-        Some([byte]) => Ok(Some(*byte)),
-        Some(_) => Err(s3_error!(NotImplemented, "A delimiter of more than one byte is not implemented")),
+/// How many entries a page may have.
+pub fn page_limit(wanted: Option<i32>) -> S3Result<i32> {
+    match wanted.unwrap_or(PAGE_MAX) {
+        negative if negative < 0 => Err(s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")),
+        limit => Ok(limit.min(PAGE_MAX)),
     }
 }
 
@@ -82,16 +83,11 @@ struct Page {
 impl Wanted<'_> {
     async fn page(self, gateway: &Gateway) -> S3Result<Page> {
         gateway.check_bucket(self.bucket).await?;
-        let limit = match self.max_keys.unwrap_or(PAGE_MAX) {
-            negative if negative < 0 => {
-                return Err(s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647"));
-            }
-            limit => limit.min(PAGE_MAX),
-        };
+        let limit = page_limit(self.max_keys)?;
         if limit == 0 {
             return Ok(Page { found: ListPage::default(), limit });
         }
-        let delimiter = delimiter_byte(self.delimiter)?;
+        let delimiter = self.delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| delimiter.as_bytes().to_vec());
         let request =
             ListRequest { prefix: self.prefix.as_bytes().to_vec(), after: self.after, delimiter, limit: limit.unsigned_abs() as usize };
         let found = gateway.client.list(self.bucket, &request).await.map_err(|e| error::of(Of::Bucket, e))?;
@@ -101,7 +97,11 @@ impl Wanted<'_> {
 
 impl Page {
     fn contents(&self, names: Names, with_owner: bool) -> Vec<Object> {
+        let algorithms = |info: &ObjectInfo| Algorithm::all_of(&metadata::checksums(info));
+        let named = |one: &Algorithm| ChecksumAlgorithm::from(one.name().to_ascii_uppercase());
         let object = |info: &ObjectInfo| Object {
+            checksum_algorithm: Some(algorithms(info).iter().map(named).collect()).filter(|all: &Vec<_>| !all.is_empty()),
+            checksum_type: (!algorithms(info).is_empty()).then(|| metadata::checksum_type(info)),
             key: Some(names.write(&info.name)),
             e_tag: Some(metadata::etag(info)),
             last_modified: Some(condition::modified(info)),
@@ -143,7 +143,7 @@ pub async fn v1(gateway: &Gateway, req: S3Request<ListObjectsInput>) -> S3Result
         marker: Some(names.write(input.marker.unwrap_or_default().as_bytes())),
         max_keys: Some(page.limit),
         prefix: Some(names.write(prefix.as_bytes())),
-        delimiter: input.delimiter.map(|delimiter| names.write(delimiter.as_bytes())),
+        delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| names.write(delimiter.as_bytes())),
         encoding_type: input.encoding_type,
         name: Some(input.bucket),
         ..ListObjectsOutput::default()
@@ -155,7 +155,7 @@ pub async fn v2(gateway: &Gateway, req: S3Request<ListObjectsV2Input>) -> S3Resu
     let input = req.input;
     let names = Names::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.clone().unwrap_or_default();
-    let after = match &input.continuation_token {
+    let after = match input.continuation_token.as_ref().filter(|token| !token.is_empty()) {
         Some(token) => {
             let bad = || s3_error!(InvalidArgument, "The continuation token provided is incorrect");
             Some(metadata::unhex(token).filter(|after| !after.is_empty()).ok_or_else(bad)?)
@@ -175,7 +175,7 @@ pub async fn v2(gateway: &Gateway, req: S3Request<ListObjectsV2Input>) -> S3Resu
         max_keys: Some(page.limit),
         prefix: Some(names.write(prefix.as_bytes())),
         start_after: input.start_after.map(|after| names.write(after.as_bytes())),
-        delimiter: input.delimiter.map(|delimiter| names.write(delimiter.as_bytes())),
+        delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| names.write(delimiter.as_bytes())),
         encoding_type: input.encoding_type,
         name: Some(input.bucket),
         ..ListObjectsV2Output::default()

@@ -10,7 +10,10 @@ use crate::body::{Announced, Received};
 use crate::checksum::Algorithm;
 use crate::condition;
 use crate::error::{self, Of};
+use crate::lifecycle;
+use crate::lock::lock_given;
 use crate::metadata::{self, Headers, headers_given};
+use crate::version;
 
 /// Largest object that one PUT takes, as S3 has it.
 pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
@@ -33,7 +36,8 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let trails = trailer_names(&req.headers);
     let mut input = req.input;
     refuse_unknown(&input)?;
-    gateway.check_bucket(&input.bucket).await?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let lock = lock_given!(input).lock(&bucket)?;
     let condition = condition::of_put(gateway, &input.bucket, &input.key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
     let headers = headers_given!(input);
     check_user(&headers)?;
@@ -42,9 +46,12 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let named = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str);
     let hasher = Algorithm::hasher(&announced.named(named, &trails));
     let content = Content { body, announced, hasher };
-    let info = write(gateway, &input.bucket, &input.key, content, &headers, condition).await?;
+    let words = lock.set_in(&headers.to_words());
+    let info = write(gateway, &input.bucket, &input.key, content, words, condition).await?;
     let checksums = metadata::checksums(&info);
     Ok(PutObjectOutput {
+        version_id: version::made(info.id),
+        expiration: lifecycle::expiration(&bucket, &info),
         e_tag: Some(metadata::etag(&info)),
         checksum_type: Algorithm::any_of(&checksums).is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
         checksum_crc32: checksums.checksum_crc32,
@@ -56,13 +63,13 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     })
 }
 
-/// Writes an object under its headers.
+/// Writes an object under these words.
 pub async fn write(
     gateway: &Gateway,
     bucket: &str,
     key: &str,
     content: Content,
-    headers: &Headers,
+    words: Vec<(String, String)>,
     condition: Condition,
 ) -> S3Result<ObjectInfo> {
     let length = content.announced.length;
@@ -70,7 +77,7 @@ pub async fn write(
         return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
-    let options = PutOptions { condition, user_metadata: headers.to_words(), ..PutOptions::default() };
+    let options = PutOptions { condition, user_metadata: words, ..PutOptions::default() };
     // Known once the body has passed, and that is before the commit.
     let words_at_end = || {
         let sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -82,13 +89,12 @@ pub async fn write(
     put.await.map_err(|e| error::of(Of::Bucket, e))
 }
 
-/// What is not there yet is refused: a caller must not think that its object is locked, encrypted or tagged when it is not.
+/// What is not there yet is refused: a caller must not think that its object is encrypted or shared when it is not.
 fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
     let is_shared = is_shared(input.acl.as_ref(), grants);
-    refuse_if(encrypted || locked || is_shared || input.write_offset_bytes.is_some())
+    refuse_if(encrypted || is_shared || input.write_offset_bytes.is_some())
 }
 
 /// Whether others than the owner are to see the object.

@@ -7,55 +7,57 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::get::refuse_unknown;
 use crate::Gateway;
 use crate::error::{self, Of};
 use crate::metadata;
 use crate::tags::{TAGS, Tags};
+use crate::version;
 
 /// How often it is tried to set tags of an object that is written all the time.
 const TRIES_MAX: u32 = 10;
 
-async fn stat(gateway: &Gateway, bucket: &str, key: &str, version: Option<&String>) -> S3Result<ObjectInfo> {
-    refuse_unknown(version, false)?;
-    gateway.check_bucket(bucket).await?;
-    gateway.client.stat(bucket, key.as_bytes()).await.map_err(|e| error::of(Of::Object, e))
+async fn stat(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(ObjectInfo, Option<String>)> {
+    let versioning = gateway.bucket(bucket).await?.versioning();
+    let wanted = version::wanted(named)?;
+    let info = gateway.client.stat_version(bucket, key.as_bytes(), wanted).await.map_err(|e| version::missing(wanted, e))?;
+    let shown = version::shown(versioning, info.id);
+    Ok((info, shown))
 }
 
 /// Runs GetObjectTagging.
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectTaggingInput>) -> S3Result<GetObjectTaggingOutput> {
     let input = req.input;
-    let info = stat(gateway, &input.bucket, &input.key, input.version_id.as_ref()).await?;
-    Ok(GetObjectTaggingOutput { tag_set: Tags::of(&info.user_metadata).to_xml(), version_id: None })
+    let (info, version_id) = stat(gateway, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    Ok(GetObjectTaggingOutput { tag_set: Tags::of(&info.user_metadata).to_xml(), version_id })
 }
 
 /// Runs PutObjectTagging.
 pub async fn put(gateway: &Gateway, req: S3Request<PutObjectTaggingInput>) -> S3Result<PutObjectTaggingOutput> {
     let input = req.input;
     let tags = Tags::from_xml(input.tagging.tag_set)?;
-    set(gateway, &input.bucket, &input.key, input.version_id.as_ref(), &tags).await?;
-    Ok(PutObjectTaggingOutput::default())
+    let version_id = set(gateway, &input.bucket, &input.key, input.version_id.as_deref(), &tags).await?;
+    Ok(PutObjectTaggingOutput { version_id })
 }
 
 /// Runs DeleteObjectTagging.
 pub async fn delete(gateway: &Gateway, req: S3Request<DeleteObjectTaggingInput>) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
     let input = req.input;
-    set(gateway, &input.bucket, &input.key, input.version_id.as_ref(), &Tags::default()).await?;
-    Ok(S3Response::with_status(DeleteObjectTaggingOutput::default(), hyper::StatusCode::NO_CONTENT))
+    let version_id = set(gateway, &input.bucket, &input.key, input.version_id.as_deref(), &Tags::default()).await?;
+    Ok(S3Response::with_status(DeleteObjectTaggingOutput { version_id }, hyper::StatusCode::NO_CONTENT))
 }
 
-async fn set(gateway: &Gateway, bucket: &str, key: &str, version: Option<&String>, tags: &Tags) -> S3Result<()> {
+async fn set(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>, tags: &Tags) -> S3Result<Option<String>> {
     for _ in 0..TRIES_MAX {
-        let info = stat(gateway, bucket, key, version).await?;
+        let (info, shown) = stat(gateway, bucket, key, named).await?;
         let mut words: Vec<(String, String)> = info.user_metadata.iter().filter(|(name, _)| name != TAGS).cloned().collect();
         if metadata::word(&info, metadata::ETAG).is_none() {
             // An ETag that was made of the version stays what it was.
             words.push((metadata::ETAG.to_owned(), metadata::etag(&info).value().to_owned()));
         }
         words.extend(tags.to_word());
-        match gateway.client.describe(bucket, key.as_bytes(), words, Condition::Version(info.version)).await {
+        match gateway.client.describe_version(bucket, key.as_bytes(), Some(info.id), words, Condition::Version(info.version)).await {
             Err(Error::Condition { .. }) => {}
-            other => return other.map_err(|e| error::of(Of::Object, e)),
+            other => return other.map(|()| shown).map_err(|e| error::of(Of::Object, e)),
         }
     }
     Err(s3_error!(

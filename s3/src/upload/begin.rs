@@ -6,6 +6,7 @@ use s3s::{S3Request, S3Result, s3_error};
 use crate::Gateway;
 use crate::checksum::{Algorithm, Kind};
 use crate::error::{self, Of};
+use crate::lock::lock_given;
 use crate::metadata::{self, headers_given};
 use crate::object::put;
 
@@ -13,11 +14,12 @@ use crate::object::put;
 pub async fn run(gateway: &Gateway, req: S3Request<CreateMultipartUploadInput>) -> S3Result<CreateMultipartUploadOutput> {
     let mut input = req.input;
     refuse_unknown(&input)?;
-    gateway.check_bucket(&input.bucket).await?;
+    let bucket = gateway.bucket(&input.bucket).await?;
+    let lock = lock_given!(input).lock(&bucket)?;
     let checksum = checksum(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let headers = headers_given!(input);
     put::check_user(&headers)?;
-    let mut words = headers.to_words();
+    let mut words = lock.set_in(&headers.to_words());
     if let Some((algorithm, kind)) = checksum {
         words.push((super::ALGORITHM.to_owned(), algorithm.name().to_owned()));
         words.push((metadata::CHECKSUM_TYPE.to_owned(), kind.name().to_owned()));
@@ -59,9 +61,8 @@ fn checksum(algorithm: Option<&ChecksumAlgorithm>, kind: Option<&ChecksumType>) 
 
 fn refuse_unknown(input: &CreateMultipartUploadInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
     let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || locked || put::is_shared(input.acl.as_ref(), grants))
+    put::refuse_if(encrypted || put::is_shared(input.acl.as_ref(), grants))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::condition;
 use crate::error::{self, Of};
 use crate::metadata::{self, PartSizes};
 use crate::object::put::refuse_if;
+use crate::version;
 
 /// Smallest part but the last, as S3 has it.
 const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
@@ -50,6 +51,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>
         bucket: Some(input.bucket),
         key: Some(input.key),
         e_tag: Some(metadata::etag(&info)),
+        version_id: version::made(info.id),
         checksum_type: Algorithm::any_of(&sums).map(|_| metadata::checksum_type(&info)),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
@@ -86,7 +88,7 @@ async fn complete(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, 
 async fn completed_before(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId) -> S3Result<ObjectInfo> {
     match gateway.client.stat(bucket, key.as_bytes()).await {
         Ok(info) if metadata::word(&info, metadata::UPLOAD) == Some(metadata::hex(&upload.0).as_str()) => Ok(info),
-        Ok(_) | Err(Error::NotFound(_)) => Err(super::no_such_upload()),
+        Ok(_) | Err(Error::NotFound(_) | Error::Marker { .. }) => Err(super::no_such_upload()),
         Err(error) => Err(error::of(Of::Object, error)),
     }
 }

@@ -12,7 +12,7 @@ use crate::bucket::owner;
 use crate::condition;
 use crate::error::{self, Of};
 use crate::metadata;
-use crate::object::list::{Names, delimiter_byte};
+use crate::object::list::Names;
 
 /// Most entries of a page, as S3 has it.
 const PAGE_MAX: i32 = 1000;
@@ -85,7 +85,7 @@ pub async fn uploads(gateway: &Gateway, req: S3Request<ListMultipartUploadsInput
     let names = Names::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.clone().unwrap_or_default();
     let limit = limit(input.max_uploads, "max-uploads")?;
-    let delimiter = delimiter_byte(input.delimiter.as_deref())?;
+    let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty()).map(str::as_bytes);
     let after = match input.key_marker.as_deref().filter(|marker| !marker.is_empty()) {
         None => None,
         Some(marker) => {
@@ -111,7 +111,7 @@ pub async fn uploads(gateway: &Gateway, req: S3Request<ListMultipartUploadsInput
         upload_id_marker: input.upload_id_marker,
         max_uploads: Some(limit),
         prefix: Some(names.write(prefix.as_bytes())),
-        delimiter: input.delimiter.map(|delimiter| names.write(delimiter.as_bytes())),
+        delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| names.write(delimiter.as_bytes())),
         encoding_type: input.encoding_type,
         bucket: Some(input.bucket),
         ..ListMultipartUploadsOutput::default()

@@ -14,6 +14,7 @@ use crate::error::{self, Of};
 use crate::metadata;
 use crate::object::put::{Content, PUT_BYTES_MAX, announced, refuse_if, trailer_names};
 use crate::object::{copy, get};
+use crate::version;
 
 /// Runs UploadPart.
 pub async fn run(gateway: &Gateway, req: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
@@ -75,17 +76,18 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
 pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3Result<UploadPartCopyOutput> {
     let input = req.input;
     refuse_if(input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some())?;
-    let (from_bucket, from_key) = copy::source(&input.copy_source)?;
-    gateway.check_bucket(&from_bucket).await?;
+    let copy::Source { bucket: from_bucket, key: from_key, version: from_version } = copy::source(&input.copy_source)?;
+    let of_source = gateway.bucket(&from_bucket).await?;
     gateway.check_bucket(&input.bucket).await?;
     let (upload, number) = (super::id(&input.upload_id)?, super::number(input.part_number)?);
     let of = super::open(gateway, &input.bucket, &input.key, upload).await?;
-    let mut reader = gateway.client.get(&from_bucket, from_key.as_bytes(), None).await.map_err(|e| error::of(Of::Object, e))?;
+    let mut reader = copy::open(gateway, &from_bucket, &from_key, from_version).await?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     if let Some(range) = &input.copy_source_range {
         reader.narrow(copied(range, reader.info().size)?).map_err(|e| error::of(Of::Object, e))?;
     }
+    let copy_source_version_id = version::shown(of_source.versioning(), reader.info().id);
     let announced = Announced { length: Some(reader.left()), ..Announced::default() };
     let content = Content { hasher: Algorithm::hasher(&wanted(&of, &[])?), announced, body: get::body(reader) };
     let part = write(gateway, &input.bucket, &input.key, upload, number, content).await?;
@@ -99,7 +101,7 @@ pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3R
         checksum_sha1: sums.checksum_sha1,
         checksum_sha256: sums.checksum_sha256,
     };
-    Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() })
+    Ok(UploadPartCopyOutput { copy_part_result: Some(result), copy_source_version_id, ..UploadPartCopyOutput::default() })
 }
 
 /// The bytes of the source that `bytes=first-last` names: all of them have to be there.

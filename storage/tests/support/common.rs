@@ -53,7 +53,7 @@ pub fn record(seq: Seq) -> Record {
         at: HaTime(5),
         dtx: DtxId { session: SessionId(1), counter: seq.0, at: HaTime(5) },
         writes: Vec::new(),
-        outcome: Outcome::Done { version: seq, previous: vec![None] },
+        outcome: Outcome::Done { version: seq, previous: vec![None], versioning: types::object::Versioning::Off },
         coordination: Coordination::Local,
     }
 }

@@ -1,6 +1,6 @@
 //! The operations on uploads, decided: what each does to the rows, given what is there.
 
-use super::{Condition, Op, OpsError, dead_row, record_error, retire};
+use super::{Condition, Op, OpsError, Step, Verdict, dead_row, object, record_error};
 use crate::object::DeadRow;
 use crate::record::{Row, RowKey, Write};
 use crate::upload::{PartRow, RetiredRow, UploadId, UploadRow, UploadState};
@@ -9,18 +9,11 @@ use crate::{CatalogueId, HaTime, Version, keys};
 /// Most fids that get dead rows in one [`Op::Unfold`].
 pub const UNFOLD_MAX: usize = 256;
 
-/// What comes of an operation.
-pub enum Verdict {
-    /// Its effects happen if the row that was there meets the condition.
-    If(Condition, Option<Row>),
-    /// Nothing happens; the version is what the caller is told.
-    Refused(Option<Version>),
-}
-
 type Rows<'a> = dyn Fn(&RowKey) -> Option<Row> + 'a;
 
 /// What an operation on an upload does.
-pub fn effects(op: &Op, at: HaTime, now: &Rows<'_>, effects: &mut Vec<Write>) -> Result<Verdict, OpsError> {
+pub(super) fn effects(op: &Op, step: &Step<'_>, effects: &mut Vec<Write>) -> Result<Verdict, OpsError> {
+    let (at, now) = (step.at, step.now);
     match op {
         Op::PutPart { catalogue, name, upload, number, part, pending } => {
             let Some((row, version, open)) = open_upload(*catalogue, name, *upload, now)? else { return Ok(Verdict::Refused(None)) };
@@ -40,13 +33,11 @@ pub fn effects(op: &Op, at: HaTime, now: &Rows<'_>, effects: &mut Vec<Write>) ->
             effects.push(Write::Put { row, value: open.to_value() });
             Ok(Verdict::If(Condition::Always, old))
         }
-        Op::CompleteUpload { catalogue, name, upload, seen, kept, record, condition } => {
-            let object = RowKey { catalogue: *catalogue, key: keys::object(name) };
-            let current = now(&object);
+        Op::CompleteUpload { catalogue, name, upload, seen, kept, record, condition, versioning } => {
+            let current = now(&RowKey { catalogue: *catalogue, key: keys::object(name) });
             let found = open_upload(*catalogue, name, *upload, now)?.filter(|(_, version, _)| version == seen);
             let Some((row, _, open)) = found else { return Ok(Verdict::Refused(current.map(|row| row.version))) };
-            retire(*catalogue, name, current.as_ref(), at, effects)?;
-            effects.push(Write::Put { row: object, value: record.clone() });
+            object::set(*catalogue, name, record, *versioning, current.as_ref(), step, effects)?;
             let ended = UploadRow { state: UploadState::Ended { kept: kept.clone() }, ..open };
             effects.push(Write::Put { row, value: ended.to_value() });
             Ok(Verdict::If(*condition, current))
@@ -115,10 +106,10 @@ fn kill_part(catalogue: CatalogueId, name: &[u8], part: &Row, at: HaTime, effect
 mod tests {
     use super::super::tests::{CAT, World, fid, record};
     use super::*;
-    use crate::object::{Content, ObjectRecord, Part};
+    use crate::object::{Content, ObjectRecord, Part, Versioning};
     use crate::record::Outcome;
     use crate::upload::UPLOAD_ID_BYTES;
-    use crate::{Fid, Seq, limits};
+    use crate::{Fid, Seq, VersionId, limits};
 
     const UPLOAD: UploadId = UploadId([7; UPLOAD_ID_BYTES]);
 
@@ -144,8 +135,8 @@ mod tests {
     }
 
     fn complete(world: &mut World, seen: Version, kept: Vec<u16>, fid: Fid) -> Outcome {
-        let condition = Condition::Always;
-        world.run(&[Op::CompleteUpload { catalogue: CAT, name: name(), upload: UPLOAD, seen, kept, record: record(fid), condition }])
+        let (condition, versioning, record) = (Condition::Always, Versioning::Off, record(fid));
+        world.run(&[Op::CompleteUpload { catalogue: CAT, name: name(), upload: UPLOAD, seen, kept, record, condition, versioning }])
     }
 
     fn discard(world: &mut World, number: u16) -> Outcome {
@@ -197,10 +188,12 @@ mod tests {
         let mut world = World::default();
         let count = limits::FIDS_RETIRED_APART_MAX as u64 + 300;
         let content = Content::Parts((0..count).map(|counter| Part { offset: counter, ..run(fid(counter)) }).collect());
-        let value = ObjectRecord { size: count, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new() }.to_value();
+        let value =
+            ObjectRecord { size: count, checksum: 0, modified_ms: 0, content, user_metadata: Vec::new(), id: VersionId::Null }.to_value();
         let row = RowKey { catalogue: CAT, key: keys::object(&name()) };
         world.run(&[Op::Put { row, value, condition: Condition::Always }]);
-        world.run(&[Op::DeleteObject { catalogue: CAT, name: name(), condition: Condition::Present }]);
+        let (condition, versioning) = (Condition::Present, Versioning::Off);
+        world.run(&[Op::DeleteObject { catalogue: CAT, name: name(), condition, modified_ms: 0, versioning }]);
         assert!(world.has(keys::retired(&name(), fid(0))) && !world.has(keys::dead(&name(), fid(0))));
         let unfold = [Op::Unfold { catalogue: CAT, name: name(), first: fid(0) }];
         let mut steps = 0;

@@ -329,7 +329,7 @@ mod tests {
             at: HaTime(9),
             dtx: DtxId::default(),
             writes: vec![Write::Put { row, value: vec![7; 9] }],
-            outcome: Outcome::Done { version: Seq(1), previous: vec![None] },
+            outcome: Outcome::Done { version: Seq(1), previous: vec![None], versioning: crate::object::Versioning::Off },
             coordination: Coordination::Local,
         };
         let message = Message::Redo {

@@ -114,7 +114,7 @@ async fn one_size(client: &Client, arguments: &Arguments, size: u64, cpu: &Serve
         let all = Length { operations: Some(written), ..length.clone() };
         load::run(&all, cpu, move |number| {
             let (client, bucket) = (client.clone(), bucket.clone());
-            async move { client.delete(&bucket, &name(number), Condition::Always).await.map_err(Failure::from) }
+            async move { client.delete(&bucket, &name(number), Condition::Always).await.map(drop).map_err(Failure::from) }
         })
         .await?;
     }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use client::{Client, Error, ListRequest, ObjectInfo, ObjectReader, Range};
+use client::{Client, Error, ListRequest, ObjectInfo, ObjectReader, Range, VersionId};
 use futures::StreamExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -33,8 +33,11 @@ pub struct Arguments {
     #[arg(long, value_name = "RANGE", value_parser = range, allow_hyphen_values = true)]
     range: Option<Range>,
     /// All objects whose names begin so, into a directory
-    #[arg(short, long, conflicts_with = "range")]
+    #[arg(short, long, conflicts_with_all = ["range", "version"])]
     recursive: bool,
+    /// This version of it, as `obj ls --versions` names it
+    #[arg(long, value_name = "VERSION")]
+    version: Option<VersionId>,
     /// How many objects are under way at once
     #[arg(long, default_value_t = JOBS, value_parser = jobs)]
     jobs: usize,
@@ -65,8 +68,8 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
         }
         let began = Instant::now();
         let (bucket, name) = (&arguments.bucket.bucket, arguments.name.as_bytes());
-        let mut reader = match client.get(bucket, name, arguments.range).await {
-            Err(Error::NotFound(_)) if name.ends_with(b"/") && arguments.range.is_none() => {
+        let mut reader = match client.get_version(bucket, name, arguments.version, arguments.range).await {
+            Err(Error::NotFound(_)) if name.ends_with(b"/") && arguments.range.is_none() && arguments.version.is_none() => {
                 return get_tree(common, &client, &arguments).await;
             }
             other => other?,

@@ -17,30 +17,35 @@ use crate::cli::{Common, output};
 pub struct Arguments {
     /// Only names that begin so
     #[arg(default_value = "", value_parser = parser())]
-    prefix: Name,
+    pub(super) prefix: Name,
     /// Roll names up at this character after the prefix, as `/` does for directories
     #[arg(long, value_name = "CHARACTER")]
-    delimiter: Option<char>,
+    pub(super) delimiter: Option<char>,
     /// Only names after this one
     #[arg(long, value_name = "NAME", value_parser = parser())]
     after: Option<Name>,
+    /// All versions and delete markers too, of each name from the newest on
+    #[arg(long, conflicts_with = "after")]
+    versions: bool,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     /// Show size, time and version too
     #[arg(short, long)]
     long: bool,
     #[command(flatten)]
-    bucket: Bucket,
+    pub(super) bucket: Bucket,
 }
 
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let delimiter = arguments.delimiter.map(|c| u8::try_from(c).map_err(|_| Failure::usage("say one ASCII character as the delimiter")));
+    if arguments.versions {
+        return super::ls_versions::run(common, arguments).await;
+    }
     let mut request = ListRequest {
         prefix: arguments.prefix.as_bytes().to_vec(),
         after: arguments.after.as_ref().map(|after| after.as_bytes().to_vec()),
-        delimiter: delimiter.transpose()?,
+        delimiter: arguments.delimiter.map(|delimiter| delimiter.to_string().into_bytes()),
         limit: 0,
     };
     let (bucket, format) = (&arguments.bucket.bucket, common.output);

@@ -1,6 +1,6 @@
 //! `redoubt obj rm NAME...`: deletes objects.
 
-use client::{Client, Condition, Error, ListRequest};
+use client::{Client, Condition, Error, ListRequest, Lock, VersionId};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
@@ -25,8 +25,11 @@ pub struct Arguments {
     #[arg(short, long)]
     recursive: bool,
     /// Only if the object has this version
-    #[arg(long, value_name = "VERSION", conflicts_with = "recursive")]
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["recursive", "version"])]
     if_version: Option<u64>,
+    /// Remove this version for good, as `obj ls --versions` names it
+    #[arg(long, value_name = "VERSION", conflicts_with = "recursive")]
+    version: Option<VersionId>,
     /// What is not there is no error
     #[arg(short, long)]
     force: bool,
@@ -37,7 +40,7 @@ pub struct Arguments {
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     let condition = arguments.if_version.map_or(Condition::Always, |version| Condition::Version(types::Seq(version)));
-    let Arguments { names, recursive, force, bucket: Bucket { bucket }, .. } = arguments;
+    let Arguments { names, recursive, force, version, bucket: Bucket { bucket }, .. } = arguments;
     with_client(common, |client| async move {
         let mut deleted = 0;
         for name in &names {
@@ -53,7 +56,11 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
                 deleted += below;
                 continue;
             }
-            match client.delete(&bucket, name.as_bytes(), condition).await {
+            let gone = match version {
+                Some(id) => remove_version(&client, &bucket, name.as_bytes(), id).await,
+                None => client.delete(&bucket, name.as_bytes(), condition).await.map(drop),
+            };
+            match gone {
                 Err(Error::NotFound(_)) if force => {}
                 other => {
                     other?;
@@ -69,6 +76,21 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     .await
 }
 
+/// Removes a version that is not locked.
+async fn remove_version(client: &Client, bucket: &str, name: &[u8], id: VersionId) -> Result<(), Error> {
+    let found = client.version(bucket, name, Some(id)).await?;
+    let lock = found.object.map(|object| Lock::of(&object.user_metadata)).unwrap_or_default();
+    if lock.keeps(now_ms(), false) {
+        return Err(Error::Refused(format!("that version of object {} is locked", shown(name))));
+    }
+    client.delete_version(bucket, name, id, Some(found.version)).await.map(drop)
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 async fn delete_below(client: &Client, bucket: &str, prefix: &[u8], progress: &Progress) -> Result<u64, Failure> {
     let mut request = ListRequest { prefix: prefix.to_vec(), ..ListRequest::default() };
     let mut deleted = 0;
@@ -79,7 +101,7 @@ async fn delete_below(client: &Client, bucket: &str, prefix: &[u8], progress: &P
                 Err(Error::NotFound(_)) => Ok(0),
                 other => {
                     progress.advance(1);
-                    other.map(|()| 1)
+                    other.map(|_| 1)
                 }
             }
         });

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use client::VersionId;
+
 use super::{Bucket, json_of};
 use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
@@ -15,15 +17,18 @@ pub struct Arguments {
     /// The object's name
     #[arg(value_parser = parser())]
     name: Name,
+    /// This version of it, as `obj ls --versions` names it
+    #[arg(long, value_name = "VERSION")]
+    version: Option<VersionId>,
     #[command(flatten)]
     bucket: Bucket,
 }
 
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { name, bucket: Bucket { bucket } } = arguments;
+    let Arguments { name, version, bucket: Bucket { bucket } } = arguments;
     with_client(common, |client| async move {
-        let info = client.stat(&bucket, name.as_bytes()).await?;
+        let info = client.stat_version(&bucket, name.as_bytes(), version).await?;
         let map = client.map(Duration::from_secs(1)).await?;
         let value = json_of(&bucket, &info, &map);
         output::value(common.output, &value, || {

@@ -182,7 +182,7 @@ impl Client {
     /// A reply has come.
     pub fn receive(&mut self, packet: &Packet, moment: Moment, history: &mut [Done]) -> Came {
         let (call, answer, before, seen) = match packet {
-            Packet::Executed { call, reply: Ok(Outcome::Done { version, previous }) } => {
+            Packet::Executed { call, reply: Ok(Outcome::Done { version, previous, .. }) } => {
                 (*call, Answer::Done(None), previous.first().copied(), Some(*version))
             }
             Packet::Executed { call, reply: Ok(Outcome::Refused { current, .. }) } => (*call, Answer::Refused(None), Some(*current), None),
