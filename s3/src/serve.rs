@@ -1,6 +1,7 @@
 //! The gateway's HTTP server: connections in number and in their first silence bounded; at the end those under way finish.
 
 mod answer;
+mod encryption;
 mod front;
 mod rest;
 

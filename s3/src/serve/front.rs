@@ -7,6 +7,7 @@ use hyper::http::request::Parts;
 use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
+use super::encryption;
 use crate::checksum::Algorithm;
 use crate::object::put::md5_of;
 
@@ -31,7 +32,8 @@ pub fn check(head: &Parts) -> S3Result<()> {
     check_query(head)?;
     check_length(head)?;
     check_sums(head)?;
-    check_directives(&head.headers)
+    check_directives(&head.headers)?;
+    encryption::check(&head.headers)
 }
 
 /// A date that HTTP has stands for Amazon's, where that is not there.
