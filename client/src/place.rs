@@ -2,7 +2,7 @@
 
 use types::map::{ClusterMap, Pool, Slots};
 use types::scheme::Scheme;
-use types::state::{DeviceState, ProcessState};
+use types::state::ProcessState;
 use types::{DeviceId, GroupId, PoolId, ViewNumber};
 
 use crate::Error;
@@ -78,7 +78,7 @@ fn candidates(map: &ClusterMap, suspects: &Suspects, pool: &Pool) -> (Vec<Place>
 fn whole(map: &ClusterMap, group: GroupId, slots: &Slots, data: u8, parity: u8) -> Option<Place> {
     let devices: Vec<DeviceId> = slots.slots.iter().copied().collect::<Option<_>>()?;
     let online = |device: &DeviceId| {
-        map.devices.get(device).is_some_and(|d| d.state == DeviceState::Online)
+        map.devices.get(device).is_some_and(|d| d.state.is_readable())
             && map.node_of(*device).is_some_and(|n| n.state == ProcessState::Online)
     };
     (devices.len() == usize::from(data) + usize::from(parity) && devices.iter().all(online)).then_some(Place {

@@ -31,8 +31,10 @@ use crate::hearing::Hearing;
 use crate::lease::Lease;
 use crate::lease::renew::Renewal;
 use crate::peers::Peers;
+use crate::rebuild::{self, RebuildOptions};
 use crate::repair::{self, Repairs};
 use crate::report::{DeviceEnd, HowEnded, Reports};
+use crate::scrub::{self, ScrubOptions};
 use crate::serve::{LocalDevice, Node, NodeService};
 use crate::sweep::{Sweep, SweepOptions};
 use crate::view::Views;
@@ -58,6 +60,10 @@ const POOL_BYTES: usize = 128 * 1024 * 1024;
 pub struct Options {
     /// Of the sweep.
     pub sweep: SweepOptions,
+    /// Of the scrub.
+    pub scrub: ScrubOptions,
+    /// Of rebuilding.
+    pub rebuild: RebuildOptions,
 }
 
 /// Why a life ended.
@@ -334,6 +340,8 @@ impl Parts {
         let (ha, views, fences) = (ha.clone(), self.around.views.clone(), self.around.fences.clone());
         duties.spawn(Confirming { ha, boot: self.boot, views, fences }.run());
         duties.spawn(repair::run(self.node.clone()));
+        duties.spawn(rebuild::run(self.node.clone(), options.rebuild));
+        duties.spawn(scrub::run(self.node.clone(), options.scrub));
         duties.spawn(Sweep::new(self.node.clone(), options.sweep).run());
     }
 }

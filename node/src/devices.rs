@@ -32,9 +32,11 @@ pub struct Settled {
 }
 
 fn options(config: &NodeConfig, device: &NodeDevice, views: &Arc<Views>) -> OpenOptions {
-    let views = views.clone();
+    let (views, to_fill) = (views.clone(), views.clone());
     let mut options = OpenOptions::new(config.cluster, device.id);
     options.closed = Arc::new(move |session| views.now().session(session) == SessionState::Closed);
+    let (views, device) = (to_fill, device.id);
+    options.filling = Arc::new(move |group| views.now().is_filling(group, device));
     options
 }
 

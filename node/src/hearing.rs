@@ -16,6 +16,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Most groups reported as empty at once: the rest follow.
 const EMPTIED_MAX: usize = 1024;
 
+/// Most slots reported as filled at once: the rest follow.
+const SLOTS_MAX: usize = 1024;
+
 /// Who reports, and what.
 pub struct Hearing {
     /// HA.
@@ -47,7 +50,7 @@ impl Hearing {
             tokio::select! {
                 () = self.reports.changed() => {}
                 _ = views.changed() => {}
-                () = tokio::time::sleep(AGAIN), if self.reports.with(|pending| !pending.active.is_empty() || !pending.emptied.is_empty()) => {}
+                () = tokio::time::sleep(AGAIN), if self.reports.with(|pending| !pending.active.is_empty() || !pending.emptied.is_empty() || !pending.slots.is_empty()) => {}
             }
         }
     }
@@ -68,6 +71,7 @@ impl Hearing {
             self.ha.report_emptied(self.boot, &emptied).await?;
         }
         self.say_filled(view).await?;
+        self.say_slots(view).await?;
         self.say_errors(counts).await?;
         self.say_failures().await?;
         self.say_lags().await
@@ -88,6 +92,18 @@ impl Hearing {
             }
         });
         Ok(())
+    }
+
+    /// Slots that have all their units, until HA's log shows it; where HA refuses, the next view has them filled again.
+    async fn say_slots(&self, view: &ClusterView) -> Result<(), HaError> {
+        let slots = self.reports.with(|pending| filled_slots(pending, view));
+        let known = |device: DeviceId| self.incarnations.get(&device).copied();
+        let slots: Vec<_> =
+            slots.into_iter().filter_map(|(group, number, slot, device)| Some((group, number, slot, device, known(device)?))).collect();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        heard(self.ha.report_slots(self.boot, &slots).await)
     }
 
     async fn say_errors(&self, counts: &mut BTreeMap<DeviceId, u64>) -> Result<(), HaError> {
@@ -167,6 +183,16 @@ fn filled(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber
     let recorded = |group: &GroupId, number: ViewNumber| view.map.view(*group).is_some_and(|v| v.number == number && v.active == number);
     let due = pending.filled.iter().filter(|((group, _), (number, _))| recorded(group, *number));
     due.map(|((group, device), (number, incarnation))| (*group, *number, *device, *incarnation)).collect()
+}
+
+/// The slots to report as filled; forgets those that HA has recorded, or that have another view by now.
+fn filled_slots(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber, u8, DeviceId)> {
+    pending.slots.retain(|(group, slot), (number, _)| {
+        let lacks = view.unfilled.get(group).is_some_and(|lacking| lacking.contains_key(slot));
+        lacks && view.map.slots(*group).is_some_and(|slots| slots.number == *number)
+    });
+    let all = pending.slots.iter().take(SLOTS_MAX);
+    all.map(|((group, slot), (number, device))| (*group, *number, *slot, *device)).collect()
 }
 
 /// The groups to report as empty of dropped catalogues, some of them; forgets those that HA has recorded, or whose primary is another by now.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use ha_api::config::NodeConfig;
+use node::rebuild::RebuildOptions;
+use node::scrub::ScrubOptions;
 use node::sweep::SweepOptions;
 use node::{Ended, Known, Options, S3Role};
 use service::Manager;
@@ -41,6 +43,18 @@ struct Arguments {
     /// Milliseconds for which the units of a deleted object stay, for readers that began before.
     #[arg(long, value_name = "MS", env = "REDOUBT_DEAD_AGE_MS", default_value_t = SweepOptions::default().dead_age_ms)]
     dead_age_ms: u64,
+    /// Seconds from the begin of one scrub of a device, which reads everything on it, to that of the next.
+    #[arg(long, value_name = "SECONDS", env = "REDOUBT_SCRUB_EVERY_S", default_value_t = ScrubOptions::default().every.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    scrub_every_s: u64,
+    /// Bytes in a second that the scrub of a device reads at most; 0 is no bound.
+    #[arg(long, value_name = "BYTES", env = "REDOUBT_SCRUB_BYTES_PER_S", default_value_t = ScrubOptions::default().bytes_per_second_max)]
+    scrub_bytes_per_s: u64,
+    /// Bytes in a second that are rebuilt on a device at most; 0 is no bound.
+    #[arg(long, value_name = "BYTES", env = "REDOUBT_REBUILD_BYTES_PER_S", default_value_t = RebuildOptions::default().bytes_per_second_max)]
+    rebuild_bytes_per_s: u64,
+    /// While clients are at work on a device, the rest after a unit that was rebuilt, in times of what that took.
+    #[arg(long, value_name = "TIMES", env = "REDOUBT_REBUILD_YIELDS", default_value_t = RebuildOptions::default().yields)]
+    rebuild_yields: u32,
     /// Milliseconds of a day of the rules by which objects of a bucket go: for tests.
     #[arg(long, value_name = "MS", env = "REDOUBT_DAY_MS", default_value_t = SweepOptions::default().day_ms, hide = true)]
     day_ms: u64,
@@ -69,7 +83,9 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let manager = Arc::new(Manager::of_environment());
     manager.status("waits for HA");
-    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms, day_ms: arguments.day_ms } };
+    let scrub = ScrubOptions { every: Duration::from_secs(arguments.scrub_every_s), bytes_per_second_max: arguments.scrub_bytes_per_s };
+    let rebuild = RebuildOptions { bytes_per_second_max: arguments.rebuild_bytes_per_s, yields: arguments.rebuild_yields };
+    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms, day_ms: arguments.day_ms }, scrub, rebuild };
     let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
     // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.

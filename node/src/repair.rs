@@ -7,24 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use layout::erasure::Code;
-use layout::stripe::Shape;
-use net::{Buf, Lend, Operation, Peer, Request};
 use tokio::sync::Notify;
 use types::buf::IoBuf;
-use types::checksum::first_bad_chunk;
-use types::wire::request::{ReadUnit, ReadUnitReply, UnitInfo};
-use types::{DeviceId, Fid, codec};
+use types::wire::request::UnitInfo;
+use types::{DeviceId, Fid};
 
 use crate::serve::Node;
-use crate::view::ClusterView;
+use crate::stripes::{self, Short};
 
 /// Units that may wait, or are remembered: others are asked for again by their next reader.
 const UNITS_MAX: usize = 1024;
 /// A unit is tried once in this time, however often it is read.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long a buffer or one read of another unit may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one repair may take: a device that hangs must not hold up those of the others.
 const REPAIR_MAX: Duration = Duration::from_secs(60);
 
@@ -64,6 +58,11 @@ impl Repairs {
         drop(inner);
         self.bell.notify_one();
         true
+    }
+
+    /// Whether a unit waits for its repair.
+    pub fn wants(&self, device: DeviceId, fid: Fid, unit: u32) -> bool {
+        self.inner().waiting.contains(&BadUnit { device, fid, unit })
     }
 
     async fn next(&self) -> BadUnit {
@@ -116,83 +115,29 @@ async fn repair(node: &Node, bad: BadUnit) -> Result<(), String> {
     let Some(info) = local.store.unit(fid, unit).map_err(|error| error.to_string())? else { return Ok(()) };
     let pieces = pieces(node, device, &info).await?;
     let transport = node.transport.get().ok_or("the fabric is not up")?;
-    let mut buf = take(transport.pool(), info.length as usize).await?;
-    rebuild(&info, &pieces, &mut buf.bytes_mut()[..info.length as usize])?;
+    let mut buf = stripes::take(transport.pool(), info.length as usize).await?;
+    stripes::rebuild(&info, &pieces, &mut buf.bytes_mut()[..info.length as usize])?;
     local.store.rewrite_unit(fid, unit, buf).await.map_err(|error| error.to_string())?;
     Ok(())
 }
 
-fn rebuild(info: &UnitInfo, pieces: &[(usize, Vec<u8>)], into: &mut [u8]) -> Result<(), String> {
-    let code = Code::new(usize::from(info.data), usize::from(info.parity)).map_err(|error| error.to_string())?;
-    let present: Vec<(usize, &[u8])> = pieces.iter().map(|(slot, bytes)| (*slot, bytes.as_slice())).collect();
-    code.reconstruct(&present, &mut [(info.slot(), into)]).map_err(|error| error.to_string())
-}
-
 /// N other units of the stripe.
-async fn pieces(node: &Node, device: DeviceId, info: &UnitInfo) -> Result<Vec<(usize, Vec<u8>)>, String> {
-    let shape = Shape::new(info.data, info.parity, info.unit_bytes).map_err(|error| error.to_string())?;
+async fn pieces(node: &Node, device: DeviceId, info: &UnitInfo) -> Result<stripes::Pieces, String> {
     let view = node.views.now();
     let slots = view.map.slots(info.fid.group).ok_or("its group is no more")?;
     if slots.slots.get(info.slot()).copied().flatten() != Some(device) {
         return Err("its slot is on another device by now".into());
     }
-    let stripe = info.unit / u32::from(shape.width());
-    let (mut pieces, mut missing) = (Vec::new(), String::new());
-    for slot in (0..shape.width()).filter(|slot| usize::from(*slot) != info.slot()) {
-        let Some(from) = slots.slots.get(usize::from(slot)).copied().flatten() else { continue };
-        let wanted = ReadUnit { device: from, fid: info.fid, unit: shape.unit_number(stripe, slot), offset: 0, length: info.length };
-        match piece(node, &view, &wanted).await {
-            Ok(bytes) => pieces.push((usize::from(slot), bytes)),
-            Err(error) => missing = error,
-        }
-        if pieces.len() == usize::from(shape.data()) {
-            return Ok(pieces);
-        }
-    }
-    Err(format!("{} of {} other units are there: {missing}", pieces.len(), shape.data()))
-}
-
-/// Another unit, whole and verified.
-async fn piece(node: &Node, view: &ClusterView, wanted: &ReadUnit) -> Result<Vec<u8>, String> {
-    let transport = node.transport.get().ok_or("the fabric is not up")?;
-    let length = wanted.length as usize;
-    let buf = take(transport.pool(), length).await?;
-    let (buf, checksums) = match node.devices.get(&wanted.device) {
-        Some(local) => {
-            let read = local.store.read_unit(wanted.fid, wanted.unit, 0, wanted.length, buf).await;
-            read.map_err(|error| node.unit_failed(wanted, &error).to_string())?
-        }
-        None => ask(node, view, wanted, buf).await?,
-    };
-    let bytes = buf.bytes().get(..length).ok_or("less came than was asked for")?;
-    match first_bad_chunk(wanted.fid, wanted.unit, 0, bytes, &checksums) {
-        None => Ok(bytes.to_vec()),
-        Some(chunk) => Err(format!("unit {} arrived with chunk {chunk} damaged", wanted.unit)),
-    }
-}
-
-/// Another process's unit.
-async fn ask(node: &Node, view: &ClusterView, wanted: &ReadUnit, buf: Buf) -> Result<(Buf, Vec<u32>), String> {
-    let transport = node.transport.get().ok_or("the fabric is not up")?;
-    let of = view.map.node_of(wanted.device).filter(|of| of.boot.0 != 0).ok_or("its node is away")?;
-    let peer = Peer::node(of.fabric_address.clone(), of.id, Some(of.boot));
-    let request = Request::lending(Operation::ReadUnit, codec::encode(wanted), Lend::Room(buf));
-    let reply = transport.call(&peer, request, tokio::time::Instant::now() + PATIENCE).await.map_err(|error| error.to_string())?;
-    let answer: ReadUnitReply = codec::decode(&reply.head).map_err(|error| error.to_string())?;
-    let checksums = answer.map_err(|refusal| refusal.to_string())?;
-    let buf = reply.lent.filter(|_| reply.pushed == wanted.length as usize).ok_or("less came than was asked for")?;
-    Ok((buf, checksums))
-}
-
-async fn take(pool: &net::BufPool, length: usize) -> Result<Buf, String> {
-    let taken = tokio::time::timeout(PATIENCE, pool.take(length)).await;
-    taken.map_err(|_| "no buffer became free".to_owned())?.map_err(|error| error.to_string())
+    stripes::gather(node, &view, info).await.map_err(|short| match short {
+        Short::Now(why) => why,
+        Short::ForGood => "too few other units of its stripe are anywhere".into(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{CatalogueId, GroupId, PoolId, SessionId};
+    use types::{GroupId, PoolId, SessionId};
 
     fn bad(unit: u32) -> BadUnit {
         let fid = Fid { group: GroupId { pool: PoolId(1), index: 0 }, session: SessionId(1), counter: 1 };
@@ -216,24 +161,5 @@ mod tests {
         let (repairs, now) = (Repairs::default(), Instant::now());
         let taken = (0..2 * UNITS_MAX as u32).filter(|unit| repairs.ask(bad(*unit), now)).count();
         assert_eq!(taken, UNITS_MAX);
-    }
-
-    #[test]
-    fn a_unit_is_rebuilt_from_others_of_its_stripe() {
-        let data: Vec<Vec<u8>> = (1..=4).map(|n: u8| vec![n.wrapping_mul(37); 4096]).collect();
-        let mut parity = vec![vec![0; 4096]; 2];
-        let code = Code::new(4, 2).expect("a code");
-        let (from, mut into): (Vec<&[u8]>, Vec<&mut [u8]>) =
-            (data.iter().map(Vec::as_slice).collect(), parity.iter_mut().map(Vec::as_mut_slice).collect());
-        code.encode(&from, &mut into).expect("encodes");
-        let pieces: Vec<(usize, Vec<u8>)> =
-            [(0, &data[0]), (2, &data[2]), (4, &parity[0]), (5, &parity[1])].map(|(n, b)| (n, b.clone())).into();
-        let catalogue = CatalogueId(1);
-        // The second stripe's units are 6 to 11.
-        let info = UnitInfo { fid: bad(7).fid, unit: 7, data: 4, parity: 2, unit_bytes: 65536, length: 4096, catalogue, routing: 0 };
-        let mut rebuilt = vec![0; 4096];
-        rebuild(&info, &pieces, &mut rebuilt).expect("rebuilds");
-        assert!(rebuilt == data[1]);
-        assert!(rebuild(&info, &pieces[1..], &mut rebuilt).is_err(), "three are too few");
     }
 }

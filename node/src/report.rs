@@ -48,6 +48,8 @@ pub struct Pending {
     pub emptied: BTreeMap<(CatalogueId, GroupId), ViewNumber>,
     /// Learners that are filled, in which view and in which format.
     pub filled: BTreeMap<(GroupId, DeviceId), (ViewNumber, Incarnation)>,
+    /// Slots that have all their units, in which view and on which device.
+    pub slots: BTreeMap<(GroupId, u8), (ViewNumber, DeviceId)>,
     /// Devices, most of them of others, that no log is kept for any longer, and in which incarnation.
     pub lagging: BTreeMap<DeviceId, (Incarnation, String)>,
 }
@@ -102,6 +104,13 @@ impl Reports {
     pub fn filled(&self, group: GroupId, view: ViewNumber, device: DeviceId, incarnation: Incarnation) {
         self.change(|pending| {
             pending.filled.insert((group, device), (view, incarnation));
+        });
+    }
+
+    /// A slot on a device here has all its units.
+    pub fn slot_filled(&self, group: GroupId, slot: u8, view: ViewNumber, device: DeviceId) {
+        self.change(|pending| {
+            pending.slots.insert((group, slot), (view, device));
         });
     }
 

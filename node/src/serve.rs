@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use net::{Buf, Incoming, Operation, Service, Transport};
@@ -18,11 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::buf::IoBuf;
 use types::limits::{BLOCK_BYTES, UNIT_BYTES_MAX};
 use types::map::GroupView;
+use types::scrub::{RebuildProgress, ScrubProgress};
 use types::wire::request::{ReadUnit, Refusal};
 use types::{Boot, DeviceId, Epoch, GroupId, NodeId, ViewNumber, codec};
 
 use crate::driver::DriverInbox;
 use crate::fences::Fences;
+use crate::flights::Flights;
 use crate::lease::Lease;
 use crate::permits::Permits;
 use crate::repair::{BadUnit, Repairs};
@@ -38,6 +40,7 @@ mod bench;
 mod delete_units;
 mod dtm;
 mod execute;
+mod list_units;
 mod read;
 mod read_unit;
 mod scan;
@@ -62,6 +65,12 @@ pub struct LocalDevice {
     pub reads: Arc<Semaphore>,
     /// Scans that may read it.
     pub scans: Arc<Semaphore>,
+    /// Units that clients read and write on it.
+    pub clients: Arc<Flights>,
+    /// How far its scrub is.
+    pub scrub: Arc<Mutex<ScrubProgress>>,
+    /// What is rebuilt on it.
+    pub rebuild: Arc<Mutex<RebuildProgress>>,
 }
 
 /// What every verb needs.
@@ -96,12 +105,21 @@ impl LocalDevice {
         let bytes = (pool_bytes / (devices + 1)).max(UNIT_BYTES_MAX);
         let permits = |count| Arc::new(Semaphore::new(count));
         let (reads, scans) = (permits(read::READS_MAX), permits(scan::SCANS_OF_DEVICE_MAX));
-        Self { store, inbox: Arc::default(), share: permits(bytes / BLOCK_BYTES), reads, scans }
+        Self {
+            store,
+            inbox: Arc::default(),
+            share: permits(bytes / BLOCK_BYTES),
+            reads,
+            scans,
+            clients: Arc::default(),
+            scrub: Arc::default(),
+            rebuild: Arc::default(),
+        }
     }
 }
 
 /// A buffer with the share of its device that it takes, until the device gives it back.
-struct SharedBuf {
+pub(crate) struct SharedBuf {
     buf: Buf,
     share: OwnedSemaphorePermit,
 }
@@ -177,6 +195,7 @@ impl Service for NodeService {
             Operation::WriteUnit => self.spawn(incoming, write_unit::run),
             Operation::ReadUnit => self.spawn(incoming, read_unit::run),
             Operation::DeleteUnits => self.spawn(incoming, delete_units::run),
+            Operation::ListUnits => self.spawn(incoming, list_units::run),
             Operation::Usage => usage::serve(&self.node, incoming),
             Operation::Echo => bench::echo(incoming),
             Operation::Sink => self.spawn(incoming, bench::sink),
@@ -242,7 +261,7 @@ impl Node {
     }
 
     /// A buffer of the device's share of the pool.
-    async fn buffer(&self, device: &LocalDevice, length: usize) -> Result<SharedBuf, Refusal> {
+    pub(crate) async fn buffer(&self, device: &LocalDevice, length: usize) -> Result<SharedBuf, Refusal> {
         let lost = |error: &dyn std::fmt::Display| Refusal::Busy(error.to_string());
         let blocks = u32::try_from(length.div_ceil(BLOCK_BYTES)).map_err(|error| lost(&error))?;
         let share = device.share.clone().acquire_many_owned(blocks).await.map_err(|error| lost(&error))?;

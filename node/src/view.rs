@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ha_state::state::Dropped;
+use ha_state::state::{Dropped, Unfilled};
 use ha_state::{Change, Command, State};
 use tokio::sync::watch;
 use types::map::{CatalogueKind, ClusterMap, Group, GroupView, Slots};
@@ -28,6 +28,12 @@ pub struct ClusterView {
     pub recovering: Arc<Vec<Announced>>,
     /// Devices that hold less than their groups: no log waits for them while they are away.
     pub partial: Arc<BTreeSet<DeviceId>>,
+    /// Devices that an operator wants scrubbed, with the entry of HA's log that last said so.
+    pub scrubs: Arc<BTreeMap<DeviceId, u64>>,
+    /// Slots that lack units, each with a device that has them still, where there is one.
+    pub unfilled: Arc<BTreeMap<GroupId, Unfilled>>,
+    /// Whether nothing is to be rebuilt for now.
+    pub repair_paused: bool,
     /// Catalogues that were dropped and may not be empty yet.
     pub dropped: Arc<BTreeMap<CatalogueId, Dropped>>,
     /// Buckets' settings and accounts, as gateways read them.
@@ -101,6 +107,12 @@ impl ClusterView {
         })
     }
 
+    /// Whether a slot of the group on that device lacks units.
+    pub fn is_filling(&self, group: GroupId, device: DeviceId) -> bool {
+        let (Some(lacking), Some(slots)) = (self.unfilled.get(&group), self.map.slots(group)) else { return false };
+        lacking.keys().any(|slot| slots.slots.get(usize::from(*slot)) == Some(&Some(device)))
+    }
+
     /// The announcement of a device's process, while it is RECOVERING.
     pub fn announced(&self, device: DeviceId) -> Option<Announced> {
         let node = self.map.devices.get(&device)?.node;
@@ -152,6 +164,7 @@ impl Folder {
         folder.refresh_map();
         folder.refresh_sessions();
         folder.refresh_records();
+        folder.refresh_scrubs();
         folder
     }
 
@@ -179,6 +192,9 @@ impl Folder {
             self.refresh_map();
         }
         let sessions = matches!(command.change, Change::OpenSession { .. } | Change::CloseSession { .. });
+        if matches!(command.change, Change::AskDevice { .. }) {
+            self.refresh_scrubs();
+        }
         if self.state.epoch() != epoch || sessions {
             self.refresh_sessions();
         }
@@ -208,6 +224,10 @@ impl Folder {
         self.view.recovering = Arc::new(recovering.collect());
         let is_partial = |id: &DeviceId| self.state.device(*id).is_some_and(|extra| extra.blank);
         self.view.partial = Arc::new(map.devices.keys().copied().filter(is_partial).collect());
+        if *self.view.unfilled != *self.state.unfilled() {
+            self.view.unfilled = Arc::new(self.state.unfilled().clone());
+        }
+        self.view.repair_paused = self.state.repair_is_paused();
         if *self.view.dropped != *self.state.dropped() {
             self.view.dropped = Arc::new(self.state.dropped().clone());
         }
@@ -235,6 +255,10 @@ impl Folder {
         self.view.sealed = Arc::new(sealed);
         let versioned = state.buckets().values().map(|bucket| (bucket.id, bucket.versioning()));
         self.view.versioned = Arc::new(versioned.filter(|(_, versioning)| *versioning != Versioning::Off).collect());
+    }
+
+    fn refresh_scrubs(&mut self) {
+        self.view.scrubs = Arc::new(self.state.scrubs().clone());
     }
 
     fn refresh_sessions(&mut self) {

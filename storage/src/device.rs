@@ -9,6 +9,7 @@ mod core;
 mod open;
 mod pulse;
 mod read;
+mod scrub;
 mod verify;
 mod write;
 
@@ -27,6 +28,7 @@ use crate::meta::Meta;
 use crate::options::{FormatOptions, OpenOptions};
 use crate::{Identity, StorageError};
 pub(crate) use open::assemble;
+pub use scrub::{Cursor, ScrubPage};
 pub use verify::{BadUnit, VerifyReport};
 
 /// An open device. Clones are the same device; it is closed when the last is dropped.
@@ -117,7 +119,16 @@ impl Device {
     /// [`StorageError::Invalid`]: nothing was changed. [`StorageError::Io`]: the data could not be written; nothing refers to it.
     /// [`StorageError::Failed`]: the device is at its end, the unit may or may not be there.
     pub async fn write_unit<B: IoBuf>(&self, info: UnitInfo, checksums: Vec<u32>, data: B) -> Result<B, StorageError> {
-        write::write_unit(self.core(), info, checksums, data).await
+        write::write_unit(self.core(), info, checksums, data, false).await
+    }
+
+    /// Writes a unit that was acknowledged before and belongs here now: as [`Device::write_unit`], but its session may be closed. Of a dead fid
+    /// nothing comes back as long as the device keeps a marker of it ([`crate::OpenOptions::filling`]).
+    ///
+    /// # Errors
+    /// As those of [`Device::write_unit`].
+    pub async fn restore_unit<B: IoBuf>(&self, info: UnitInfo, checksums: Vec<u32>, data: B) -> Result<B, StorageError> {
+        write::write_unit(self.core(), info, checksums, data, true).await
     }
 
     /// Writes a unit that is there once more, in another place of the device: what lies there is damaged, and `data` begins with what it
@@ -152,7 +163,7 @@ impl Device {
         if fids.len() > DTX_OPS_MAX {
             return Err(StorageError::Invalid(format!("at most {DTX_OPS_MAX} fids are deleted at once, not {}", fids.len())));
         }
-        self.core().delete(fids.to_vec()).await
+        self.core().delete(fids.to_vec(), true).await
     }
 
     /// Takes away what the device keeps of dead fids for sessions that are closed by now, which refuse them by themselves; gives how many
@@ -168,6 +179,25 @@ impl Device {
     /// still come.
     pub async fn drain(&self) -> Result<(), StorageError> {
         self.core().drain().await
+    }
+
+    /// Removes all units of fids that are none of this device's any more; unlike dead ones they may come back. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StorageError::Invalid`] for more than [`DTX_OPS_MAX`] fids; [`StorageError::Failed`].
+    pub async fn forget_fids(&self, fids: &[Fid]) -> Result<(), StorageError> {
+        if fids.len() > DTX_OPS_MAX {
+            return Err(StorageError::Invalid(format!("at most {DTX_OPS_MAX} fids are taken away at once, not {}", fids.len())));
+        }
+        self.core().delete(fids.to_vec(), false).await
+    }
+
+    /// Groups that have units here.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`].
+    pub fn unit_groups(&self) -> Result<Vec<GroupId>, StorageError> {
+        read::unit_groups(self.core())
     }
 
     /// A page of the units of a group, in order, after the one given.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use types::limits::BLOCK_BYTES;
-use types::{ClusterId, DeviceId, Incarnation, SessionId};
+use types::{ClusterId, DeviceId, GroupId, Incarnation, SessionId};
 
 /// Smallest data file: two copies of the superblock and a few of the largest units.
 pub const DEVICE_BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -61,6 +61,9 @@ pub enum IoMode {
 /// Which sessions may not write any more, as far as the process knows. Asked on the device's threads: it must not block.
 pub type SessionGate = Arc<dyn Fn(SessionId) -> bool + Send + Sync>;
 
+/// Which groups have units that are being rebuilt on the device, as far as the process knows. Asked on the device's threads: it must not block.
+pub type GroupGate = Arc<dyn Fn(GroupId) -> bool + Send + Sync>;
+
 /// How a device is opened.
 #[derive(Clone)]
 pub struct OpenOptions {
@@ -78,6 +81,8 @@ pub struct OpenOptions {
     pub lock_wait: Duration,
     /// Says that a session is closed; the device then refuses its units.
     pub closed: SessionGate,
+    /// Says that units of a group are being rebuilt here: a marker of each fid of it that dies is kept, so that none of it comes back.
+    pub filling: GroupGate,
 }
 
 impl OpenOptions {
@@ -91,6 +96,7 @@ impl OpenOptions {
             meta_reserve_bytes: META_RESERVE_BYTES,
             lock_wait: LOCK_WAIT,
             closed: Arc::new(|_| false),
+            filling: Arc::new(|_| false),
         }
     }
 }

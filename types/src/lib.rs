@@ -15,6 +15,7 @@ pub mod record;
 pub mod records;
 pub mod routing;
 pub mod scheme;
+pub mod scrub;
 pub mod state;
 pub mod upload;
 pub mod wire;

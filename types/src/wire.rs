@@ -32,6 +32,8 @@ pub enum Operation {
     Sink = 10,
     /// Bulk source for benches: the lent room is filled.
     Source = 11,
+    /// [`request::ListUnits`] → [`request::ListUnitsReply`].
+    ListUnits = 12,
 }
 
 impl Operation {
@@ -49,6 +51,7 @@ impl Operation {
             9 => Self::Echo,
             10 => Self::Sink,
             11 => Self::Source,
+            12 => Self::ListUnits,
             _ => return None,
         })
     }

@@ -68,7 +68,7 @@ pub fn is_ready(map: &ClusterMap, group: &Group) -> bool {
         Group::Replicated(view) => view.primary.is_some() && view.active == view.number,
         Group::Erasure(slots) => slots.slots.iter().all(|slot| {
             let device = slot.and_then(|id| map.devices.get(&id));
-            device.is_some_and(|d| d.state == types::state::DeviceState::Online)
+            device.is_some_and(|d| d.state.is_readable())
         }),
     }
 }

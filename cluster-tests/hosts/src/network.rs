@@ -66,8 +66,8 @@ pub fn partition(set: &Set, away: &[&Host]) -> Result<()> {
     let here = names(&mut set.hosts.iter().filter(|host| away.iter().all(|other| other.id != host.id)));
     let there = names(&mut away.iter().copied());
     let rules = format!(
-        "table bridge {TABLE} {{ chain forward {{ type filter hook forward priority 0; \
-         iifname {{ {here} }} oifname {{ {there} }} drop; iifname {{ {there} }} oifname {{ {here} }} drop; }} }}"
+        "table bridge {TABLE} {{\nchain forward {{\ntype filter hook forward priority 0;\n\
+         iifname {{ {here} }} oifname {{ {there} }} drop\niifname {{ {there} }} oifname {{ {here} }} drop\n}}\n}}"
     );
     run("nsenter", &[&format!("--net=/run/netns/{}", set.switch()), "--", "nft", &rules]).map(|_| ())
 }

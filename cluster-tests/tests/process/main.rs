@@ -14,11 +14,13 @@ mod local_cluster;
 mod names;
 mod objects;
 mod operator;
+mod rebuild;
 mod replacement;
 mod s3;
 mod s3_tags;
 mod s3_uploads;
 mod s3_versions;
+mod scrub;
 mod sizes;
 mod writes_go_on;
 

@@ -293,6 +293,18 @@ impl HaClient {
         self.done(self.call(|mut s| async move { s.ask_device(request).await }).await?)
     }
 
+    /// Slots that have all their units, in which view, on which device of that process and in which format of it.
+    pub async fn report_slots(&self, boot: Boot, filled: &[(GroupId, ViewNumber, u8, DeviceId, Incarnation)]) -> Result<(), HaError> {
+        let request = pb::SlotsReport { boot: boot.0, filled: encode(&filled.to_vec()) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_slots(r).await)).await?)
+    }
+
+    /// What an operator wants of the cluster.
+    pub async fn ask_cluster(&self, wish: pb::ClusterWish) -> Result<(), HaError> {
+        let request = pb::ClusterAsk { wish: wish.into() };
+        self.done(self.call(|mut s| async move { s.ask_cluster(request).await }).await?)
+    }
+
     /// A device had errors, or has ended.
     pub async fn report_device(&self, report: &DeviceReport) -> Result<(), HaError> {
         let request = pb::DeviceReport { report: encode(report) };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use types::map::ClusterMap;
 use types::wire::request::DeviceUsage;
-use types::{Boot, DeviceId, Epoch, HaTime, Incarnation, NodeId};
+use types::{Boot, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId};
 
 /// What a process found on one of its devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,10 @@ pub struct Status {
     pub usage: BTreeMap<DeviceId, DeviceUsage>,
     /// Devices that were formatted anew and whose units of before are not there.
     pub units_missing: BTreeSet<DeviceId>,
+    /// Slots of erasure-coded groups that lack units.
+    pub unfilled: BTreeMap<GroupId, BTreeSet<u8>>,
+    /// Whether an operator has paused repair.
+    pub repair_paused: bool,
     /// Devices that an operator wants replaced: their replicated groups move to others.
     pub leaving: BTreeSet<DeviceId>,
     /// Catalogues that were dropped and are being emptied.

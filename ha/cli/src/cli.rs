@@ -1,11 +1,13 @@
 //! The command line: what all verbs share. One verb, one file.
 
+mod check;
 mod device;
 mod events;
 mod log;
 mod node;
 mod pool;
 mod process;
+mod repair;
 mod status;
 
 use std::io::Write;
@@ -71,6 +73,12 @@ enum Verb {
     /// Pools and their groups
     #[command(subcommand)]
     Pool(pool::Verb),
+    /// Whether something may be done now
+    #[command(subcommand)]
+    Check(check::Verb),
+    /// Units of objects that are rebuilt
+    #[command(subcommand)]
+    Repair(repair::Verb),
     /// The Raft log behind it all, as each HA daemon sees it
     Log(log::Args),
 }
@@ -114,6 +122,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Device(verb) => device::run(&ha, format, &verb).await,
         Verb::Process(verb) => process::run(&ha, format, &verb).await,
         Verb::Pool(verb) => pool::run(&ha, format, &verb).await,
+        Verb::Check(verb) => check::run(&ha, format, &verb).await,
+        Verb::Repair(verb) => repair::run(&ha, format, &verb).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
 }
@@ -147,13 +157,18 @@ mod tests {
             "ha --server 127.0.0.1:1,127.0.0.1:2 --output json node show node-1",
             "ha events --limit 5 --after 7",
             "ha device list --dir /x",
+            "ha repair status",
+            "ha check stop node-1",
+            "ha repair pause",
+            "ha device scrub dev-1",
+            "ha device scrub --all",
             "ha process list",
             "ha pool show data",
             "ha log",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show"] {
+        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show", "ha device scrub"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -16,6 +16,8 @@ pub enum Exit {
     Usage = 2,
     /// There is no such thing.
     NotFound = 3,
+    /// What was asked about is not so.
+    Condition = 4,
     /// No HA daemon could answer in time; trying again is safe.
     Unavailable = 5,
 }
@@ -28,6 +30,7 @@ impl Exit {
             Self::Failure => "failure",
             Self::Usage => "usage",
             Self::NotFound => "not-found",
+            Self::Condition => "condition",
             Self::Unavailable => "unavailable",
         }
     }

@@ -1,6 +1,8 @@
 //! How well the cluster is, in numbers: computed from the map alone, the same for people and for programs.
 
-use std::collections::BTreeSet;
+pub mod without;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::map::{ClusterMap, Group, Pool, Slots};
 use types::scheme::Scheme;
@@ -22,7 +24,7 @@ pub struct PoolHealth {
     pub unavailable: usize,
     /// Slots that no device fills.
     pub empty_slots: usize,
-    /// Of the degraded ones: on a device that was formatted anew, units of before are not there.
+    /// Of the degraded ones: a slot of them lacks units that are to be rebuilt.
     pub units_missing: usize,
 }
 
@@ -88,17 +90,20 @@ impl GroupHealth {
     }
 }
 
-/// The devices of a group that do not have what was written to it before they were formatted anew.
-pub fn units_missing<'a>(missing: &'a BTreeSet<DeviceId>, group: &'a Group) -> impl Iterator<Item = DeviceId> {
+/// Slots of erasure-coded groups that lack units.
+pub type Unfilled = BTreeMap<GroupId, BTreeSet<u8>>;
+
+/// The devices of a group that do not have all that was written to it.
+pub fn units_missing<'a>(missing: &'a Unfilled, id: GroupId, group: &'a Group) -> impl Iterator<Item = DeviceId> {
     let slots = match group {
         Group::Erasure(slots) => slots.slots.as_slice(),
         Group::Replicated(_) => &[],
     };
-    slots.iter().copied().flatten().filter(|id| missing.contains(id))
+    missing.get(&id).into_iter().flatten().filter_map(|slot| slots.get(usize::from(*slot)).copied().flatten())
 }
 
-/// How well a group of a pool is; `missing` are the devices whose units of before their last format are not there.
-pub fn of_group(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool, group: &Group) -> GroupHealth {
+/// How well a group of a pool is; `missing` are the slots that lack units.
+pub fn of_group(map: &ClusterMap, missing: &Unfilled, pool: &Pool, id: GroupId, group: &Group) -> GroupHealth {
     let readable = |id| map.devices.get(id).is_some_and(|d| d.state.is_readable());
     let there = group.devices().iter().filter(|id| readable(*id)).count();
     let serves = match group {
@@ -108,7 +113,7 @@ pub fn of_group(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool, gro
             Scheme::Replicated { .. } => false,
         },
     };
-    match (serves, there >= pool.scheme.width() && units_missing(missing, group).next().is_none()) {
+    match (serves, there >= pool.scheme.width() && units_missing(missing, id, group).next().is_none()) {
         (false, _) => GroupHealth::Unavailable,
         (true, true) => GroupHealth::Whole,
         (true, false) => GroupHealth::Degraded,
@@ -121,16 +126,16 @@ pub fn groups_of(map: &ClusterMap, pool: PoolId) -> impl Iterator<Item = (&Group
 }
 
 /// How well a pool is.
-pub fn of_pool(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool) -> PoolHealth {
+pub fn of_pool(map: &ClusterMap, missing: &Unfilled, pool: &Pool) -> PoolHealth {
     let mut out = PoolHealth::default();
-    for (_, group) in groups_of(map, pool.id) {
+    for (id, group) in groups_of(map, pool.id) {
         out.groups += 1;
-        match of_group(map, missing, pool, group) {
+        match of_group(map, missing, pool, *id, group) {
             GroupHealth::Whole => out.whole += 1,
             GroupHealth::Degraded => out.degraded += 1,
             GroupHealth::Unavailable => out.unavailable += 1,
         }
-        out.units_missing += usize::from(units_missing(missing, group).next().is_some());
+        out.units_missing += usize::from(units_missing(missing, *id, group).next().is_some());
         if let Group::Erasure(Slots { slots, .. }) = group {
             out.empty_slots += slots.iter().filter(|s| s.is_none()).count();
         }
@@ -140,7 +145,7 @@ pub fn of_pool(map: &ClusterMap, missing: &BTreeSet<DeviceId>, pool: &Pool) -> P
 
 /// The cluster in one word: `healthy`, `degraded` (it serves everything, something is away), `impaired` (something does not serve), or
 /// `not-created`.
-pub fn of_cluster(map: &ClusterMap, missing: &BTreeSet<DeviceId>) -> (&'static str, Tone) {
+pub fn of_cluster(map: &ClusterMap, missing: &Unfilled) -> (&'static str, Tone) {
     if map.nodes.is_empty() {
         return ("not-created", Tone::Warn);
     }
@@ -158,8 +163,6 @@ pub fn of_cluster(map: &ClusterMap, missing: &BTreeSet<DeviceId>) -> (&'static s
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use types::map::{Device, GroupView, Node, Primary};
     use types::{Boot, DiskGroupId, Epoch, Incarnation, NodeId, ViewNumber};
 
@@ -219,13 +222,13 @@ mod tests {
         }
     }
 
-    fn none() -> BTreeSet<DeviceId> {
-        BTreeSet::new()
+    fn none() -> Unfilled {
+        Unfilled::new()
     }
 
     #[test]
-    fn a_device_whose_units_are_missing_degrades_the_groups_that_hold_units() {
-        let (map, missing) = (map(), BTreeSet::from([DeviceId(2)]));
+    fn a_slot_that_lacks_units_degrades_its_group() {
+        let (map, missing) = (map(), Unfilled::from([(GroupId { pool: PoolId(2), index: 0 }, BTreeSet::from([1]))]));
         let (replicated, erasure) = (of_pool(&map, &missing, &map.pools[&PoolId(1)]), of_pool(&map, &missing, &map.pools[&PoolId(2)]));
         assert_eq!((replicated.whole, replicated.units_missing), (1, 0), "full copy brings rows back");
         assert_eq!((erasure.whole, erasure.degraded, erasure.units_missing), (0, 1, 1));

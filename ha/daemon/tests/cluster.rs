@@ -207,7 +207,8 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
         let registered = cluster.client_of(i.into()).register(NodeId(i + 1), std::process::id(), &found).await.expect("registered");
         client.report_recovered(registered.boot, registered.epoch).await.expect("recovered");
         let (client, confirmed) = (cluster.client_of(i.into()), confirmed[usize::from(i)].clone());
-        let usage = |device| DeviceUsage { device: DeviceId(device), bytes: 100, free: 60, meta_bytes: 5, units: 4 };
+        let usage =
+            |device| DeviceUsage { device: DeviceId(device), bytes: 100, free: 60, meta_bytes: 5, units: 4, ..DeviceUsage::default() };
         // Devices of others, and of nobody, are not believed.
         let usage = [usage(u32::from(i) + 1), usage(77)];
         tokio::spawn(async move {

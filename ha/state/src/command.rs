@@ -10,6 +10,7 @@ use types::map::CatalogueKind;
 use types::records::RecordChange;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
+use crate::state::FilledSlot;
 use crate::topology::Topology;
 
 /// Version of the byte form of [`Command`], its first byte.
@@ -186,6 +187,24 @@ pub enum Change {
     },
     /// A change of the global records: buckets' settings, accounts.
     Record(RecordChange),
+    /// Slots that have all their units, as the process of their devices rebuilt them.
+    SlotsFilled {
+        /// The process.
+        boot: Boot,
+        /// Each with the view in which that was so.
+        slots: Vec<FilledSlot>,
+    },
+    /// What an operator wants of the cluster.
+    AskCluster(ClusterWish),
+}
+
+/// What an operator wants of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ClusterWish {
+    /// No slot moves and no unit is rebuilt on another device until further notice.
+    PauseRepair,
+    /// They do so again.
+    ResumeRepair,
 }
 
 /// What an operator wants of a device.
@@ -193,10 +212,12 @@ pub enum Change {
 pub enum DeviceWish {
     /// It is given up. Refused where a group needs what is on it.
     Fail,
-    /// Its replicated groups move to others, while it serves.
+    /// Its groups and slots move to others, while it serves.
     Replace,
     /// They do so no longer.
     Keep,
+    /// Everything on it is read, once, from now on.
+    Scrub,
 }
 
 /// What a process found on one of its devices.

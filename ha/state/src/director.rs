@@ -12,6 +12,7 @@
 
 pub mod members;
 mod primaries;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +127,7 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
         if changes.is_empty() {
             new_groups(state, seen, place.groups, &mut changes, &mut warnings);
             changes.extend(members::replace(state, seen, place, &mut warnings));
+            changes.extend(slots::move_slots(state, place, &mut warnings));
         }
         if changes.is_empty() {
             changes.extend(primaries::balance(state, seen));
@@ -178,7 +180,7 @@ fn new_groups(state: &State, seen: &Observations<'_>, place: Placer<'_>, out: &m
     let specs: &[PoolSpec] = state.topology().map_or(&[], |t| &t.pools);
     for spec in specs {
         let Some(pool) = map.pools.get(&spec.id) else { continue };
-        let is_missing = |id: &DeviceId| map.devices.get(id).is_none_or(|d| !matches!(d.state, DeviceState::Online | DeviceState::Failed));
+        let is_missing = |id: &DeviceId| map.devices.get(id).is_none_or(|d| !d.state.is_readable() && d.state != DeviceState::Failed);
         let missing: Vec<DeviceId> = pool.devices.iter().copied().filter(is_missing).collect();
         if pool.groups > 0 {
             continue;

@@ -11,6 +11,7 @@ mod members;
 mod placement;
 mod process;
 mod records;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -24,13 +25,14 @@ use types::records::{Account, Bucket};
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
 
-use crate::command::{Change, Command, versioned};
+use crate::command::{Change, ClusterWish, Command, versioned};
 use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
 pub use members::Filled;
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
+pub use slots::{FilledSlot, Unfilled};
 pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
@@ -65,6 +67,12 @@ pub struct State {
     buckets: BTreeMap<CatalogueId, Bucket>,
     /// Since version 4: who may use S3.
     accounts: BTreeMap<String, Account>,
+    /// Since version 4: devices that an operator asked to be scrubbed, with the entry that last did.
+    scrubs: BTreeMap<DeviceId, u64>,
+    /// Since version 4: slots that lack units.
+    unfilled: BTreeMap<GroupId, Unfilled>,
+    /// Since version 4: an operator wants nothing rebuilt.
+    repair_paused: bool,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -146,6 +154,9 @@ impl State {
             Change::CataloguesEmptied { boot, emptied } => self.catalogues_emptied(*boot, emptied),
             Change::OpenSession { nonce, name } => self.open_session(*nonce, name),
             Change::CloseSession { session } => self.close_session(*session),
+            Change::SlotsFilled { boot, slots } => self.slots_filled(*boot, slots),
+            Change::AskCluster(ClusterWish::PauseRepair) => self.pause_repair(true),
+            Change::AskCluster(ClusterWish::ResumeRepair) => self.pause_repair(false),
             Change::AdvanceTime => Ok(Done::Changed),
             Change::SetVoters(voters) => self.set_voters(voters),
             Change::Record(change) => self.change_record(change),
@@ -218,6 +229,11 @@ impl State {
         &self.units_missing
     }
 
+    /// Devices that an operator asked to be scrubbed, with the entry that last did.
+    pub fn scrubs(&self) -> &BTreeMap<DeviceId, u64> {
+        &self.scrubs
+    }
+
     /// Open sessions of writers, processes and clients.
     pub fn sessions(&self) -> &BTreeMap<SessionId, Session> {
         &self.sessions
@@ -245,7 +261,9 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let since_2 = || encode(&(BTreeMap::<CatalogueId, Dropped>::new(), BTreeSet::<DeviceId>::new()));
         let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
-        let since_4 = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
+        let records = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
+        let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
+        let since_4 = [records, repair].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,
             Some((&SNAPSHOT_VERSION_2, rest)) => decode(&[rest, &since_3, &since_4].concat())?,

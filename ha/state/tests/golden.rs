@@ -5,7 +5,8 @@
 use std::fmt::Write;
 
 use ha_state::{
-    Change, Command, DeviceSpec, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology, ViewChange,
+    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology,
+    ViewChange,
 };
 use types::map::CatalogueKind;
 use types::records::{BucketDocument, RecordChange};
@@ -128,6 +129,10 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("record-delete-account", Change::Record(RecordChange::DeleteAccount { name: "ann".into() })),
         ("record-put-key", Change::Record(RecordChange::PutKey { account: "ann".into(), key: "AK".into(), sealed_secret: vec![1, 2] })),
         ("record-delete-key", Change::Record(RecordChange::DeleteKey { account: "ann".into(), key: "AK".into() })),
+        ("ask-device-scrub", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Scrub }),
+        ("slots-filled", Change::SlotsFilled { boot: Boot(5), slots: vec![(group, ViewNumber(7), 3, DeviceId(2), Incarnation(3))] }),
+        ("ask-cluster-pause-repair", Change::AskCluster(ClusterWish::PauseRepair)),
+        ("ask-cluster-resume-repair", Change::AskCluster(ClusterWish::ResumeRepair)),
         ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }

@@ -8,8 +8,8 @@ use types::{Boot, CatalogueId, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId,
 
 use ha_state::state::Fitness;
 use ha_state::{
-    Change, Command, DeviceSpec, DeviceWish, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology,
-    ViewChange,
+    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State,
+    Topology, ViewChange,
 };
 
 const NODES: u16 = 3;
@@ -57,6 +57,8 @@ enum Try {
     Slots { group: u32, slot: usize, device: Option<u32>, old: u64 },
     Fail { device: u32, old: u64, ended: bool },
     Ask { device: u32, wish: u8 },
+    Fill { group: u32, slot: u8, old: u64 },
+    Repair { pause: bool },
     Error { device: u32, report: u64 },
     Catalogue { name: u8, drop: bool },
     Session { nonce: u64, close: Option<u64> },
@@ -79,7 +81,9 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         3 => (1u16..4).prop_map(|pool| Try::Create { pool }),
         2 => (group(), 0usize..7, prop::option::of(device()), old()).prop_map(|(group, slot, device, old)| Try::Slots { group, slot, device, old }),
         1 => (device(), old(), any::<bool>()).prop_map(|(device, old, ended)| Try::Fail { device, old, ended }),
-        1 => (device(), 0u8..4).prop_map(|(device, wish)| Try::Ask { device, wish }),
+        2 => (group(), 0u8..6, old()).prop_map(|(group, slot, old)| Try::Fill { group, slot, old }),
+        1 => any::<bool>().prop_map(|pause| Try::Repair { pause }),
+        1 => (device(), 0u8..5).prop_map(|(device, wish)| Try::Ask { device, wish }),
         1 => (device(), 0u64..5).prop_map(|(device, report)| Try::Error { device, report }),
         2 => (0u8..4, any::<bool>()).prop_map(|(name, drop)| Try::Catalogue { name, drop }),
         2 => (0u64..4, prop::option::of(0u64..50)).prop_map(|(nonce, close)| Try::Session { nonce, close }),
@@ -158,6 +162,18 @@ fn change(state: &State, what: &Try) -> Change {
             let from = ViewNumber(present.map_or(0, |s| s.number.0).saturating_sub(*old));
             Change::SetPlacement(vec![GroupSlots { group, from, slots }])
         }
+        Try::Fill { group, slot, old } => {
+            let group = GroupId { pool: PoolId(2), index: *group };
+            let present = map.slots(group);
+            let device = present.and_then(|s| s.slots.get(usize::from(*slot)).copied().flatten()).unwrap_or(DeviceId(1));
+            let known = map.devices.get(&device);
+            let incarnation = known.map_or(0, |d| d.incarnation.0).saturating_sub(*old);
+            let number = ViewNumber(present.map_or(0, |s| s.number.0));
+            let boot = known.map_or(Boot(0), |d| boot(d.node.0, 0));
+            Change::SlotsFilled { boot, slots: vec![(group, number, *slot, device, types::Incarnation(incarnation))] }
+        }
+        Try::Repair { pause: true } => Change::AskCluster(ClusterWish::PauseRepair),
+        Try::Repair { pause: false } => Change::AskCluster(ClusterWish::ResumeRepair),
         Try::Fail { device, old, ended } => {
             let incarnation = map.devices.get(&DeviceId(*device)).map_or(0, |d| d.incarnation.0).saturating_sub(*old);
             Change::DeviceFailed {
@@ -173,6 +189,7 @@ fn change(state: &State, what: &Try) -> Change {
             let wish = match wish {
                 0 => DeviceWish::Fail,
                 1 => DeviceWish::Keep,
+                4 => DeviceWish::Scrub,
                 2 => DeviceWish::Replace,
                 _ => return Change::DeviceHangs { device, incarnation, reason: "test".into() },
             };
@@ -211,7 +228,9 @@ fn assert_step(before: &State, after: &State, outcome: &ha_state::Outcome) {
     }
     let moved = old.nodes != new.nodes || old.devices != new.devices || old.pools != new.pools;
     let views = |map: &ClusterMap| map.groups.iter().map(|(id, g)| (*id, g.number(), g.devices())).collect::<Vec<_>>();
-    assert_eq!(moved || views(old) != views(new), new.epoch != old.epoch, "the epoch moves with states and placement, with nothing else");
+    let filled = before.unfilled() != after.unfilled() || before.repair_is_paused() != after.repair_is_paused();
+    let has_moved = moved || filled || views(old) != views(new);
+    assert_eq!(has_moved, new.epoch != old.epoch, "the epoch moves with states and placement, with nothing else");
     for (id, device) in &old.devices {
         let now = &new.devices[id];
         assert!(now.incarnation >= device.incarnation);
@@ -256,6 +275,19 @@ fn assert_step(before: &State, after: &State, outcome: &ha_state::Outcome) {
 
 fn assert_state(state: &State) {
     let map = state.map();
+    let mut lacking = std::collections::BTreeSet::new();
+    for (id, slots) in state.unfilled() {
+        assert!(!slots.is_empty());
+        for (slot, from) in slots {
+            let device = map.slots(*id).and_then(|s| s.slots[usize::from(*slot)]).expect("what lacks units is somebody's");
+            assert!(*from != Some(device));
+            lacking.insert(device);
+        }
+    }
+    assert!(state.units_missing().iter().all(|id| lacking.contains(id)), "a device that misses units has a slot that does");
+    for device in map.devices.values().filter(|d| d.state == DeviceState::Rebalancing) {
+        assert!(state.units_missing().contains(&device.id));
+    }
     for (id, group) in &map.groups {
         assert!(group.number().0 <= map.epoch.0);
         if let Group::Replicated(view) = group {

@@ -1,28 +1,29 @@
-//! One device in another's place: who is to take over a member of a replicated group.
+//! One device in another's place: who is to take over a member of a replicated group, or a slot of an erasure-coded one.
 
 use std::collections::BTreeSet;
 
 use types::map::{ClusterMap, Group};
-use types::state::DeviceState;
 use types::{DeviceId, GroupId};
 
 use super::site::{Rules, Site, mix};
 
-/// The device that may take the place of `out` in a replicated group, by the rules for its members: ONLINE, none of `not`, and of those the one with
-/// the fewest members and learners for its size. `None` where there is none, or the group is of another kind.
+/// The device that may take the place of `out` in a group, by the rules for it: it serves, is none of `not`, and of those the one with the fewest
+/// places in groups of that kind for its size. `None` where there is none.
 pub fn substitute(map: &ClusterMap, group: GroupId, out: DeviceId, not: &BTreeSet<DeviceId>) -> Option<DeviceId> {
     let pool = map.pools.get(&group.pool)?;
-    let view = map.view(group)?;
+    let (present, is_kind): (Vec<DeviceId>, fn(&Group) -> bool) = match map.groups.get(&group)? {
+        Group::Replicated(view) => (view.members.clone(), |g| matches!(g, Group::Replicated(_))),
+        Group::Erasure(slots) => (slots.slots.iter().flatten().copied().collect(), |g| matches!(g, Group::Erasure(_))),
+    };
     let site = Site::of(map, pool);
     let rules = Rules::of(pool);
-    // A member that is in no usable state keeps its place: it counts by its domains only where it is known.
-    let stay: Vec<Option<usize>> = view.members.iter().filter(|m| **m != out).map(|m| site.index.get(m).copied()).collect();
+    // One that is in no usable state keeps its place: it counts by its domains only where it is known.
+    let stay: Vec<Option<usize>> = present.iter().filter(|m| **m != out).map(|m| site.index.get(m).copied()).collect();
     let may = |device: &DeviceId| {
-        let online = map.devices.get(device).is_some_and(|d| d.state == DeviceState::Online);
-        online && *device != out && !not.contains(device) && !view.members.contains(device)
+        let serves = map.devices.get(device).is_some_and(|d| d.state.is_readable());
+        serves && *device != out && !not.contains(device) && !present.contains(device)
     };
-    let load =
-        |device: DeviceId| map.groups.values().filter(|g| matches!(g, Group::Replicated(_)) && g.devices().contains(&device)).count();
+    let load = |device: DeviceId| map.groups.values().filter(|g| is_kind(g) && g.devices().contains(&device)).count();
     let candidates = site.devices.iter().enumerate().filter(|(index, dev)| may(&dev.id) && site.fits(&rules, &stay, *index));
     let ranked = candidates.map(|(_, dev)| {
         let share = (load(dev.id) + 1) as f64 / dev.weight;
@@ -33,8 +34,9 @@ pub fn substitute(map: &ClusterMap, group: GroupId, out: DeviceId, not: &BTreeSe
 
 #[cfg(test)]
 mod tests {
-    use types::map::{Device, GroupView, Node, Pool};
+    use types::map::{Device, GroupView, Node, Pool, Slots};
     use types::scheme::FailureDomain;
+    use types::state::DeviceState;
     use types::{DiskGroupId, Epoch, Incarnation, NodeId, PoolId, ViewNumber};
 
     use super::*;
@@ -112,6 +114,29 @@ mod tests {
 
     fn chosen(map: &ClusterMap) -> Option<DeviceId> {
         substitute(map, GROUP, DeviceId(1), &BTreeSet::new())
+    }
+
+    #[test]
+    fn a_slot_goes_to_a_device_outside_its_group_and_of_all_slots_each_gets_its_share() {
+        let mut map = map(5);
+        let data = PoolId(2);
+        let pool = Pool { id: data, name: "data".into(), scheme: "4+2".parse().expect("a scheme"), ..map.pools[&PoolId(1)].clone() };
+        map.pools.insert(data, pool);
+        let id = |index| GroupId { pool: data, index };
+        for index in 0..10 {
+            let slots = (1..=6).map(|device| Some(DeviceId(device))).collect();
+            map.groups.insert(id(index), Group::Erasure(Slots { number: ViewNumber(1), slots }));
+        }
+        map.devices.get_mut(&DeviceId(1)).expect("it").state = DeviceState::Failed;
+        let mut taken = std::collections::BTreeMap::new();
+        for index in 0..10 {
+            let to = substitute(&map, id(index), DeviceId(1), &BTreeSet::new()).expect("one");
+            *taken.entry(to.0).or_insert(0) += 1;
+            let Some(Group::Erasure(slots)) = map.groups.get_mut(&id(index)) else { panic!("it is there") };
+            slots.slots[0] = Some(to);
+        }
+        assert_eq!(taken.keys().copied().collect::<Vec<_>>(), [7, 8, 9, 10], "{taken:?}");
+        assert!(taken.values().all(|slots| (2..=3).contains(slots)), "{taken:?}");
     }
 
     #[test]

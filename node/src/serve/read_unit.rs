@@ -17,6 +17,7 @@ pub async fn run(node: Arc<Node>, incoming: Incoming) {
 
 async fn serve(node: Arc<Node>, read: ReadUnit, incoming: &mut Incoming) -> Result<Vec<u32>, Refusal> {
     let device = node.device(read.device)?;
+    let _at_work = device.clients.begin();
     let (offset, length) = (read.offset as usize, read.length as usize);
     if length == 0 || length > UNIT_BYTES_MAX || !offset.is_multiple_of(CHUNK_BYTES) {
         return Err(Refusal::Invalid(format!("a range of {length} bytes at {offset} cannot be read from a unit")));

@@ -3,7 +3,7 @@
 use net::Incoming;
 use types::wire::request::DeviceUsage;
 
-use super::{Node, answer};
+use super::{LocalDevice, Node, answer};
 
 /// Answers at once.
 pub fn serve(node: &Node, incoming: Incoming) {
@@ -13,8 +13,14 @@ pub fn serve(node: &Node, incoming: Incoming) {
 impl Node {
     /// How full its devices are.
     pub fn usage(&self) -> Vec<DeviceUsage> {
-        let mut usage: Vec<DeviceUsage> = self.devices.values().map(|device| device.store.usage()).collect();
+        let mut usage: Vec<DeviceUsage> = self.devices.values().map(usage_of).collect();
         usage.sort_by_key(|usage| usage.device);
         usage
     }
+}
+
+fn usage_of(device: &LocalDevice) -> DeviceUsage {
+    let scrub = device.scrub.lock().expect("nobody panics with the lock").clone();
+    let rebuild = device.rebuild.lock().expect("nobody panics with the lock").clone();
+    DeviceUsage { scrub, rebuild, ..device.store.usage() }
 }

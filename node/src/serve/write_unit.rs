@@ -22,14 +22,19 @@ pub async fn run(node: Arc<Node>, incoming: Incoming) {
 
 async fn serve(node: Arc<Node>, write: WriteUnit, incoming: &mut Incoming) -> Result<(), Refusal> {
     let device = node.device(write.device)?;
+    let at_work = device.clients.begin();
     check_form(&write, incoming)?;
     catch_up(&node, &write).await?;
     check_fences(&node, &write)?;
     let buf = pull(&node, device, &write, incoming).await?;
-    // The pull took its time: what was over by then is refused now.
+    // The pull took its time: what was over by then is refused now. Who waits for the end of what was admitted under a view waits for it too.
     check_fences(&node, &write)?;
     // What the device says is heard even where nobody waits for it any more.
-    let store = tokio::spawn(store(node, write, buf));
+    let store = tokio::spawn(async move {
+        let stored = store(node, write, buf).await;
+        drop(at_work);
+        stored
+    });
     store.await.unwrap_or_else(|error| Err(Refusal::Busy(error.to_string())))
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Commit {
     Delete {
         /// Which.
         fids: Vec<Fid>,
+        /// Whether they are dead, or only none of this device's any more.
+        dead: bool,
         /// Whom to tell.
         reply: oneshot::Sender<Result<(), StorageError>>,
     },
@@ -43,6 +45,8 @@ pub(crate) struct Put {
     pub record: UnitRecord,
     /// What it takes the place of: it is written anew, and only as long as that is there.
     pub replaces: Option<UnitRecord>,
+    /// It was written before, in another place, and comes back: its session may be closed.
+    pub restored: bool,
     pub data: Box<dyn AnyBuf>,
     pub reply: PutReply,
     pub permit: OwnedSemaphorePermit,
@@ -151,7 +155,7 @@ fn commit(core: &Core, batch: Vec<Commit>) {
     for commit in batch {
         match commit {
             Commit::Put(put) => puts.push(*put),
-            Commit::Delete { fids, reply } => match plan.delete(core, &fids) {
+            Commit::Delete { fids, dead, reply } => match plan.delete(core, &fids, dead) {
                 Ok(()) => plan.deletes.push(reply),
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -165,7 +169,7 @@ fn commit(core: &Core, batch: Vec<Commit>) {
 }
 
 impl Plan {
-    fn delete(&mut self, core: &Core, fids: &[Fid]) -> Result<(), StorageError> {
+    fn delete(&mut self, core: &Core, fids: &[Fid], dead: bool) -> Result<(), StorageError> {
         let mut units: HashMap<Fid, Vec<UnitRecord>> = HashMap::new();
         for fid in fids {
             if self.dead.contains(fid) || units.contains_key(fid) {
@@ -184,7 +188,8 @@ impl Plan {
             let Some(records) = units.remove(fid) else { continue };
             self.dead.insert(*fid);
             // A closed session is refused for good by itself; most fids die after theirs, and a marker of each would stay for ever.
-            if !(core.closed)(fid.session) {
+            // One of a group that is being filled would come back from those that still have it.
+            if dead && (!(core.closed)(fid.session) || (core.filling)(fid.group)) {
                 let key = sealed::dead(*fid);
                 let marker = seal(Family::Device, &key, &[]);
                 self.changes.push(Change::Put(Family::Device, key, marker));
@@ -214,7 +219,7 @@ impl Plan {
     fn may_put(&self, core: &Core, put: &Put) -> Result<(), StorageError> {
         let (fid, unit) = (put.record.info.fid, put.record.info.unit);
         let Some(old) = &put.replaces else {
-            let fenced = self.dead.contains(&fid) || core.is_fenced(fid)?;
+            let fenced = self.dead.contains(&fid) || core.is_fenced(fid, put.restored)?;
             return if fenced { Err(StorageError::Fenced(fid)) } else { Ok(()) };
         };
         // Its writer's session may be long over; what counts is that nobody has deleted it, in this batch or before.

@@ -15,7 +15,7 @@ use crate::io::BlockIo;
 use crate::meta::sealed::{self, after};
 use crate::meta::store::{Change, Family};
 use crate::meta::{Health, Meta};
-use crate::options::SessionGate;
+use crate::options::{GroupGate, SessionGate};
 use crate::unit::UnitRecord;
 use crate::{Identity, StorageError};
 
@@ -41,6 +41,7 @@ pub(crate) struct Core {
     pub meta: Meta,
     pub health: Arc<Health>,
     pub closed: SessionGate,
+    pub filling: GroupGate,
     pub commits: CommitQueue,
     pub permits: Arc<Semaphore>,
     pub pulse: Arc<Pulse>,
@@ -63,7 +64,7 @@ impl Core {
         io: Box<dyn BlockIo>,
         meta: Meta,
         health: Arc<Health>,
-        closed: SessionGate,
+        (closed, filling): (SessionGate, GroupGate),
     ) -> Result<Self, StorageError> {
         let mut space = Space { alloc: Allocator::new(identity.area()), under_way: HashSet::new(), units: 0 };
         each_unit(&meta, |record| {
@@ -85,6 +86,7 @@ impl Core {
             meta,
             health,
             closed,
+            filling,
             commits: CommitQueue::default(),
             permits: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             pulse: Arc::default(),
@@ -117,9 +119,9 @@ impl Core {
         self.settled.notify_waiters();
     }
 
-    /// Whether writes of a fid are refused for good.
-    pub fn is_fenced(&self, fid: Fid) -> Result<bool, StorageError> {
-        Ok((self.closed)(fid.session) || self.meta.is_dead(fid)?)
+    /// Whether writes of a fid are refused for good; what is restored is refused only where the fid is dead.
+    pub fn is_fenced(&self, fid: Fid, restored: bool) -> Result<bool, StorageError> {
+        Ok((!restored && (self.closed)(fid.session)) || self.meta.is_dead(fid)?)
     }
 
     /// The record of a unit, if there is one.
@@ -129,14 +131,15 @@ impl Core {
     }
 
     /// Removes the units of fids.
-    pub async fn delete(&self, fids: Vec<Fid>) -> Result<(), StorageError> {
+    pub async fn delete(&self, fids: Vec<Fid>, dead: bool) -> Result<(), StorageError> {
         self.health.check()?;
         let (reply, answer) = oneshot::channel();
-        self.commits.push(Commit::Delete { fids, reply });
+        self.commits.push(Commit::Delete { fids, dead, reply });
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Takes markers of dead fids away whose sessions are closed: these are refused for good by themselves. Gives how many.
+    /// Takes markers of dead fids away whose sessions are closed, and whose groups are not filled here: these are refused for good by
+    /// themselves. Gives how many.
     pub fn forget_closed_sessions(&self) -> Result<usize, StorageError> {
         let prefix = sealed::dead_all();
         let (mut from, mut count) = (prefix.to_vec(), 0);
@@ -144,7 +147,8 @@ impl Core {
             let (mut gone, mut looked_at) = (Vec::new(), 0);
             self.meta.each(Family::Device, &from.clone(), &after(&prefix), |key, _| {
                 from = [key, &[0]].concat();
-                if sealed::session_of_dead(key).is_some_and(|session| (self.closed)(session)) {
+                let over = sealed::session_of_dead(key).is_some_and(|session| (self.closed)(session));
+                if over && !sealed::group_of_dead(key).is_some_and(|group| (self.filling)(group)) {
                     gone.push(Change::Delete(Family::Device, key.to_vec()));
                 }
                 looked_at += 1;
@@ -189,6 +193,7 @@ impl Core {
             free: space.alloc.free(),
             meta_bytes,
             units: space.units,
+            ..DeviceUsage::default()
         }
     }
 }

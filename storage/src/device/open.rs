@@ -169,7 +169,7 @@ pub(crate) fn assemble(
 ) -> Result<Device, StorageError> {
     let health = Arc::<Health>::default();
     let meta = Meta::new(store, Arc::clone(&health), options.meta_reserve_bytes)?;
-    let core = Arc::new(Core::new(identity, io, meta, health, Arc::clone(&options.closed))?);
+    let core = Arc::new(Core::new(identity, io, meta, health, (Arc::clone(&options.closed), Arc::clone(&options.filling)))?);
     let thread = match committing {
         Committing::Thread => Some(commit::start(&core).map_err(|error| StorageError::io("starting the commit thread", &error))?),
         Committing::Pumped => None,

@@ -96,3 +96,18 @@ pub(super) fn units(core: &Core, group: GroupId, from: Option<(Fid, u32)>, limit
     })?;
     Ok(units)
 }
+
+/// The groups of which there are units.
+pub(super) fn unit_groups(core: &Core) -> Result<Vec<GroupId>, StorageError> {
+    let (mut groups, mut start) = (Vec::new(), Vec::new());
+    loop {
+        let mut found = None;
+        core.meta.each(Family::Units, &start, &after(&[]), |key, _| {
+            found = sealed::group_of(key);
+            Ok(false)
+        })?;
+        let Some(group) = found else { return Ok(groups) };
+        groups.push(group);
+        start = after(&group_prefix(group));
+    }
+}

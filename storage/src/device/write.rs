@@ -28,7 +28,13 @@ enum Admission {
     Begun(UnitRecord),
 }
 
-pub(super) async fn write_unit<B: IoBuf>(core: &Arc<Core>, info: UnitInfo, checksums: Vec<u32>, data: B) -> Result<B, StorageError> {
+pub(super) async fn write_unit<B: IoBuf>(
+    core: &Arc<Core>,
+    info: UnitInfo,
+    checksums: Vec<u32>,
+    data: B,
+    restored: bool,
+) -> Result<B, StorageError> {
     core.health.check()?;
     let length = check_request(&info, &checksums, data.bytes())?;
     let permit = Arc::clone(&core.permits).acquire_owned().await.map_err(|_| closed())?;
@@ -37,14 +43,14 @@ pub(super) async fn write_unit<B: IoBuf>(core: &Arc<Core>, info: UnitInfo, check
         tokio::pin!(settled);
         // From here on no end of a unit is missed.
         settled.as_mut().enable();
-        match admit(core, &info, &checksums)? {
+        match admit(core, &info, &checksums, restored)? {
             Admission::There => return Ok(data),
             Admission::UnderWay => settled.await,
             Admission::Begun(record) => break record,
         }
     };
     let (reply, answer) = oneshot::channel();
-    let put = Put { record, replaces: None, data: Box::new(data), reply, permit };
+    let put = Put { record, replaces: None, restored, data: Box::new(data), reply, permit };
     begin(core, put, 0..length);
     answer.await.unwrap_or_else(|_| Err(closed())).map(restore)
 }
@@ -67,7 +73,7 @@ pub(super) async fn rewrite_unit<B: IoBuf>(core: &Arc<Core>, fid: Fid, unit: u32
         }
     }
     let (reply, answer) = oneshot::channel();
-    begin(core, Put { record, replaces: Some(old), data: Box::new(data), reply, permit }, 0..length);
+    begin(core, Put { record, replaces: Some(old), restored: false, data: Box::new(data), reply, permit }, 0..length);
     answer.await.unwrap_or_else(|_| Err(closed())).map(restore)
 }
 
@@ -85,21 +91,21 @@ fn check_request(info: &UnitInfo, checksums: &[u32], data: &[u8]) -> Result<usiz
     }
 }
 
-fn admit(core: &Core, info: &UnitInfo, checksums: &[u32]) -> Result<Admission, StorageError> {
+fn admit(core: &Core, info: &UnitInfo, checksums: &[u32], restored: bool) -> Result<Admission, StorageError> {
     let name = (info.fid, info.unit);
     if !core.space().under_way.insert(name) {
         return Ok(Admission::UnderWay);
     }
     // The name is ours now: nobody else writes this unit until it is settled.
-    let admission = place(core, info, checksums);
+    let admission = place(core, info, checksums, restored);
     if !matches!(admission, Ok(Admission::Begun(_))) {
         core.settle([name], &[], 0);
     }
     admission
 }
 
-fn place(core: &Core, info: &UnitInfo, checksums: &[u32]) -> Result<Admission, StorageError> {
-    if core.is_fenced(info.fid)? {
+fn place(core: &Core, info: &UnitInfo, checksums: &[u32], restored: bool) -> Result<Admission, StorageError> {
+    if core.is_fenced(info.fid, restored)? {
         return Err(StorageError::Fenced(info.fid));
     }
     let mut record = UnitRecord { info: info.clone(), checksums: checksums.to_vec(), extents: Vec::new() };
@@ -125,7 +131,7 @@ fn extents(core: &Core, info: &UnitInfo) -> Result<Vec<Extent>, StorageError> {
 }
 
 fn begin(core: &Arc<Core>, put: Put, range: Range<usize>) {
-    let Put { record, replaces, data, reply, permit } = put;
+    let Put { record, replaces, restored, data, reply, permit } = put;
     let header = record.header(&core.identity);
     let runs = record.runs(range, true);
     let then = Arc::clone(core);
@@ -133,7 +139,7 @@ fn begin(core: &Arc<Core>, put: Put, range: Range<usize>) {
     let done = Box::new(move |finished: crate::io::Finished| {
         drop(work);
         match finished.result {
-            Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, replaces, data: finished.data, reply, permit }))),
+            Ok(()) => then.commits.push(Commit::Put(Box::new(Put { record, replaces, restored, data: finished.data, reply, permit }))),
             Err(error) => {
                 then.abandon(&record);
                 let what = format!("writing unit {} of {}", record.info.unit, record.info.fid);

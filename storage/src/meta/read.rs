@@ -201,6 +201,15 @@ pub(super) fn decode_row(key: &[u8], value: &[u8], wanted: bool) -> Result<Row, 
     Ok(Row { version: Seq(u64::from_le_bytes(*version)), value })
 }
 
+/// Whether an entry of a family, other than of units, is what was written.
+pub(crate) fn decode_entry(family: Family, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+    match family {
+        Family::Catalogues => decode_row(key, value, false).map(drop),
+        Family::Log => decode_record(key, value).map(drop),
+        _ => unseal(family, key, value).map(drop),
+    }
+}
+
 fn decode_record(key: &[u8], value: &[u8]) -> Result<Record, StorageError> {
     let body = unseal(Family::Log, key, value)?;
     codec::decode(body).map_err(|error| damaged(Family::Log, key, &error.to_string()))

@@ -18,6 +18,7 @@ pub const KEY_BYTES_MAX: usize = GROUP_BYTES + 8 + NAME_BYTES_MAX + FID_BYTES + 
 const CHECKSUM_BYTES: usize = 4;
 const DEAD: u8 = b'd';
 const VIEW: u8 = b'v';
+const NOTE: u8 = b'n';
 
 /// A value with its format and its checksum.
 pub fn seal(family: Family, key: &[u8], body: &[&[u8]]) -> Vec<u8> {
@@ -124,6 +125,12 @@ pub fn session_of_dead(key: &[u8]) -> Option<SessionId> {
     Some(SessionId(u64::from_be_bytes(*session)))
 }
 
+/// The group of a marker's key: a fid begins with it.
+pub fn group_of_dead(key: &[u8]) -> Option<GroupId> {
+    let (_, fid) = key.strip_prefix(&[DEAD])?.split_first_chunk::<8>()?;
+    group_of(fid)
+}
+
 /// Key of the marker of a dead fid.
 pub fn dead(fid: Fid) -> Vec<u8> {
     [&dead_session(fid.session)[..], &fid.to_bytes()].concat()
@@ -132,6 +139,11 @@ pub fn dead(fid: Fid) -> Vec<u8> {
 /// Prefix of the views of the device's groups.
 pub fn views() -> [u8; 1] {
     [VIEW]
+}
+
+/// Key of what the device keeps for its process under a name.
+pub fn note(name: &[u8]) -> Vec<u8> {
+    [&[NOTE], name].concat()
 }
 
 /// Key of the view of a group.

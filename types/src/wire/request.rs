@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::{Op, OpsError};
 use crate::record::{Outcome, Row, RowKey};
+use crate::scrub::{RebuildProgress, ScrubProgress};
 use crate::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber};
 
 /// A refusal that every request may get instead of its answer.
@@ -225,6 +226,24 @@ pub struct DeleteUnits {
     pub epoch: Epoch,
 }
 
+/// Units of a group on one device, a page of them, for whoever fills another slot of the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListUnits {
+    /// On which device.
+    pub device: DeviceId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The device lists only once it refuses writes below this view, and those that it had admitted are over.
+    pub view: ViewNumber,
+    /// After this unit, or from the first.
+    pub after: Option<(Fid, u32)>,
+    /// At most so many ([`crate::limits::SCAN_KEYS_MAX`]).
+    pub limit: u32,
+}
+
+/// Answer to [`ListUnits`], in order; the last page is empty.
+pub type ListUnitsReply = Result<Vec<UnitInfo>, Refusal>;
+
 /// How full the devices of a process are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage;
@@ -232,8 +251,8 @@ pub struct Usage;
 /// Answer to [`Usage`].
 pub type UsageReply = Result<Vec<DeviceUsage>, Refusal>;
 
-/// How full one device is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How full one device is, and what goes on behind its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceUsage {
     /// Which device.
     pub device: DeviceId,
@@ -245,6 +264,10 @@ pub struct DeviceUsage {
     pub meta_bytes: u64,
     /// Units.
     pub units: u64,
+    /// How far its scrub is.
+    pub scrub: ScrubProgress,
+    /// What it has rebuilt.
+    pub rebuild: RebuildProgress,
 }
 
 /// What a client knows of time, for dtx ids: HA time, extended by its own monotonic clock.

@@ -2,7 +2,8 @@
 //! and HA must see that within its bounds.
 
 use ha_state::director::SubstituteRequest;
-use types::state::ProcessState;
+use types::map::Group;
+use types::state::{DeviceState, ProcessState};
 use types::{Boot, DeviceId, GroupId};
 
 use super::packet::Happening;
@@ -124,6 +125,32 @@ impl HaWorld {
             let serving: Vec<_> = self.processes.iter_mut().filter_map(|p| p.serves(now).contains(&id).then_some(p.boot)).collect();
             if serving != [primary] {
                 return Some(format!("group {id}: {serving:?} serve, {primary:?} should"));
+            }
+        }
+        self.slots_ailment()
+    }
+
+    /// A slot that lacks units and could have them, or is to move and could.
+    fn slots_ailment(&self) -> Option<String> {
+        let state = &self.oracle.state;
+        for (id, lacking) in state.unfilled() {
+            let slots = state.map().slots(*id)?;
+            let on = |slot: &u8| slots.slots.get(usize::from(*slot)).copied().flatten();
+            let serves = |device: &DeviceId| state.map().devices[device].state.is_writable();
+            if state.sound_slots(*id) >= state.data_units(*id) && lacking.keys().filter_map(on).any(|device| serves(&device)) {
+                return Some(format!("slots of group {id} lack units: {lacking:?}"));
+            }
+        }
+        for (id, group) in &state.map().groups {
+            let Group::Erasure(slots) = group else { continue };
+            let failed = |d: &DeviceId| state.map().devices[d].state == DeviceState::Failed;
+            // One that serves gives its slot away only where the others are enough.
+            let spare = state.sound_slots(*id) > state.data_units(*id);
+            let goes = |d: &&DeviceId| failed(d) || (spare && state.is_going(**d));
+            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: *id, out: *out, not: state.leaving() });
+            let to = slots.slots.iter().flatten().filter(goes).find_map(place);
+            if let Some(to) = to.filter(|_| !state.unfilled().contains_key(id)) {
+                return Some(format!("group {id} has a slot on a device that is to go, and {to} could take it"));
             }
         }
         None

@@ -26,6 +26,8 @@ pub struct Oracle {
     incarnations: BTreeSet<(DeviceId, Incarnation)>,
     /// Members as HA was last told that they are active.
     recorded: BTreeMap<GroupId, Vec<DeviceId>>,
+    /// Slots that have all their units: on which device, in which format of it.
+    whole: BTreeMap<(GroupId, usize), (DeviceId, Incarnation)>,
     /// When each boot was declared lost.
     pub lost: BTreeMap<Boot, Micros>,
     /// Members were changed as an operator asks for it, since this was last set back.
@@ -124,7 +126,47 @@ impl Oracle {
                 self.view(before, *id, all, now)?;
             }
         }
+        self.slots(before, command, outcome)
+    }
+
+    /// HA takes no slot for one that has its units which has not, and moves none where fewer than N would be left that have.
+    fn slots(&mut self, before: &State, command: &Command, outcome: &Outcome) -> Result<(), String> {
+        if let (Change::SlotsFilled { slots, .. }, Ok(_)) = (&command.change, outcome) {
+            for (group, number, slot, device, incarnation) in slots {
+                let present =
+                    before.map().slots(*group).filter(|s| s.number == *number && s.slots.get(usize::from(*slot)) == Some(&Some(*device)));
+                if present.is_some() && before.map().devices.get(device).is_some_and(|d| d.incarnation == *incarnation) {
+                    self.whole.insert((*group, usize::from(*slot)), (*device, *incarnation));
+                }
+            }
+        }
+        for (id, group) in &self.state.map().groups {
+            let Group::Erasure(slots) = group else { continue };
+            for (slot, device) in slots.slots.iter().enumerate() {
+                let Some(device) = device else { continue };
+                let is = (*device, self.state.map().devices[device].incarnation);
+                if before.map().slots(*id).is_none() {
+                    self.whole.insert((*id, slot), is);
+                }
+                if !self.state.is_unfilled(*id, slot) && self.whole.get(&(*id, slot)) != Some(&is) {
+                    return Err(format!("slot {slot} of group {id} is taken for whole on {device}, and has not its units"));
+                }
+            }
+            let (had, has, needed) = (self.whole_slots(before, *id), self.whole_slots(&self.state, *id), self.state.data_units(*id));
+            if matches!(command.change, Change::SetPlacement(_)) && has < had && has < needed {
+                return Err(format!("group {id} is left with {has} slots that have their units"));
+            }
+        }
         Ok(())
+    }
+
+    fn whole_slots(&self, state: &State, group: GroupId) -> usize {
+        let Some(slots) = state.map().slots(group) else { return 0 };
+        let is_whole = |(slot, device): (usize, &Option<DeviceId>)| {
+            let known = device.and_then(|id| state.map().devices.get(&id)).filter(|d| d.state != DeviceState::Failed);
+            known.is_some_and(|d| self.whole.get(&(group, slot)) == Some(&(d.id, d.incarnation)))
+        };
+        slots.slots.iter().enumerate().filter(|(slot, device)| is_whole((*slot, device))).count()
     }
 
     /// Boots and incarnations are new when they are given.

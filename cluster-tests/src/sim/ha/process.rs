@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ha_state::lease::HeldLease;
-use ha_state::state::is_live;
+use ha_state::state::{FilledSlot, is_live};
 use ha_state::{Change, Command, Found, State};
-use types::map::{Group, GroupView};
+use types::map::{Group, GroupView, Slots};
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, DeviceId, GroupId, Incarnation, ViewNumber};
 
@@ -204,6 +204,26 @@ impl Process {
         view.learners.iter().filter(due).map(of).collect()
     }
 
+    /// Slots of its devices that lack units, where enough others have theirs: as if each were filled at once.
+    fn filled_slots(&self) -> Vec<FilledSlot> {
+        let works = |device: &DeviceId| self.disks.get(device).is_some_and(|d| !d.broken && !d.hangs && !d.given_up);
+        let mut filled = Vec::new();
+        for (group, lacking) in self.state.unfilled() {
+            let Some(Slots { number, slots }) = self.state.map().slots(*group) else { continue };
+            if self.state.sound_slots(*group) < self.state.data_units(*group) {
+                continue;
+            }
+            for slot in lacking.keys() {
+                if let Some(device) = slots.get(usize::from(*slot)).copied().flatten().filter(works)
+                    && self.state.map().devices[&device].state.is_writable()
+                {
+                    filled.push((*group, *number, *slot, device, self.state.map().devices[&device].incarnation));
+                }
+            }
+        }
+        filled
+    }
+
     fn is_own(&self, view: &GroupView) -> bool {
         let works = |device: &DeviceId| self.disks.get(device).is_some_and(|d| !d.broken && !d.hangs && !d.given_up);
         view.primary.is_some_and(|p| Some(p.boot) == self.boot && works(&p.device))
@@ -255,6 +275,10 @@ impl Process {
             self.views().filter(|(_, v)| self.is_own(v) && v.active == v.number).flat_map(|(id, v)| self.filled(id, v)).collect();
         if !filled.is_empty() {
             changes.push(Change::Filled { boot, groups: filled });
+        }
+        let slots = self.filled_slots();
+        if !slots.is_empty() {
+            changes.push(Change::SlotsFilled { boot, slots });
         }
         let is_ended = |id: &GroupId| self.state.map().view(*id).is_some_and(|v| self.is_own(v) || v.active == v.number);
         if node.state == ProcessState::Recovering && self.state.groups_to_recover(node.id).iter().all(is_ended) {

@@ -1,4 +1,6 @@
-//! `ha device list|fail|replace|keep`: devices with their states, and what an operator wants of them.
+//! `ha device list|show|fail|replace|keep|scrub`: devices with their states, and what an operator wants of them.
+
+mod scrub;
 
 use ha_api::Status;
 use ha_api::pb::DeviceWish;
@@ -8,7 +10,7 @@ use types::state::DeviceState;
 
 use crate::connect::Ha;
 use crate::exit::Failure;
-use crate::output::{Cell, Format, Tone, bytes, show, state, table, toned};
+use crate::output::{Cell, Format, Tone, bytes, fields, show, state, table, toned};
 
 /// `ha device ...`.
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -19,12 +21,26 @@ pub enum Verb {
         #[arg(long, value_name = "NODE")]
         node: Option<String>,
     },
-    /// Give a device up for good: its replicated groups move to others. Refused where a group needs what is on it
+    /// One device, with what goes on with it
+    Show {
+        /// Its id, as `dev-1`
+        device: String,
+    },
+    /// Read everything on a device now, and repair what is damaged; else that is done once a week
+    Scrub {
+        /// Its id, as `dev-1`
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        device: Option<String>,
+        /// All devices that are not FAILED
+        #[arg(long)]
+        all: bool,
+    },
+    /// Give a device up for good: its groups move to others, and units of objects are rebuilt there. Refused where a group needs what is on it
     Fail {
         /// Its id, as `dev-1`
         device: String,
     },
-    /// Move a device's replicated groups to others while it serves; units of objects stay
+    /// Move a device's groups, and the units of objects on it, to others while it serves
     Replace {
         /// Its id, as `dev-1`
         device: String,
@@ -39,10 +55,16 @@ pub enum Verb {
 /// Columns of [`row`].
 pub const HEADING: [&str; 10] = ["DEVICE", "NODE", "DISK GROUP", "STATE", "USED", "FREE", "SIZE", "INCARNATION", "ERRORS", "REASON"];
 
+/// The same as words of a page.
+const HEADING_WORDS: [&str; 10] = ["device", "node", "disk group", "state", "used", "free", "size", "incarnation", "errors", "reason"];
+
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     let node = match verb {
         Verb::List { node } => node,
+        Verb::Show { device } => return show_one(ha, format, device).await,
+        Verb::Scrub { device: Some(device), .. } => return wish(ha, format, device, DeviceWish::Scrub).await,
+        Verb::Scrub { device: None, .. } => return scrub_all(ha, format).await,
         Verb::Fail { device } => return wish(ha, format, device, DeviceWish::Fail).await,
         Verb::Replace { device } => return wish(ha, format, device, DeviceWish::Replace).await,
         Verb::Keep { device } => return wish(ha, format, device, DeviceWish::Keep).await,
@@ -55,20 +77,47 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
         return Err(Failure::no_such("node", name, nodes.values().map(|n| n.name.clone())));
     }
     let wanted = |d: &&Device| node.as_ref().is_none_or(|name| nodes.get(&d.node).is_some_and(|n| n.name == *name));
-    let devices: Vec<&Device> = status.map.devices.values().filter(wanted).collect();
-    let all: Vec<Value> = devices.iter().map(|d| value(&status, d)).collect();
+    show_some(format, &status, status.map.devices.values().filter(wanted))
+}
+
+fn show_some<'a>(format: Format, status: &Status, devices: impl Iterator<Item = &'a Device>) -> Result<(), Failure> {
+    let devices: Vec<&Device> = devices.collect();
+    let all: Vec<Value> = devices.iter().map(|d| value(status, d)).collect();
     show(format, &json!(all), |coloured| {
-        let rows: Vec<Vec<Cell>> = devices.iter().map(|d| row(&status, d)).collect();
+        let rows: Vec<Vec<Cell>> = devices.iter().map(|d| row(status, d)).collect();
         table(&HEADING, &rows, coloured)
     })
+}
+
+fn find<'a>(status: &'a Status, name: &str) -> Result<&'a Device, Failure> {
+    let is_it = |d: &&Device| d.id.to_string() == name || d.id.0.to_string() == name;
+    let known = || status.map.devices.values();
+    known().find(is_it).ok_or_else(|| Failure::no_such("device", name, known().map(|d| d.id.to_string())))
+}
+
+async fn show_one(ha: &Ha, format: Format, name: &str) -> Result<(), Failure> {
+    let status = super::status::ask(ha).await?;
+    let device = find(&status, name)?;
+    show(format, &value(&status, device), |coloured| {
+        let mut rows: Vec<(&str, Cell)> = HEADING_WORDS.iter().copied().zip(row(&status, device)).collect();
+        rows.push(("scrub", Cell::from(scrub::words(&status, device))));
+        fields(&rows, coloured)
+    })
+}
+
+async fn scrub_all(ha: &Ha, format: Format) -> Result<(), Failure> {
+    let status = super::status::ask(ha).await?;
+    for device in status.map.devices.values().filter(|d| d.state != DeviceState::Failed) {
+        ha.ask(async |client| client.ask_device(device.id, device.incarnation, DeviceWish::Scrub).await).await?;
+    }
+    let status = super::status::ask(ha).await?;
+    show_some(format, &status, status.map.devices.values())
 }
 
 /// Asks HA for something about one device, and shows how that is then.
 async fn wish(ha: &Ha, format: Format, name: &str, wish: DeviceWish) -> Result<(), Failure> {
     let status = super::status::ask(ha).await?;
-    let is_it = |d: &&Device| d.id.to_string() == name || d.id.0.to_string() == name;
-    let known = || status.map.devices.values();
-    let device = known().find(is_it).ok_or_else(|| Failure::no_such("device", name, known().map(|d| d.id.to_string())))?;
+    let device = find(&status, name)?;
     ha.ask(async |client| client.ask_device(device.id, device.incarnation, wish).await).await?;
     let status = super::status::ask(ha).await?;
     let Some(device) = status.map.devices.get(&device.id) else { return Ok(()) };
@@ -82,25 +131,37 @@ fn groups(status: &Status, device: &Device) -> (usize, usize) {
     (members, views().filter(|view| view.learners.contains(&device.id)).count())
 }
 
+/// Of how many erasure-coded groups a device has a slot, and how many of those lack units.
+fn slots(status: &Status, device: &Device) -> (usize, usize) {
+    let (mut all, mut lack) = (0, 0);
+    for (id, group) in &status.map.groups {
+        let Group::Erasure(slots) = group else { continue };
+        let here = (0u8..).zip(&slots.slots).find(|(_, on)| **on == Some(device.id)).map(|(slot, _)| slot);
+        all += usize::from(here.is_some());
+        lack += usize::from(here.is_some_and(|slot| status.unfilled.get(id).is_some_and(|lacking| lacking.contains(&slot))));
+    }
+    (all, lack)
+}
+
 /// What goes on with a device, beside its state.
 fn notes(status: &Status, device: &Device) -> Vec<String> {
-    let (members, learns) = groups(status, device);
+    let ((members, learns), (slots, lack)) = (groups(status, device), slots(status, device));
     let mut notes = Vec::new();
     if status.leaving.contains(&device.id) {
-        notes.push(if members > 0 {
-            format!("is to be replaced, {members} groups to move")
-        } else {
-            "is to be replaced, its groups have moved".into()
+        notes.push(match members + slots {
+            0 => "is to be replaced, its groups have moved".into(),
+            _ => format!("is to be replaced, {members} groups and {slots} slots to move"),
         });
-    } else if device.state == DeviceState::Failed && members > 0 {
-        notes.push(format!("{members} groups to move"));
+    } else if device.state == DeviceState::Failed && members + slots > 0 {
+        notes.push(format!("{members} groups and {slots} slots to move"));
     }
     if learns > 0 {
         notes.push(format!("is filled with {learns} groups"));
     }
-    if status.units_missing.contains(&device.id) {
-        notes.push("units of before it was formatted anew are missing".into());
+    if lack > 0 {
+        notes.push(format!("units of {lack} of its {slots} slots are rebuilt"));
     }
+    notes.extend(scrub::note(status, device));
     notes
 }
 
@@ -123,12 +184,15 @@ pub fn value(status: &Status, device: &Device) -> Value {
         "units": usage.map(|usage| usage.units),
         "groups": groups(status, device).0,
         "learns": groups(status, device).1,
+        "slots": slots(status, device).0,
+        "slots_that_lack_units": slots(status, device).1,
         "leaving": status.leaving.contains(&device.id),
         "units_missing": status.units_missing.contains(&device.id),
         "incarnation": device.incarnation.0,
         "registered_epoch": device.registered.0,
         "errors": status.device_errors.get(&device.id).copied().unwrap_or(0),
         "reason": device.reason,
+        "scrub": scrub::value(status, device),
     })
 }
 

@@ -2,8 +2,8 @@
 
 use ha_api::Status;
 use serde_json::{Value, json};
-use types::DeviceId;
 use types::map::{Group, Pool};
+use types::{DeviceId, GroupId};
 
 use crate::connect::Ha;
 use crate::exit::Failure;
@@ -42,7 +42,7 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
             let found = map.pools.values().find(is_it);
             let pool = found.ok_or_else(|| Failure::no_such("pool", name, map.pools.values().map(|p| p.name.clone())))?;
             let mut shown = value(&status, pool);
-            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(&status, pool, &id.to_string(), group)).collect();
+            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(&status, pool, *id, group)).collect();
             show(format, &shown, |coloured| page(&status, pool, coloured))
         }
     }
@@ -50,7 +50,7 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
 
 /// A pool for programs.
 pub fn value(status: &Status, pool: &Pool) -> Value {
-    let health = of_pool(&status.map, &status.units_missing, pool);
+    let health = of_pool(&status.map, &status.unfilled, pool);
     let space = status.space(&pool.devices);
     json!({
         "id": pool.id.to_string(),
@@ -74,7 +74,7 @@ pub fn value(status: &Status, pool: &Pool) -> Value {
 
 /// A pool for people.
 pub fn row(status: &Status, pool: &Pool) -> Vec<Cell> {
-    let health = of_pool(&status.map, &status.units_missing, pool);
+    let health = of_pool(&status.map, &status.unfilled, pool);
     let space = status.space(&pool.devices);
     // Of devices that are away nobody knows.
     let at_least = if space.unknown == 0 { "" } else { ">= " };
@@ -90,12 +90,12 @@ pub fn row(status: &Status, pool: &Pool) -> Vec<Cell> {
     ]
 }
 
-fn group_value(status: &Status, pool: &Pool, id: &str, group: &Group) -> Value {
+fn group_value(status: &Status, pool: &Pool, id: GroupId, group: &Group) -> Value {
     let names = |devices: &[DeviceId]| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let health = of_group(&status.map, &status.units_missing, pool, group).word();
+    let health = of_group(&status.map, &status.unfilled, pool, id, group).word();
     match group {
         Group::Replicated(view) => json!({
-            "group": id,
+            "group": id.to_string(),
             "health": health,
             "view": view.number.0,
             "active_view": view.active.0,
@@ -106,10 +106,10 @@ fn group_value(status: &Status, pool: &Pool, id: &str, group: &Group) -> Value {
             "learners": names(&view.learners),
         }),
         Group::Erasure(slots) => json!({
-            "group": id,
+            "group": id.to_string(),
             "health": health,
             "view": slots.number.0,
-            "units_missing": names(&units_missing(&status.units_missing, group).collect::<Vec<_>>()),
+            "units_missing": names(&units_missing(&status.unfilled, id, group).collect::<Vec<_>>()),
             "slots": slots.slots.iter().map(|s| s.map(|d| d.to_string())).collect::<Vec<_>>(),
         }),
     }
@@ -117,9 +117,9 @@ fn group_value(status: &Status, pool: &Pool, id: &str, group: &Group) -> Value {
 
 fn page(status: &Status, pool: &Pool, coloured: bool) -> String {
     let summary = table(&HEADING, &[row(status, pool)], coloured);
-    let group_row = |(id, group): (&types::GroupId, &Group)| {
-        let health = of_group(&status.map, &status.units_missing, pool, group);
-        let missing = if units_missing(&status.units_missing, group).next().is_some() { ", units missing" } else { "" };
+    let group_row = |(id, group): (&GroupId, &Group)| {
+        let health = of_group(&status.map, &status.unfilled, pool, *id, group);
+        let missing = if units_missing(&status.unfilled, *id, group).next().is_some() { ", units missing" } else { "" };
         let (primary, active, devices) = match group {
             Group::Replicated(view) => (
                 view.primary.map_or_else(|| "none".to_string(), |p| p.device.to_string()),

@@ -56,7 +56,7 @@ fn leader(status: &Status) -> String {
 
 fn value(status: &Status) -> Value {
     let map = &status.map;
-    let (word, _) = health::of_cluster(map, &status.units_missing);
+    let (word, _) = health::of_cluster(map, &status.unfilled);
     let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(status, p)).collect();
     json!({
         "cluster": map.cluster.to_string(),
@@ -80,7 +80,7 @@ fn value(status: &Status) -> Value {
 
 fn text(status: &Status, coloured: bool) -> String {
     let map = &status.map;
-    let (word, tone) = health::of_cluster(map, &status.units_missing);
+    let (word, tone) = health::of_cluster(map, &status.unfilled);
     let mut out = fields(
         &[
             ("cluster", Cell::from(map.cluster)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ha_api::pb::ha_server::Ha;
 use ha_api::{Found, HaError, LEADER_KEY, pb};
-use ha_state::{Change, DeviceWish, Done};
+use ha_state::{Change, ClusterWish, DeviceWish, Done};
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -236,10 +236,25 @@ impl Ha for HaService {
             pb::DeviceWish::Fail => DeviceWish::Fail,
             pb::DeviceWish::Replace => DeviceWish::Replace,
             pb::DeviceWish::Keep => DeviceWish::Keep,
+            pb::DeviceWish::Scrub => DeviceWish::Scrub,
             pb::DeviceWish::Unspecified => return Err(HaError::Refused("nothing is asked of the device".into()).into()),
         };
         let (device, incarnation) = (DeviceId(request.device), Incarnation(request.incarnation));
         self.done(Change::AskDevice { device, incarnation, wish }).await
+    }
+
+    async fn report_slots(&self, request: Request<pb::SlotsReport>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::SlotsReport { boot, filled } = self.open(request)?;
+        self.done(Change::SlotsFilled { boot: Boot(boot), slots: read(&filled)? }).await
+    }
+
+    async fn ask_cluster(&self, request: Request<pb::ClusterAsk>) -> Result<Response<pb::DoneReply>, Status> {
+        let wish = match self.open(request)?.wish() {
+            pb::ClusterWish::PauseRepair => ClusterWish::PauseRepair,
+            pb::ClusterWish::ResumeRepair => ClusterWish::ResumeRepair,
+            pb::ClusterWish::Unspecified => return Err(HaError::Refused("nothing is asked of the cluster".into()).into()),
+        };
+        self.done(Change::AskCluster(wish)).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

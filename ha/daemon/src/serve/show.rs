@@ -51,6 +51,8 @@ pub async fn status(core: &Core) -> Status {
             client_sessions: state.sessions().values().filter(|s| s.node.is_none()).count(),
             usage: view.usage,
             units_missing: state.units_missing().clone(),
+            unfilled: state.unfilled().iter().map(|(group, slots)| (*group, slots.keys().copied().collect())).collect(),
+            repair_paused: state.repair_is_paused(),
             leaving: state.leaving().clone(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),

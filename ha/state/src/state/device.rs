@@ -77,16 +77,9 @@ impl State {
         }
     }
 
-    /// Whether the device has slots of erasure-coded groups.
-    pub(super) fn has_slots(&self, id: DeviceId) -> bool {
-        self.map.groups.values().any(|group| matches!(group, Group::Erasure(slots) if slots.slots.contains(&Some(id))))
-    }
-
     fn begin_incarnation(&mut self, id: DeviceId) {
         let holds_groups = self.map.groups.values().any(|g| g.devices().contains(&id));
-        if self.has_slots(id) {
-            self.units_missing.insert(id);
-        }
+        self.empty_slots_of(id);
         // What was to be replaced is.
         self.leaving.remove(&id);
         let incarnation = Incarnation(self.map.index);
@@ -170,25 +163,21 @@ impl State {
 
     /// An erasure-coded group that has `id` and would have fewer than N slots with their units without it.
     fn short_of_units_without(&self, id: DeviceId) -> Option<GroupId> {
-        let has_units = |device: &DeviceId| {
-            let failed = self.map.devices.get(device).is_none_or(|d| d.state == DeviceState::Failed);
-            !failed && !self.units_missing.contains(device)
-        };
-        let needed = |group: GroupId| self.pool(group.pool).map_or(0, |pool| pool.scheme.width() - pool.scheme.tolerance());
         self.map.groups.iter().find_map(|(group, of)| match of {
-            Group::Erasure(Slots { slots, .. }) if slots.contains(&Some(id)) => {
-                let others = slots.iter().flatten().filter(|device| **device != id && has_units(device)).count();
-                (others < needed(*group)).then_some(*group)
+            Group::Erasure(Slots { slots, .. }) => {
+                let slot = slots.iter().position(|device| *device == Some(id))?;
+                // What it lacks itself it does not take away.
+                let needed = !self.is_unfilled(*group, slot) && self.sound_slots(*group).saturating_sub(1) < self.data_units(*group);
+                needed.then_some(*group)
             }
-            _ => None,
+            Group::Replicated(_) => None,
         })
     }
 
     /// A group that cannot do without what is on a device.
     pub(super) fn group_that_needs(&self, id: DeviceId) -> Option<GroupId> {
         let members = self.is_whole(id).then(|| self.short_of_members_without(id)).flatten();
-        let units = (!self.units_missing.contains(&id)).then(|| self.short_of_units_without(id)).flatten();
-        members.or(units)
+        members.or_else(|| self.short_of_units_without(id))
     }
 
     /// A device answers nothing any more. It may be what lies below several of them that stalls, and FAILED is final: what a group cannot do
@@ -218,6 +207,7 @@ impl State {
         }
         self.move_epoch();
         self.set_device(id, DeviceState::Failed, reason);
+        self.forget_source(id);
         self.reissue_for_device(id, ended);
         Ok(Done::Changed)
     }

@@ -66,7 +66,7 @@ impl State {
         }
         match wish {
             DeviceWish::Replace if self.leaving.insert(id) => {
-                self.note(Subject::Device(id), "is to be replaced", "an operator asked for it: its replicated groups move to others");
+                self.note(Subject::Device(id), "is to be replaced", "an operator asked for it: its groups and slots move to others");
                 Ok(Done::Changed)
             }
             DeviceWish::Keep if self.leaving.remove(&id) => {
@@ -74,6 +74,12 @@ impl State {
                 Ok(Done::Changed)
             }
             DeviceWish::Replace | DeviceWish::Keep => Ok(Done::AlreadySo),
+            DeviceWish::Scrub => {
+                // Asked again, it is read once more: the entry tells one wish from the next.
+                self.scrubs.insert(id, self.map.index);
+                self.note(Subject::Device(id), "is to be scrubbed", "an operator asked for it");
+                Ok(Done::Changed)
+            }
             DeviceWish::Fail if device.state == DeviceState::Failed => Ok(Done::AlreadySo),
             DeviceWish::Fail => {
                 if let Some(group) = self.group_that_needs(id) {

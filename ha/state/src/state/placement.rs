@@ -1,5 +1,5 @@
-//! Placement: groups are created, slots move. The leader computes both with `layout`; here is only checked what must hold whatever it
-//! computed, and only the whole command is applied or none of it.
+//! Placement: groups are created. The leader computes them with `layout`; here is only checked what must hold whatever it computed, and only
+//! the whole command is applied or none of it. How slots move is [`super::slots`].
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use types::state::DeviceState;
 use types::{DeviceId, Epoch, GroupId, PoolId, ViewNumber};
 
 use super::{DEFAULT_BUCKET, GroupExtra, State};
-use crate::command::GroupSlots;
 use crate::event::Subject;
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::GROUPS_MAX;
@@ -81,7 +80,7 @@ impl State {
     }
 
     /// What must hold for the slots of one group, whatever the leader computed.
-    fn check_slots(&self, pool: &Pool, slots: &[Option<DeviceId>]) -> Result<(), String> {
+    pub(super) fn check_slots(&self, pool: &Pool, slots: &[Option<DeviceId>]) -> Result<(), String> {
         if slots.len() != pool.scheme.width() {
             return Err(format!("{} slots, the scheme {} has {}", slots.len(), pool.scheme, pool.scheme.width()));
         }
@@ -99,39 +98,5 @@ impl State {
             sets.extend(self.map.nodes.get(&device.node).map(|n| n.storage_set));
         }
         if sets.len() > 1 { Err("its members are in several storage sets".into()) } else { Ok(()) }
-    }
-
-    pub(super) fn set_placement(&mut self, moves: &[GroupSlots]) -> Outcome {
-        let current = |m: &GroupSlots| self.map.slots(m.group).is_some_and(|s| s.slots == m.slots);
-        if moves.iter().all(current) {
-            return Ok(Done::AlreadySo);
-        }
-        for m in moves {
-            let Some(pool) = self.pool(m.group.pool) else { return Err(Refused::NoPool(m.group.pool)) };
-            if self.map.slots(m.group).is_none_or(|s| s.number != m.from) {
-                return Err(Refused::Superseded);
-            }
-            // A slot that stays where it was may be on a failed device: what moves is checked.
-            let stays = self.map.slots(m.group).map(|s| s.slots.clone()).unwrap_or_default();
-            let moved: Vec<Option<DeviceId>> =
-                m.slots.iter().enumerate().map(|(i, slot)| if stays.get(i) == Some(slot) { None } else { *slot }).collect();
-            self.check_slots(pool, &moved).map_err(|problem| Refused::Placement { group: m.group, problem })?;
-            let all: Vec<DeviceId> = m.slots.iter().flatten().copied().collect();
-            if all.iter().collect::<BTreeSet<_>>().len() != all.len() {
-                return Err(Refused::Placement { group: m.group, problem: "one device fills two slots".into() });
-            }
-        }
-        self.move_epoch();
-        let number = ViewNumber(self.map.index);
-        for m in moves {
-            if let Some(Group::Erasure(slots)) = self.map.groups.get_mut(&m.group) {
-                *slots = Slots { number, slots: m.slots.clone() };
-            }
-        }
-        let stays = |id: &DeviceId| self.has_slots(*id);
-        let missing = self.units_missing.iter().copied().filter(stays).collect();
-        self.units_missing = missing;
-        self.note(Subject::Cluster, &format!("slots of {} groups move", moves.len()), "placement changed");
-        Ok(Done::Changed)
     }
 }

@@ -113,7 +113,11 @@ impl State {
         self.set_process(node, ProcessState::Online, "recovered");
         for device in self.devices_of(node) {
             if self.map.devices[&device].state == DeviceState::Recovering {
-                self.set_device(device, DeviceState::Online, "recovered");
+                if self.units_missing.contains(&device) {
+                    self.set_device(device, DeviceState::Rebalancing, "recovered, and its units of before come back");
+                } else {
+                    self.set_device(device, DeviceState::Online, "recovered");
+                }
                 if let Some(extra) = self.devices.get_mut(&device) {
                     extra.blank = false;
                 }
@@ -137,7 +141,7 @@ impl State {
     }
 
     fn is_in_use(&self, id: DeviceId) -> bool {
-        let uses = |state| matches!(state, DeviceState::Recovering | DeviceState::Online);
+        let uses = DeviceState::is_writable;
         self.map.devices.get(&id).is_some_and(|device| device.incarnation.0 != 0 && uses(device.state))
     }
 

@@ -415,7 +415,7 @@ fn units_of_a_device_that_came_back_blank_are_missing_until_its_slots_have_moved
     assert!(log.state.units_missing().is_empty());
     log.start_with(1, &[(wiped, Found::Blank)]);
     log.recover(1);
-    assert_eq!(log.state.map().devices[&wiped].state, DeviceState::Online);
+    assert_eq!(log.state.map().devices[&wiped].state, DeviceState::Rebalancing);
     assert!(log.state.units_missing().contains(&wiped), "full copy does not bring units back");
     let slots = |id: GroupId| log.state.map().slots(id).map(|slots| (id, slots.clone()));
     let all: Vec<_> = log.state.map().groups.keys().filter_map(|id| slots(*id)).collect();
@@ -426,6 +426,56 @@ fn units_of_a_device_that_came_back_blank_are_missing_until_its_slots_have_moved
     let moves = moves.collect();
     assert_eq!(log.put(Change::SetPlacement(moves)), Ok(Done::Changed));
     assert!(log.state.units_missing().is_empty());
+}
+
+#[test]
+fn a_device_that_came_back_blank_is_online_when_its_slots_are_filled_in_their_views() {
+    let mut log = Log::running();
+    let [wiped, _] = devices(1);
+    log.start_with(1, &[(wiped, Found::Blank)]);
+    log.recover(1);
+    let incarnation = log.state.map().devices[&wiped].incarnation;
+    let slot = |group: &GroupId, lacking: &crate::state::Unfilled| {
+        let slot = *lacking.keys().next().expect("one");
+        (*group, log.state.map().slots(*group).expect("it").number, slot, wiped, incarnation)
+    };
+    let all: Vec<_> = log.state.unfilled().iter().map(|(group, lacking)| slot(group, lacking)).collect();
+    assert!(all.len() > 1);
+    let report = |boot, slots: &[crate::state::FilledSlot]| Change::SlotsFilled { boot, slots: slots.to_vec() };
+    let other = log.boot(2);
+    assert_eq!(log.put(report(other, &all)), Err(Refused::Superseded), "it is another process's");
+    let old: Vec<_> = all.iter().map(|(g, v, s, d, i)| (*g, ViewNumber(v.0 - 1), *s, *d, *i)).collect();
+    let boot = log.boot(1);
+    assert_eq!(log.put(report(boot, &old)), Err(Refused::Superseded));
+    assert_eq!(log.put(report(boot, &all[1..])), Ok(Done::Changed));
+    assert_eq!(log.state.map().devices[&wiped].state, DeviceState::Rebalancing);
+    assert_eq!(log.put(report(boot, &all)), Ok(Done::Changed));
+    assert_eq!(log.state.map().devices[&wiped].state, DeviceState::Online);
+    assert!(log.state.unfilled().is_empty() && log.state.units_missing().is_empty());
+    assert_eq!(log.put(report(boot, &all)), Ok(Done::AlreadySo));
+}
+
+#[test]
+fn a_slot_that_has_its_units_moves_only_where_n_others_have_theirs_and_says_where_they_are() {
+    let mut log = Log::running();
+    let group = GroupId { pool: PoolId(2), index: 0 };
+    let to = |log: &Log, gone: usize| {
+        let slots = log.state.map().slots(group).expect("it").clone();
+        let empty = slots.slots.iter().enumerate().map(|(i, slot)| slot.filter(|_| i >= gone)).collect();
+        Change::SetPlacement(vec![GroupSlots { group, from: slots.number, slots: empty }])
+    };
+    let change = to(&log, 3);
+    assert!(matches!(log.put(change), Err(Refused::Placement { .. })), "4+2 does not lose three");
+    let change = to(&log, 2);
+    assert_eq!(log.put(change), Ok(Done::Changed));
+    assert_eq!(log.state.sound_slots(group), 4);
+    let slots = log.state.map().slots(group).expect("it").clone();
+    let free = log.state.map().devices.keys().copied().find(|id| !slots.slots.contains(&Some(*id))).expect("one");
+    let mut moved = slots.slots.clone();
+    moved[0] = Some(free);
+    assert_eq!(log.put(Change::SetPlacement(vec![GroupSlots { group, from: slots.number, slots: moved }])), Ok(Done::Changed));
+    assert!(log.state.is_unfilled(group, 0) && !log.state.is_unfilled(group, 1));
+    assert_eq!(log.state.sound_slots(group), 4);
 }
 
 #[test]

@@ -1,0 +1,41 @@
+//! `ha check stop NODE`: whether the cluster serves on without a node, and if not, what would not.
+
+use serde_json::json;
+use types::map::Node;
+
+use crate::connect::Ha;
+use crate::exit::{Exit, Failure};
+use crate::health::without;
+use crate::output::{Format, show};
+
+/// `ha check ...`.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Verb {
+    /// Whether a node may be stopped now: exit code 0 if so, else 4 and the reasons
+    Stop {
+        /// Its name or id, as `node-1`
+        node: String,
+    },
+}
+
+/// Runs the verb.
+pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
+    let Verb::Stop { node: name } = verb;
+    let status = super::status::ask(ha).await?;
+    let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
+    let found = status.map.nodes.values().find(is_it);
+    let node = found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))?;
+    let mut reasons = without::reasons(&status, node);
+    if !status.confirmed {
+        reasons.push("no leader of HA answers: what is known may be old".into());
+    }
+    let shown = json!({ "node": node.name, "safe": reasons.is_empty(), "reasons": reasons });
+    show(format, &shown, |_| match reasons.as_slice() {
+        [] => format!("{} may be stopped: everything is served without it", node.name),
+        some => format!("{} is needed:\n  {}", node.name, some.join("\n  ")),
+    })?;
+    match reasons.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(Exit::Condition, format!("{} is needed: {count} reasons", node.name))),
+    }
+}
