@@ -22,7 +22,7 @@ use types::{Boot, DeviceId, Epoch, Incarnation, NodeId};
 
 use crate::confirm::Confirming;
 use crate::devices::{self, InUse};
-use crate::driver::{Driver, DriverInbox, Place, Surroundings};
+use crate::driver::{Clock, Driver, DriverInbox, Place, Surroundings};
 use crate::error::NodeError;
 use crate::fences::Fences;
 use crate::follow::Following;
@@ -211,6 +211,7 @@ impl Parts {
             repairs: Repairs::default(),
             devices: in_use.iter().map(|(id, (store, _))| (*id, local(store))).collect::<HashMap<_, _>>(),
             reports: around.reports.clone(),
+            clock: Clock::start(),
             transport: OnceLock::new(),
         };
         Self { me, boot: registered.boot, node: Arc::new(node), around, in_use }

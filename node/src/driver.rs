@@ -30,7 +30,7 @@ use crate::permits::Permits;
 use crate::report::{DeviceEnd, HowEnded, Reports};
 use crate::rooms::Rooms;
 use crate::view::{ClusterView, Views};
-pub use clock::Clock;
+pub use clock::{Clock, Hand};
 use hosted::Hosted;
 use inbox::Inbox;
 pub use restore::replicas;
@@ -171,9 +171,38 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
     }
 
+    /// The same, by another clock than the process's own.
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same, with another configuration of its machines.
+    pub fn with_config(self, config: Arc<::dtm::Config>) -> Self {
+        Self { config, ..self }
+    }
+
     /// Runs until the inbox is stopped or the device fails. To be called on a thread of its own.
     pub fn run(mut self) {
         let ended = self.work();
+        self.end(ended);
+    }
+
+    /// One turn with what is ready, without waiting: for who has no thread for a driver. Says when the next is due at the latest. After an
+    /// error, or to stop, [`Self::end`] follows.
+    pub fn step(&mut self) -> Result<Option<Instant>, DriverError<S::Error>> {
+        // The deadline is over: nothing is waited for.
+        let batch = self.inbox.drain(Some(Instant::now()));
+        self.turn(batch.clients, batch.peers)?;
+        Ok(self.deadlines.first().map(|(at, _)| self.clock.to_std(*at)))
+    }
+
+    /// The machines as they are.
+    pub fn machines(&self) -> impl Iterator<Item = (GroupId, &Replica)> {
+        self.replicas.iter().map(|(group, hosted)| (*group, &hosted.replica))
+    }
+
+    /// Tells everybody who waits that it has ended, and why.
+    pub fn end(mut self, ended: Result<(), DriverError<S::Error>>) {
         let reason = match &ended {
             Ok(()) => "the process is stopping".to_owned(),
             Err(error) => error.to_string(),
@@ -212,7 +241,7 @@ impl<S: Store, P: Post> Driver<S, P> {
     }
 
     fn now(&self) -> ::dtm::Instant {
-        self.clock.now(Instant::now())
+        self.clock.now(self.clock.moment())
     }
 
     /// Hands one event to the replica of a group, if there is one here.

@@ -169,7 +169,7 @@ fn heard(answer: Result<(), HaError>) -> Result<(), HaError> {
 }
 
 /// The groups to report as active; forgets those that HA has recorded, or that have another view by now.
-fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber)> {
+pub fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber)> {
     pending.active.retain(|group, number| {
         let Some(current) = view.map.view(*group) else { return *number > ViewNumber(view.index) };
         current.number < *number || (current.number == *number && current.active < *number)
@@ -178,7 +178,7 @@ fn active(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber
 }
 
 /// The learners to report as filled, once the view in which they are is recorded active; forgets those of views that are over.
-fn filled(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> {
+pub fn filled(pending: &mut Pending, view: &ClusterView) -> Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> {
     pending.filled.retain(|(group, _), (number, _)| view.map.view(*group).is_none_or(|current| current.number <= *number));
     let recorded = |group: &GroupId, number: ViewNumber| view.map.view(*group).is_some_and(|v| v.number == number && v.active == number);
     let due = pending.filled.iter().filter(|((group, _), (number, _))| recorded(group, *number));
@@ -205,7 +205,7 @@ fn emptied(pending: &mut Pending, view: &ClusterView) -> Vec<(CatalogueId, Group
 }
 
 /// Whether every group that has to has its `End`, for that announcement.
-fn has_all(pending: &Pending, view: &ClusterView, epoch: types::Epoch) -> bool {
+pub fn has_all(pending: &Pending, view: &ClusterView, epoch: types::Epoch) -> bool {
     view.to_recover.iter().all(|group| pending.ended.get(group).is_some_and(|ended| *ended == epoch))
 }
 

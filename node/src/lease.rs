@@ -42,7 +42,12 @@ struct Inner {
 impl Lease {
     /// No lease yet.
     pub fn new(timing: Timing) -> Self {
-        Self { timing, began: Instant::now(), inner: Mutex::default() }
+        Self::begun(timing, Instant::now())
+    }
+
+    /// The same, where time began at that moment.
+    pub fn begun(timing: Timing, began: Instant) -> Self {
+        Self { timing, began, inner: Mutex::default() }
     }
 
     /// L and how often it is renewed.

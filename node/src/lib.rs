@@ -6,6 +6,7 @@
 
 pub mod boot;
 pub mod driver;
+pub mod dtm_log;
 pub mod error;
 pub mod fences;
 pub mod flights;

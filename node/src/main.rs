@@ -1,6 +1,7 @@
 //! `redoubt-node`: the storage process of a node.
 //!
-//! Exit codes: 0 stopped as asked; 1 it cannot start or go on, the last line says why; 2 the command line is wrong.
+//! Exit codes: 0 stopped as asked; 1 it cannot start or go on, the last line says why; 2 the command line is wrong. `dtm log` is a tool for a
+//! device whose process does not run ([`node::dtm_log`]).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ha_api::config::NodeConfig;
 use node::rebuild::RebuildOptions;
 use node::scrub::ScrubOptions;
@@ -32,11 +33,13 @@ const AGAIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// The storage process of a Redoubt node.
 #[derive(Debug, Parser)]
-#[command(name = "redoubt-node", version)]
+#[command(name = "redoubt-node", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    tool: Option<Tool>,
     /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Only read the configuration and say what is wrong with it.
     #[arg(long)]
     check: bool,
@@ -60,13 +63,32 @@ struct Arguments {
     day_ms: u64,
 }
 
+/// Tools for a device whose process does not run.
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// What a device holds of DTM0
+    #[command(subcommand)]
+    Dtm(DtmTool),
+}
+
+#[derive(Debug, Subcommand)]
+enum DtmTool {
+    /// Its logs: `dtm log show|replay|chart DIR`
+    Log(node::dtm_log::Arguments),
+}
+
 fn main() -> ExitCode {
     if let Some(done) = service::pages::asked::<Arguments>("8") {
         return done;
     }
     let filter = EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s::ops=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    match live(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let done = match &arguments.tool {
+        Some(Tool::Dtm(DtmTool::Log(arguments))) => node::dtm_log::run(arguments),
+        None => live(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -77,7 +99,8 @@ fn main() -> ExitCode {
 
 /// Lives until it is asked to stop: as often as HA gives a life up, another begins.
 fn live(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = NodeConfig::load(&arguments.config)?;
+    let file = arguments.config.as_ref().context("--config FILE is missing")?;
+    let config = NodeConfig::load(file)?;
     if arguments.check {
         return Ok(());
     }

@@ -22,7 +22,7 @@ use types::scrub::{RebuildProgress, ScrubProgress};
 use types::wire::request::{ReadUnit, Refusal};
 use types::{Boot, DeviceId, Epoch, GroupId, NodeId, ViewNumber, codec};
 
-use crate::driver::DriverInbox;
+use crate::driver::{Clock, DriverInbox};
 use crate::fences::Fences;
 use crate::flights::Flights;
 use crate::lease::Lease;
@@ -95,6 +95,8 @@ pub struct Node {
     pub devices: HashMap<DeviceId, LocalDevice>,
     /// What HA is to be told.
     pub reports: Reports,
+    /// Its clock.
+    pub clock: Clock,
     /// The fabric, once it is up.
     pub transport: OnceLock<Arc<dyn Transport>>,
 }
@@ -238,7 +240,7 @@ impl Node {
     /// Whether what was just read of a group at its primary may be shown: the replica is active in that view, and at this moment the lease
     /// holds for what the device has taken in.
     fn may_show(&self, device: DeviceId, group: GroupId, view: ViewNumber) -> bool {
-        self.permits.holds(device, group, view) && self.lease.holds(Instant::now(), self.fences.taken_in(device))
+        self.permits.holds(device, group, view) && self.lease.holds(self.clock.moment(), self.fences.taken_in(device))
     }
 
     async fn catch_up(&self, index: u64) -> bool {
@@ -255,7 +257,7 @@ impl Node {
     pub(crate) fn unit_failed(&self, read: &ReadUnit, error: &StorageError) -> Refusal {
         let ReadUnit { device, fid, unit, .. } = *read;
         if matches!(error, StorageError::Corrupt { .. } | StorageError::Io { .. }) {
-            self.repairs.ask(BadUnit { device, fid, unit }, Instant::now());
+            self.repairs.ask(BadUnit { device, fid, unit }, self.clock.moment());
         }
         self.reports.storage(device, error)
     }

@@ -102,6 +102,12 @@ impl<C, P> Inbox<C, P> {
         self.wake(state);
     }
 
+    /// Whether there is something for the driver to do.
+    pub fn has_waiting(&self) -> bool {
+        let state = self.state.lock().expect("nobody panics with the lock");
+        state.rung || state.stopped || !state.clients.is_empty() || !state.peers.is_empty()
+    }
+
     /// Has the driver end after what it has begun.
     pub fn stop(&self) {
         self.state.lock().expect("nobody panics with the lock").stopped = true;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
 use types::keys::kind;
@@ -99,7 +98,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         }
         self.leases_seen = number;
         let now = self.now();
-        let ha_time = self.around.lease.ha_time(std::time::Instant::now());
+        let ha_time = self.around.lease.ha_time(self.clock.moment());
         let lease = Lease { until: self.clock.now(grant.until), epoch: grant.epoch, ha_time };
         for (group, hosted) in &mut self.replicas {
             hosted.hand(*group, Event::Lease(lease), now, effects, &mut self.turned);
@@ -165,7 +164,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         if room != Room::Free {
             return Some(self.place.device);
         }
-        let now = Instant::now();
+        let now = self.clock.moment();
         let Placement { members, learners, peers, .. } = hosted.placement.as_ref()?;
         let counts = |device: &&DeviceId| peers.get(device).is_none_or(|peer| peer.state != DeviceState::Failed);
         members.iter().chain(learners).filter(counts).copied().find(|device| self.around.rooms.is_full(*device, now))

@@ -25,19 +25,16 @@ const HEAD_ROOM_BYTES: usize = 64 * 1024;
 /// Answers, or gives the request back where this process is behind its sender or it takes its time.
 pub fn try_now(node: &Node, incoming: Incoming) -> Result<(), Incoming> {
     let Some((read, incoming)) = decoded::<Read>(incoming) else { return Ok(()) };
-    if read.rows.len() > ROWS_AT_ONCE_MAX { Err(incoming) } else { now(node, &read, incoming, false) }
+    if read.rows.len() > ROWS_AT_ONCE_MAX { Err(incoming) } else { now(node, &read, incoming) }
 }
 
-/// Gives the request back where its sender knows more, or where it would have to wait for the device and may not.
-fn now(node: &Node, read: &Read, incoming: Incoming, may_wait: bool) -> Result<(), Incoming> {
+/// Gives the request back where its sender knows more, or where it would have to wait for the device.
+fn now(node: &Node, read: &Read, incoming: Incoming) -> Result<(), Incoming> {
     match node.gate(read.group, read.view) {
         Gate::Behind => return Err(incoming),
         Gate::Refuse(refusal) => refuse(incoming, refusal),
-        Gate::Pass(_) if read.rows.len() > DTX_OPS_MAX => {
-            refuse(incoming, Refusal::Invalid(format!("a read has at most {DTX_OPS_MAX} rows, this one has {}", read.rows.len())));
-        }
         Gate::Pass(device) => {
-            let rows = match rows(node, device, read.group, &read.rows, may_wait) {
+            let rows = match rows(node, device, read.group, &read.rows, false) {
                 Ok(None) => return Err(incoming),
                 Ok(Some(rows)) => Ok(rows),
                 Err(refusal) => Err(refusal),
@@ -62,12 +59,28 @@ pub async fn in_its_time(node: Arc<Node>, incoming: Incoming) {
     let reading = tokio::task::spawn_blocking(move || {
         // Held until it is read, whether anybody waits for that or not.
         let _permit = permit;
-        if let Err(incoming) = now(&node, &read, incoming, true) {
-            refuse(incoming, behind(read.view.0));
-        }
+        answer(incoming, &node.read(&read));
     });
     if let Err(error) = reading.await {
         tracing::error!(%error, "a read was given up");
+    }
+}
+
+impl Node {
+    /// The rows of a read at their primary. To be called from a thread that may wait for the device.
+    pub fn read(&self, read: &Read) -> Result<Vec<Option<Row>>, Refusal> {
+        match self.gate(read.group, read.view) {
+            Gate::Behind => Err(behind(read.view.0)),
+            Gate::Refuse(refusal) => Err(refusal),
+            Gate::Pass(_) if read.rows.len() > DTX_OPS_MAX => {
+                Err(Refusal::Invalid(format!("a read has at most {DTX_OPS_MAX} rows, this one has {}", read.rows.len())))
+            }
+            Gate::Pass(device) => {
+                let rows = rows(self, device, read.group, &read.rows, true);
+                // Asked after they were read.
+                if self.may_show(device, read.group, read.view) { rows.map(Option::unwrap_or_default) } else { Err(not_active()) }
+            }
+        }
     }
 }
 
