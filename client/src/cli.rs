@@ -77,9 +77,8 @@ enum Verb {
     /// A cluster on this machine
     #[command(subcommand)]
     Dev(dev::Verb),
-    /// Measures the cluster beside this machine's own limits
-    #[command(subcommand)]
-    Bench(bench::Verb),
+    /// Measures the cluster beside this machine's own limits, or puts a load on it that a file describes
+    Bench(bench::Arguments),
 }
 
 impl Verb {
@@ -87,14 +86,17 @@ impl Verb {
     /// and sent at once on several.
     fn runtime(&self) -> Builder {
         match self {
-            Self::Obj(_) | Self::Bench(bench::Verb::Io(_)) => {
-                let mut several = Builder::new_multi_thread();
-                several.worker_threads(2);
-                several
-            }
+            Self::Obj(_) => several(),
+            Self::Bench(arguments) if arguments.moves_objects() => several(),
             _ => Builder::new_current_thread(),
         }
     }
+}
+
+fn several() -> Builder {
+    let mut several = Builder::new_multi_thread();
+    several.worker_threads(2);
+    several
 }
 
 /// Runs the command line.
@@ -137,7 +139,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Idx(verb) => idx::run(&common, verb).await,
         Verb::Pool(verb) => pool::run(&common, verb).await,
         Verb::Dev(verb) => dev::run(&common, verb).await,
-        Verb::Bench(verb) => bench::run(&common, verb).await,
+        Verb::Bench(arguments) => bench::run(&common, arguments).await,
     }
 }
 

@@ -7,6 +7,7 @@ mod io;
 mod kv;
 mod load;
 mod machine;
+mod mix;
 mod net;
 mod report;
 mod server_cpu;
@@ -16,6 +17,24 @@ use super::exit::Failure;
 
 /// Most clients of one run.
 const CLIENTS_MAX: usize = 1024;
+
+/// Arguments of `bench`: a load that a file describes, or one of a kind.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// A load that this file describes (docs/bench.md); what it reads is compared with what it wrote
+    #[arg(long, value_name = "FILE")]
+    file: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+impl Arguments {
+    /// Whether object data is moved.
+    pub fn moves_objects(&self) -> bool {
+        self.file.is_some() || matches!(self.verb, Some(Verb::Io(_)))
+    }
+}
 
 /// What is measured.
 #[derive(clap::Subcommand)]
@@ -29,7 +48,11 @@ pub enum Verb {
 }
 
 /// Runs a verb.
-pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
+pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    if let Some(file) = &arguments.file {
+        return mix::run(common, file).await;
+    }
+    let Some(verb) = arguments.verb else { return Err(Failure::usage("say --file FILE, or one of io, kv, net")) };
     match verb {
         Verb::Io(arguments) => io::run(common, arguments).await,
         Verb::Kv(arguments) => kv::run(common, arguments).await,
