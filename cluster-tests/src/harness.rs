@@ -5,8 +5,10 @@
 
 pub mod amount;
 pub mod checks;
+mod clock;
 pub mod deploy;
 pub mod faults;
+mod inject;
 pub mod network;
 pub mod plan;
 pub mod read;

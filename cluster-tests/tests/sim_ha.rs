@@ -7,7 +7,7 @@ use cluster_tests::sim::ha::settings::{Settings, Without};
 use cluster_tests::sim::ha::{replay, run_seed, run_settings};
 
 /// Seeds of each run of the tests: fixed, so that a commit is good or bad for everybody. Each is run twice.
-const SEEDS: std::ops::Range<u64> = 3_000_000..3_000_200;
+const SEEDS: std::ops::Range<u64> = 3_000_000..3_000_060;
 
 #[test]
 fn drawn_faults_break_no_invariant_and_all_is_well_after_them_twice_the_same() {
@@ -25,7 +25,7 @@ fn drawn_faults_break_no_invariant_and_all_is_well_after_them_twice_the_same() {
     }
     assert_eq!(hashes.len(), SEEDS.count(), "different seeds do different things");
     assert!(
-        elections > 500 && kills > 1_000 && expired > 200 && grants > 10_000,
+        elections > 120 && kills > 300 && expired > 50 && grants > 3_000,
         "{elections} elections, {kills} kills, {expired} leases over, {grants} granted: too little happened to mean anything"
     );
 }

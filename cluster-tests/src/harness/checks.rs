@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::deploy::Deployment;
 use super::scenario::{Checks, Errors, On, Process, Scenario, Verb};
@@ -24,7 +24,7 @@ const SWEPT: Duration = Duration::from_secs(40);
 const HISTORIES_MAX: usize = 10;
 
 /// One thing that was checked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Check {
     /// What.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Check {
 }
 
 /// A history that no order explains.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failing {
     /// Of which name.
     pub name: SharedName,

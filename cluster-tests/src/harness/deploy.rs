@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rand::{Rng, RngCore};
 
+use super::clock;
+use super::inject::Injected;
 use super::network::{Network, enter};
 use super::plan::{self, Node};
-use super::scenario::{Process, Scenario, Where};
+use super::scenario::{DiskCall, DiskError, FaultKind, Process, Scenario, Where};
 use super::schedule::places;
 use super::starve::Starved;
 use crate::process::{Clients, Cluster, Pids, Signal, send, unique};
@@ -72,6 +74,8 @@ pub struct Deployment {
     /// The device that units rot on: more than one would be more than a pool bears.
     rotten: Mutex<Option<PathBuf>>,
     network: Option<Network>,
+    /// Whether the wall clock of each node can be set.
+    has_clocks: bool,
 }
 
 impl Deployment {
@@ -90,7 +94,11 @@ impl Deployment {
         if let Some(network) = &network {
             enter(&network.host(OURSELVES)?.namespace)?;
         }
-        let deployment = Self { cluster, nodes, children: Mutex::default(), rotten: Mutex::default(), network };
+        let has_clocks = scenario.has(FaultKind::Clock);
+        let deployment = Self { cluster, nodes, children: Mutex::default(), rotten: Mutex::default(), network, has_clocks };
+        if has_clocks {
+            deployment.nodes.iter().try_for_each(|node| clock::set(&node.dir, 0))?;
+        }
         deployment.start_all()?;
         let seconds = UP_SECONDS.to_string();
         deployment.cluster.redoubt_within(&["dev", "up", "--wait", &seconds], UP_SECONDS + 5)?.success()?;
@@ -170,6 +178,9 @@ impl Deployment {
             None => Command::new("setsid"),
         };
         command.arg(self.cluster.bin().join(program.executable())).arg("--config").arg(node.dir.join(program.config()));
+        if self.has_clocks {
+            command.envs(clock::env(&node.dir)?);
+        }
         command.envs(self.cluster.env().iter().map(|(key, value)| (key, value)));
         command.current_dir(&node.dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("starting a process of the cluster")?;
@@ -258,6 +269,33 @@ impl Deployment {
     /// Leaves a node a small part of a processor until what is given is dropped.
     pub fn starve(&self, name: &str, percent: u32) -> Result<Starved> {
         Starved::begin(&format!("redoubt-{}-{name}", std::process::id()), &self.pids(name, Process::Both), percent)
+    }
+
+    /// Leaves a node so much memory until what is given is dropped.
+    pub fn squeeze(&self, name: &str, bytes: u64) -> Result<Starved> {
+        Starved::squeezed(&format!("redoubt-{}-{name}", std::process::id()), &self.pids(name, Process::Both), bytes)
+    }
+
+    /// Has calls of a node's storage process on one of its devices go wrong; which device.
+    pub fn inject(
+        &self,
+        name: &str,
+        call: DiskCall,
+        error: DiskError,
+        times: Option<u32>,
+        random: &mut impl RngCore,
+    ) -> Result<(PathBuf, Injected)> {
+        let node = self.node(name)?;
+        let device = node.devices[random.random_range(0..node.devices.len())].clone();
+        let pids = self.pids(name, Process::Storage);
+        let pid = *pids.first().with_context(|| format!("the storage process of {name} does not run"))?;
+        let log = node.dir.join(format!("injected-{}.log", random.next_u32()));
+        Ok((device.clone(), Injected::begin(pid, &device, call, error, times, log)?))
+    }
+
+    /// The wall clock of a node's processes is off by so many seconds from now on.
+    pub fn set_clock(&self, name: &str, seconds: i64) -> Result<()> {
+        clock::set(&self.node(name)?.dir, seconds)
     }
 
     /// What the processes of a node are, by `redoubt dev status`.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::deploy::Deployment;
 use super::network::{Cut, Link};
@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(300);
 const UNITS: u32 = 8;
 
 /// A fault that was done.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// What.
     pub kind: FaultKind,
@@ -82,6 +82,9 @@ fn words(fault: &Fault) -> String {
         FaultKind::PowerLoss => "everything".into(),
         FaultKind::Links => format!("{whom}: {}", packet_words(fault.packets.as_ref())),
         FaultKind::Starve => format!("{whom}: {} % of a processor", fault.percent.unwrap_or(0)),
+        FaultKind::Disk => format!("{whom}: {:?} {:?}", fault.call, fault.error).to_lowercase().replace("some(", "").replace(')', ""),
+        FaultKind::Clock => format!("{whom}: {} s", fault.seconds.unwrap_or(0)),
+        FaultKind::Squeeze => format!("{whom}: {} MiB", fault.memory.map_or(0, |bytes| bytes.0 >> 20)),
         FaultKind::Wipe | FaultKind::Rot => whom,
         _ => match fault.process {
             Process::Both => whom,
@@ -162,6 +165,19 @@ fn act(deployment: &Deployment, fault: &Fault, random: &mut ChaCha8Rng) -> Resul
             Ok((count, format!(", {times} times")))
         }
         FaultKind::Links => links(deployment, fault, lasts),
+        FaultKind::Disk => disk(deployment, fault, lasts, random),
+        FaultKind::Clock => {
+            let seconds = fault.seconds.unwrap_or(0);
+            nodes.iter().try_for_each(|node| deployment.set_clock(node, seconds))?;
+            std::thread::sleep(fault.lasts.map_or(Duration::ZERO, |span| span.0));
+            Ok((nodes.len(), String::new()))
+        }
+        FaultKind::Squeeze => {
+            let bytes = fault.memory.map_or(u64::MAX, |bytes| bytes.0);
+            let squeezed: Vec<_> = nodes.iter().map(|node| deployment.squeeze(node, bytes)).collect::<Result<_>>()?;
+            std::thread::sleep(lasts);
+            Ok((squeezed.len(), String::new()))
+        }
         FaultKind::Starve => {
             let percent = fault.percent.unwrap_or(100);
             let starved: Vec<_> = nodes.iter().map(|node| deployment.starve(node, percent)).collect::<Result<_>>()?;
@@ -195,6 +211,25 @@ fn power_loss(deployment: &Deployment, lasts: Duration) -> Result<(usize, String
     std::thread::sleep(lasts);
     deployment.start_all()?;
     Ok((count, format!(", {count} processes")))
+}
+
+/// The files of one device of each node.
+fn disk(deployment: &Deployment, fault: &Fault, lasts: Duration, random: &mut ChaCha8Rng) -> Result<(usize, String)> {
+    let (call, error) = (fault.call.context("`disk` has a call")?, fault.error.context("`disk` has an error")?);
+    let mut injected = Vec::new();
+    for node in &fault.nodes {
+        injected.push(deployment.inject(node, call, error, fault.times, random)?);
+    }
+    std::thread::sleep(lasts);
+    let mut count = 0;
+    let mut devices = Vec::new();
+    for (device, one) in injected {
+        count += one.end()?;
+        devices.push(last_name(&device));
+    }
+    // A fault that met no call was none.
+    anyhow::ensure!(count > 0, "no call of {} went wrong", devices.join(", "));
+    Ok((count, format!(": {count} calls on {}", devices.join(", "))))
 }
 
 fn partition(deployment: &Deployment, fault: &Fault, lasts: Duration) -> Result<(usize, String)> {

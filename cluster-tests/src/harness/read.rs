@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde_saphyr::{Location, Spanned};
 
-use super::scenario::{Fault, FaultKind, Random, Scenario, Verb, Where, Workload};
+use super::scenario::{DiskCall, DiskError, Fault, FaultKind, Random, Scenario, Verb, Where, Workload};
 
 /// Most nodes of a scenario: they are all on one machine.
 const NODES_MAX: u16 = 9;
@@ -151,6 +151,17 @@ fn fault(scenario: &Scenario, number: usize, entry: &Spanned<Fault>) -> Result<(
             "percent",
             "is missing: say what is left of a processor, 1 to 100",
         )),
+        FaultKind::Disk => whom()
+            .and(how_long())
+            .and(needs(fault.call.is_some(), "call", "is missing: say sync, write or read"))
+            .and(needs(fault.error.is_some(), "error", "is missing: say io, full, lie or slow"))
+            .and(needs(
+                !(fault.error == Some(DiskError::Lie) && fault.call != Some(DiskCall::Sync)),
+                "error",
+                "only a sync can lie: whoever is told that bytes were written or read counts them",
+            )),
+        FaultKind::Clock => whom().and(needs(fault.seconds.is_some(), "seconds", "is missing: say by how many the clock is off")),
+        FaultKind::Squeeze => whom().and(how_long()).and(needs(fault.memory.is_some(), "memory", "is missing: say what is left")),
     }
 }
 

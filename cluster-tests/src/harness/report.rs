@@ -5,6 +5,8 @@
 mod chart;
 mod history;
 mod page;
+mod sequence;
+pub mod simulated;
 mod states;
 
 use std::path::Path;
@@ -28,12 +30,7 @@ pub fn write(outcome: &Outcome, path: &Path) -> Result<()> {
 pub fn html(outcome: &Outcome) -> String {
     let mut page = Page::default();
     let title = format!("{}, seed {}", outcome.scenario, outcome.seed);
-    page.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-    page.raw(
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<meta name=\"color-scheme\" content=\"light dark\"/>\n",
-    );
-    page.element("title", "", &title);
-    page.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
+    page.begin(&title, STYLE);
     head(&mut page, outcome);
     page.section("timeline", "What happened", |page| {
         let chart = chart::Chart::new(outcome);

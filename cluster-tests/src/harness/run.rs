@@ -1,10 +1,11 @@
 //! One run of a scenario, from an empty directory to a verdict.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::checks::{self, Check, Checked, Failing};
 use super::deploy::Deployment;
@@ -17,7 +18,7 @@ use super::workload::{Load, Step, Worked, longest_gap};
 use crate::process::{Event, Moment, say};
 
 /// What came of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Name of the scenario.
     pub scenario: String,
@@ -34,9 +35,9 @@ pub struct Outcome {
     /// How long the whole run took.
     pub wall_seconds: f64,
     /// Faults by kind: how often, and what they came to.
-    pub faults: BTreeMap<&'static str, FaultCount>,
+    pub faults: BTreeMap<String, FaultCount>,
     /// Operations by verb.
-    pub operations: BTreeMap<&'static str, VerbCount>,
+    pub operations: BTreeMap<String, VerbCount>,
     /// The longest time of any client without a success, an entry of the workload each, in milliseconds.
     pub gaps_ms: Vec<u64>,
     /// Packets, where the network was ours.
@@ -55,7 +56,7 @@ pub struct Outcome {
 }
 
 /// A kind of fault in a run.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct FaultCount {
     /// How often.
     pub times: usize,
@@ -64,7 +65,7 @@ pub struct FaultCount {
 }
 
 /// A verb in a run.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct VerbCount {
     /// Ended well.
     pub done: u64,
@@ -79,7 +80,7 @@ pub struct VerbCount {
 }
 
 /// What happened, for the report.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Story {
     /// Every fault.
     pub faults: Vec<Done>,
@@ -174,7 +175,8 @@ fn outcome(scenario: &Scenario, seed: u64, deployment: &Deployment, ran: Ran, be
     let since = |event: &Event| i64::try_from(event.wall_ms).unwrap_or(i64::MAX) - i64::try_from(ran.moment.wall_ms).unwrap_or(0);
     // A run whose HA does not answer has no history to show, and says so in its checks.
     let events = deployment.cluster().events_after(0).unwrap_or_default();
-    let faults = faults::counts(&ran.done).into_iter().map(|(kind, (times, count))| (kind, FaultCount { times, count })).collect();
+    let faults =
+        faults::counts(&ran.done).into_iter().map(|(kind, (times, count))| (kind.to_string(), FaultCount { times, count })).collect();
     let gaps =
         scenario.workload.iter().enumerate().map(|(number, entry)| longest_gap(&ran.worked.steps, number, entry.value.clients, ran.ended));
     let gaps_ms = gaps.map(|gap| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX)).collect();
@@ -205,7 +207,7 @@ fn outcome(scenario: &Scenario, seed: u64, deployment: &Deployment, ran: Ran, be
     }
 }
 
-fn verbs(steps: &[Step]) -> BTreeMap<&'static str, VerbCount> {
+fn verbs(steps: &[Step]) -> BTreeMap<String, VerbCount> {
     let mut counts = BTreeMap::new();
     for verb in [Verb::Put, Verb::Get, Verb::Delete, Verb::Scan] {
         let own = || steps.iter().filter(move |step| step.verb == verb);
@@ -217,12 +219,33 @@ fn verbs(steps: &[Step]) -> BTreeMap<&'static str, VerbCount> {
         took.sort_unstable();
         let at = |share: usize| took.get(took.len().saturating_sub(1) * share / 100).copied().unwrap_or(0);
         let count = VerbCount { done: took.len() as u64, failed, p50_us: at(50), p99_us: at(99), longest_us: at(100) };
-        counts.insert(verb.word(), count);
+        counts.insert(verb.word().to_string(), count);
     }
     counts
 }
 
+/// A run as a file keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept<O, S> {
+    outcome: O,
+    story: S,
+}
+
 impl Outcome {
+    /// Writes all of it to a file.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(&Kept { outcome: self, story: &self.story })?;
+        std::fs::write(path, bytes).with_context(|| path.display().to_string())
+    }
+
+    /// Reads what [`Outcome::save`] wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let kept: Kept<Self, Story> =
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is not the record of a run", path.display()))?;
+        Ok(Self { story: kept.story, ..kept.outcome })
+    }
+
     /// What a person wants to know of it.
     pub fn words(&self) -> String {
         let mut lines = vec![format!(

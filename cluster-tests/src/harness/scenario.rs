@@ -254,6 +254,52 @@ pub struct Fault {
     /// For `starve`: what is left of a processor, in per cent.
     #[serde(default)]
     pub percent: Option<u32>,
+    /// For `disk`: which calls go wrong.
+    #[serde(default)]
+    pub call: Option<DiskCall>,
+    /// For `disk`: how.
+    #[serde(default)]
+    pub error: Option<DiskError>,
+    /// For `clock`: by how many seconds the wall clock is off from then on.
+    #[serde(default)]
+    pub seconds: Option<i64>,
+    /// For `squeeze`: what memory is left.
+    #[serde(default)]
+    pub memory: Option<Bytes>,
+}
+
+/// Calls of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskCall {
+    /// Making durable what was written.
+    Sync,
+    /// Writing.
+    Write,
+    /// Reading.
+    Read,
+}
+
+/// What a disk does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskError {
+    /// EIO.
+    Io,
+    /// ENOSPC.
+    Full,
+    /// It says that it is done, and does nothing.
+    Lie,
+    /// It takes its time.
+    Slow,
+}
+
+impl Scenario {
+    /// Whether faults of that kind may happen.
+    pub fn has(&self, kind: FaultKind) -> bool {
+        let given = self.faults.iter().any(|fault| fault.value.kind == kind);
+        given || self.random.as_ref().is_some_and(|random| random.value.kinds.contains(&kind))
+    }
 }
 
 /// What a fault does.
@@ -282,6 +328,12 @@ pub enum FaultKind {
     Links,
     /// A node with a small part of a processor.
     Starve,
+    /// Calls on the files of one device of a node go wrong.
+    Disk,
+    /// The wall clock of a node's processes is another from then on.
+    Clock,
+    /// A node's processes with little memory.
+    Squeeze,
 }
 
 impl FaultKind {
@@ -299,6 +351,9 @@ impl FaultKind {
             Self::Flap => "flap",
             Self::Links => "links",
             Self::Starve => "starve",
+            Self::Disk => "disk",
+            Self::Clock => "clock",
+            Self::Squeeze => "squeeze",
         }
     }
 

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::amount::Span;
-use super::scenario::{Fault, FaultKind, Packets, Process, Random, Scenario};
+use super::scenario::{DiskCall, DiskError, Fault, FaultKind, Packets, Process, Random, Scenario};
 
 /// Everything that is to be done, in the order of time. `leader` is left to the moment itself.
 pub fn draw(scenario: &Scenario, seed: u64) -> Vec<Fault> {
@@ -87,6 +87,11 @@ fn one(kind: FaultKind, at: Duration, lasts: Duration, nodes: &[String], places:
         one_way: random.random_bool(0.3),
         packets: (kind == FaultKind::Links).then(|| packets(random)),
         percent: Some(random.random_range(3..40)),
+        // What ends a device, or needs a word of the scenario's, is not drawn.
+        call: Some(DiskCall::Sync),
+        error: Some(DiskError::Slow),
+        seconds: Some(random.random_range(-100_000..100_000)),
+        memory: Some(super::amount::Bytes(512 << 20)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use client::{CatalogueKind, Condition, Error};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use types::GroupId;
 use types::map::{ClusterMap, Group};
 
@@ -41,7 +41,7 @@ pub struct Probe {
 }
 
 /// What the sides of a partition served.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Served {
     /// How often each group was asked on each side.
     pub rounds: u32,

@@ -9,15 +9,28 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::say;
-use crate::sim::{dtm, ha};
+use crate::sim::{cluster, dtm, ha};
 
 /// Simulated runs of each world between two scenarios.
 const SIMULATED: u64 = 100;
+/// Of so many of these, one of a whole cluster.
+const CLUSTER_EVERY: u64 = 4;
 /// The row with the sums.
 const TOTAL: &str = "total";
 /// Heads of the table, in the order of a row.
-const HEADS: &[&str] =
-    &["commit", "hours", "scenario runs", "load s", "operations", "faults", "dtm runs", "ha runs", "simulated s", "violations"];
+const HEADS: &[&str] = &[
+    "commit",
+    "hours",
+    "scenario runs",
+    "load s",
+    "operations",
+    "faults",
+    "dtm runs",
+    "ha runs",
+    "cluster runs",
+    "simulated s",
+    "violations",
+];
 /// Heads of the table of faults.
 const FAULT_HEADS: &[&str] = &["fault", "times", "count"];
 
@@ -49,6 +62,7 @@ pub struct Soaked {
     faults: BTreeMap<String, (u64, u64)>,
     dtm_runs: u64,
     ha_runs: u64,
+    cluster_runs: u64,
     simulated_seconds: f64,
     /// What went wrong, with its seed.
     pub violations: Vec<String>,
@@ -130,8 +144,16 @@ fn simulate(first: u64, soaked: &mut Soaked) {
         soaked.dtm_runs += 1;
         soaked.ha_runs += 1;
         soaked.simulated_seconds += (run.counts.simulated + other.counts.simulated) as f64 / 1e6;
-        for (world, violation) in [("dtm", run.outcome.violation), ("ha", other.outcome.violation)] {
-            soaked.violations.extend(violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
+        let mut outcomes = vec![("dtm", run.outcome), ("ha", other.outcome)];
+        // Whole clusters take their time.
+        if seed.is_multiple_of(CLUSTER_EVERY) {
+            let whole = cluster::run_seed(seed);
+            soaked.cluster_runs += 1;
+            soaked.simulated_seconds += whole.counts.simulated as f64 / 1e6;
+            outcomes.push(("cluster", whole.outcome));
+        }
+        for (world, outcome) in outcomes {
+            soaked.violations.extend(outcome.violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
         }
     }
 }
@@ -151,7 +173,7 @@ impl Soaked {
 
     fn row(&self, took: Duration) -> Row {
         let faults: u64 = self.faults.values().map(|(times, _)| times).sum();
-        let counts = [self.operations, faults, self.dtm_runs, self.ha_runs].map(|count| count as f64);
+        let counts = [self.operations, faults, self.dtm_runs, self.ha_runs, self.cluster_runs].map(|count| count as f64);
         let mut row = vec![took.as_secs_f64() / 3600.0, self.scenario_runs as f64, self.load_seconds];
         row.extend(counts);
         row.extend([self.simulated_seconds, self.violations.len() as f64]);

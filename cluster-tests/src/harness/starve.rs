@@ -1,4 +1,4 @@
-//! Taking processor time from processes: a control group with a quota, of version 1 or 2 of the kernel's interface.
+//! Taking processor time or memory from processes: a control group with a quota, of version 1 or 2 of the kernel's interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 const FIRST: &str = "/sys/fs/cgroup/cpu";
 /// Where groups of version 2 are.
 const SECOND: &str = "/sys/fs/cgroup";
+/// Where the limit of memory of version 1 is.
+const FIRST_MEMORY: &str = "/sys/fs/cgroup/memory";
 /// The period that quotas are of, in microseconds.
 const PERIOD: u32 = 100_000;
 
@@ -29,9 +31,25 @@ impl Starved {
         } else {
             bail!("this machine has no control groups with a quota of processor time: `starve` cannot be done here");
         };
+        Self::enter(home, file, &text, name, pids)
+    }
+
+    /// Leaves these processes so much memory.
+    pub fn squeezed(name: &str, pids: &[u32], bytes: u64) -> Result<Self> {
+        let (home, file) = if Path::new(FIRST_MEMORY).join("cgroup.procs").exists() {
+            (FIRST_MEMORY, "memory.limit_in_bytes")
+        } else if fs::read_to_string(Path::new(SECOND).join("cgroup.controllers")).is_ok_and(|all| all.contains("memory")) {
+            (SECOND, "memory.max")
+        } else {
+            bail!("this machine has no control groups with a limit of memory: `squeeze` cannot be done here");
+        };
+        Self::enter(home, file, &bytes.to_string(), name, pids)
+    }
+
+    fn enter(home: &str, file: &str, text: &str, name: &str, pids: &[u32]) -> Result<Self> {
         let home = PathBuf::from(home);
         let group = home.join(name);
-        let failed = |path: &Path| format!("{}: `starve` needs root and writable control groups", path.display());
+        let failed = |path: &Path| format!("{}: this needs root and writable control groups", path.display());
         fs::create_dir_all(&group).with_context(|| failed(&group))?;
         let starved = Self { group: group.clone(), home };
         fs::write(group.join(file), text).with_context(|| failed(&group.join(file)))?;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::deploy::Deployment;
@@ -25,7 +25,7 @@ use crate::process::{Clients, Kind, Ledger};
 use worker::Worker;
 
 /// One operation that ended.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// Of which entry of the workload.
     pub entry: usize,
@@ -42,7 +42,7 @@ pub struct Step {
 }
 
 /// A name that clients share, with all that they did to it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SharedName {
     /// Of which entry of the workload.
     pub entry: usize,

@@ -11,6 +11,7 @@ pub mod node;
 pub mod oracle;
 pub mod packet;
 pub mod settings;
+pub mod shown;
 pub mod world;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use self::packet::Happening;
 use self::settings::Settings;
 use self::world::GroupWorld;
 use super::run::{self, Outcome};
+use super::shown::Recorded;
 use super::trace::Recording;
 
 /// Most events of one run: far more than any needs, so that a run that never ends is an error and not a hang.
@@ -53,10 +55,24 @@ pub fn run_settings(seed: u64, settings: Settings, record_to: Option<&Path>) -> 
 
 /// Plays a recording.
 pub fn replay(path: &Path) -> Result<Report> {
-    let recording: Recording<Settings, Happening> = Recording::load(path)?;
+    let recording: Recording<Settings, Happening> = Recording::load(GroupWorld::WORLD, path)?;
     let mut world = GroupWorld::new(recording.config);
     let mut unused = ChaCha8Rng::seed_from_u64(0);
-    world.first(&mut unused);
     let outcome = run::replay(&mut world, &recording.events, &mut unused);
     Ok(Report { outcome, counts: world.counts })
+}
+
+impl Recorded for GroupWorld {
+    type Config = Settings;
+    const WORLD: &'static str = "dtm";
+
+    fn of(config: &Settings) -> Self {
+        Self::new(config.clone())
+    }
+
+    fn without_chance(config: &Settings) -> Settings {
+        let mut config = config.clone();
+        config.swarm.network = config.swarm.network.without_chance();
+        config
+    }
 }

@@ -4,14 +4,15 @@
 //! healed, all must become well within a bound and stay so, and one process is killed and another frozen: HA must see both in time. Raft is
 //! a small model of its log (`raft`), DTM0 is what it reports.
 
-mod daemon;
+pub(super) mod daemon;
 mod exam;
 mod faults;
 mod oracle;
 pub mod packet;
 mod process;
-mod raft;
+pub(super) mod raft;
 pub mod settings;
+mod shown;
 mod whims;
 pub mod world;
 
@@ -34,10 +35,11 @@ use self::settings::{CONVERGENCE, HOSTS, Settings};
 use self::world::{Counts, HaWorld};
 use super::network::Network;
 use super::run::{self, Outcome};
+use super::shown::Recorded;
 use super::trace::Recording;
 
 /// The times of the design.
-const TIMING: Timing = Timing { lease: LEASE, renewal: LEASE_RENEWAL, session: SESSION_LEASE };
+pub(super) const TIMING: Timing = Timing { lease: LEASE, renewal: LEASE_RENEWAL, session: SESSION_LEASE };
 /// Most events of one run: far more than any needs, so that a run that never ends is an error and not a hang.
 const EVENTS_MAX: u64 = 1_000_000;
 
@@ -86,9 +88,24 @@ pub fn run_settings(seed: u64, settings: Settings, record_to: Option<&Path>) -> 
 
 /// Plays a recording.
 pub fn replay(path: &Path) -> Result<Report> {
-    let recording: Recording<Settings, Happening> = Recording::load(path)?;
+    let recording: Recording<Settings, Happening> = Recording::load(HaWorld::WORLD, path)?;
     let mut world = world(&recording.config);
     let mut unused = ChaCha8Rng::seed_from_u64(0);
     let outcome = run::replay(&mut world, &recording.events, &mut unused);
     Ok(Report { outcome, counts: world.counts })
+}
+
+impl Recorded for HaWorld {
+    type Config = Settings;
+    const WORLD: &'static str = "ha";
+
+    fn of(config: &Settings) -> Self {
+        world(config)
+    }
+
+    fn without_chance(config: &Settings) -> Settings {
+        let mut config = config.clone();
+        config.swarm.network = config.swarm.network.without_chance();
+        config
+    }
 }

@@ -37,6 +37,13 @@ impl NetworkConfig {
         Self { latency_min: 50, latency_max: 500, loss_per_mille: 0, duplicate_per_mille: 0, slow_per_mille: 0, reorder: false };
 }
 
+impl NetworkConfig {
+    /// One that loses nothing, and doubles everything where this one doubles anything.
+    pub fn without_chance(&self) -> Self {
+        Self { duplicate_per_mille: if self.duplicate_per_mille > 0 { 1000 } else { 0 }, ..Self::CALM }
+    }
+}
+
 /// The network.
 #[derive(Clone, Debug)]
 pub struct Network {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use types::codec;
 
 use super::heap::{Heap, Micros};
+use super::shown::Recorded;
 use super::trace::{Recording, TraceHash};
 
 /// What a run is of: machines, and what surrounds them.
@@ -36,7 +36,12 @@ pub struct Clock<'a, E> {
     heap: &'a mut Heap<E>,
 }
 
-impl<E> Clock<'_, E> {
+impl<'a, E> Clock<'a, E> {
+    /// At that time, over that heap.
+    pub(super) fn over(now: Micros, rng: &'a mut ChaCha8Rng, heap: &'a mut Heap<E>) -> Self {
+        Self { now, rng, heap }
+    }
+
     /// Something is to happen then, but not before now.
     pub fn at(&mut self, at: Micros, event: E) {
         self.heap.push(at.max(self.now), event);
@@ -60,23 +65,19 @@ pub struct Outcome {
 }
 
 /// [`run`]; with a path, leaves a recording there, with the configuration of the run, if something goes wrong.
-pub fn run_recorded<W, C>(
+pub fn run_recorded<W: Recorded>(
     world: &mut W,
     first: Vec<(Micros, W::Event)>,
     rng: &mut ChaCha8Rng,
     events_max: u64,
-    config: C,
+    config: W::Config,
     record_to: Option<&Path>,
-) -> Outcome
-where
-    W: World<Event: DeserializeOwned>,
-    C: Serialize + DeserializeOwned,
-{
+) -> Outcome {
     let Some(path) = record_to else { return run(world, first, rng, events_max, |_, _| {}) };
     let mut events = Vec::new();
     let mut outcome = run(world, first, rng, events_max, |now, event| events.push((now, event.clone())));
     if let Some(violation) = &outcome.violation
-        && let Err(error) = (Recording { config, events }).save(path)
+        && let Err(error) = (Recording { config, events }).save(W::WORLD, path)
     {
         outcome.violation = Some(format!("{violation}; and it could not be recorded: {error:#}"));
     }
@@ -115,12 +116,23 @@ pub fn run<W: World>(
 
 /// Plays recorded events: what handling them would schedule is in the recording already, so it is dropped.
 pub fn replay<W: World>(world: &mut W, events: &[(Micros, W::Event)], rng: &mut ChaCha8Rng) -> Outcome {
+    replay_seen(world, events, rng, |_, _, _| {})
+}
+
+/// [`replay`]; `look` sees the world after each event.
+pub fn replay_seen<W: World>(
+    world: &mut W,
+    events: &[(Micros, W::Event)],
+    rng: &mut ChaCha8Rng,
+    mut look: impl FnMut(&W, Micros, &W::Event),
+) -> Outcome {
     let (mut hash, mut count) = (TraceHash::default(), 0);
     for (now, event) in events {
         count += 1;
         hash.add(&now.to_le_bytes());
         hash.add(&codec::encode(event));
         world.handle(event.clone(), &mut Clock { now: *now, rng, heap: &mut Heap::default() });
+        look(world, *now, event);
         if world.is_over() {
             break;
         }

@@ -11,7 +11,9 @@ use types::codec;
 use super::heap::Micros;
 
 /// Format of a recording, its first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Most bytes of the name of a world.
+const WORLD_MAX: usize = 32;
 
 /// A hash over everything that a run did, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,19 +55,38 @@ pub struct Recording<C, E> {
 
 impl<C: Serialize + DeserializeOwned, E: Serialize + DeserializeOwned> Recording<C, E> {
     /// Writes the file.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, world: &str, path: &Path) -> Result<()> {
         let mut bytes = vec![FORMAT];
+        bytes.extend(world.bytes().take(WORLD_MAX));
+        bytes.push(0);
         bytes.extend(codec::encode(self));
         fs::write(path, bytes).with_context(|| format!("writing the recording {}", path.display()))
     }
 
-    /// Reads a file.
-    pub fn load(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("reading the recording {}", path.display()))?;
-        match bytes.split_first() {
-            Some((&FORMAT, rest)) => codec::decode(rest).with_context(|| format!("decoding the recording {}", path.display())),
-            Some((other, _)) => bail!("{} is a recording of format {other}, this build reads {FORMAT}", path.display()),
-            None => bail!("{} is empty", path.display()),
+    /// Reads a file of that world.
+    pub fn load(world: &str, path: &Path) -> Result<Self> {
+        let (found, bytes) = read(path)?;
+        if found != world {
+            bail!("{} is a recording of the world `{found}`, not of `{world}`", path.display());
         }
+        codec::decode(&bytes).with_context(|| format!("decoding the recording {}", path.display()))
+    }
+}
+
+/// Which world a file is of.
+pub fn world_of(path: &Path) -> Result<String> {
+    Ok(read(path)?.0)
+}
+
+fn read(path: &Path) -> Result<(String, Vec<u8>)> {
+    let bytes = fs::read(path).with_context(|| format!("reading the recording {}", path.display()))?;
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => {
+            let end = rest.iter().take(WORLD_MAX + 1).position(|byte| *byte == 0);
+            let end = end.with_context(|| format!("{} does not say which world it is of", path.display()))?;
+            Ok((String::from_utf8_lossy(&rest[..end]).into_owned(), rest[end + 1..].to_vec()))
+        }
+        Some((other, _)) => bail!("{} is a recording of format {other}, this build reads {FORMAT}", path.display()),
+        None => bail!("{} is empty", path.display()),
     }
 }

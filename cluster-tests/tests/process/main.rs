@@ -15,6 +15,7 @@ mod names;
 mod objects;
 mod operator;
 mod rebuild;
+mod recovery;
 mod replacement;
 mod s3;
 mod s3_tags;

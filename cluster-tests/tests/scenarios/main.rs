@@ -94,8 +94,8 @@ macro_rules! scenarios {
     };
 }
 
-/// Those that draw too much for CI: each of their runs is another one.
-const ONLY_IN_THE_SOAK: &[&str] = &["anything"];
+/// Those that draw too much for CI, and those for which it has no time.
+const ONLY_IN_THE_SOAK: &[&str] = &["anything", "little-memory", "lying-syncs", "no-space", "slow-disk"];
 
 scenarios! {
     five_nodes_in_three_and_two "partition-of-five",
@@ -111,4 +111,6 @@ scenarios! {
     rotten_bits "bit-rot",
     full_devices "full-devices",
     a_wiped_device "wiped-device",
+    failing_syncs "failing-syncs",
+    wrong_clocks "wrong-clocks",
 }

@@ -42,6 +42,15 @@ pub fn escaped(text: &str) -> String {
 }
 
 impl Page {
+    /// The head of it, up to the begin of its body.
+    pub fn begin(&mut self, title: &str, style: &str) {
+        self.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
+        self.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
+        self.raw("<meta name=\"color-scheme\" content=\"light dark\"/>\n");
+        self.element("title", "", title);
+        self.raw(&format!("<style>\n{style}</style>\n</head>\n<body>\n"));
+    }
+
     /// As it is: the caller vouches for it.
     pub fn raw(&mut self, html: &str) {
         self.out.push_str(html);

@@ -68,8 +68,8 @@ fn outcome() -> Outcome {
         violations: vec!["linearizable: values 0 & 9".into()],
         load_seconds: 2.0,
         wall_seconds: 5.0,
-        faults: BTreeMap::from([("kill", FaultCount { times: 2, count: 4 })]),
-        operations: BTreeMap::from([("put", VerbCount { done: 66, failed: 4, p50_us: 900, p99_us: 900, longest_us: 900 })]),
+        faults: BTreeMap::from([("kill".to_string(), FaultCount { times: 2, count: 4 })]),
+        operations: BTreeMap::from([("put".to_string(), VerbCount { done: 66, failed: 4, p50_us: 900, p99_us: 900, longest_us: 900 })]),
         gaps_ms: vec![120],
         packets: None,
         sides: Vec::new(),
@@ -113,4 +113,43 @@ fn the_page_takes_nothing_from_outside_and_runs_nothing() {
         assert!(!html.contains(outside), "{outside}");
     }
     assert!(html.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn a_run_that_was_written_to_a_file_gives_the_same_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run.json");
+    outcome().save(&path).expect("it can be written");
+    assert_eq!(html(&Outcome::load(&path).expect("it can be read")), html(&outcome()));
+    std::fs::write(&path, "{}").expect("a file");
+    assert!(Outcome::load(&path).is_err_and(|error| format!("{error:#}").contains("is not the record of a run")));
+}
+
+#[test]
+fn the_page_of_a_simulated_run_draws_its_messages_and_is_well_formed() {
+    use crate::sim::recorded::{Drawn, Shot};
+    use crate::sim::shown::Arrow;
+    let arrow = |label: &str| Arrow { from: 0, to: 1, label: label.into() };
+    let drawn = Drawn {
+        world: "dtm".into(),
+        violation: Some("d1.1 at 4 is called <STABLE>".into()),
+        events: 700,
+        ended: 5_000,
+        names: vec!["dev-1".into(), "dev-2".into()],
+        states: vec!["up & well".into(), String::new()],
+        last: vec![
+            Shot { at: 4_000, arrow: None, words: "dev-1 is killed".into() },
+            Shot { at: 4_500, arrow: Some((arrow("Redo 4..4 <x>"), 4_100)), words: "dev-1 -> dev-2: Redo".into() },
+        ],
+        lost: vec![(4_200, arrow("Persistent 4"))],
+        faults: vec![(4_000, "dev-1 is killed".into())],
+        listed: vec![(699, 4_000, "dev-1 is killed".into()), (700, 4_500, "dev-1 -> dev-2: Redo".into())],
+    };
+    let html = simulated::html(&drawn, "x.events");
+    let elements = read(&html);
+    assert_eq!(count(&elements, "svg", "id=\"sequence\""), 1);
+    assert_eq!(count(&elements, "line", "class=\"arrow\""), 1);
+    assert_eq!(count(&elements, "line", "class=\"arrow lost\""), 1);
+    assert_eq!(count(&elements, "text", "class=\"note\""), 1);
+    assert!(html.contains("Redo 4..4 &lt;x&gt;") && !html.contains("<script"));
 }

@@ -50,9 +50,9 @@ pub struct Counts {
 pub struct GroupWorld {
     settings: Settings,
     network: Network,
-    processes: Vec<Process>,
-    authority: Authority,
-    clients: Vec<Client>,
+    pub(super) processes: Vec<Process>,
+    pub(super) authority: Authority,
+    pub(super) clients: Vec<Client>,
     history: Vec<Done>,
     oracle: Oracle,
     moment: u64,
@@ -476,7 +476,8 @@ impl GroupWorld {
     }
 }
 
-fn summary(replica: &dtm::Replica) -> String {
+/// A replica in a few words.
+pub(super) fn summary(replica: &dtm::Replica) -> String {
     format!(
         "promised {} normal {:?} log {:?} stable {} applied {} active {} ended {:?}",
         replica.promised(),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ha_state::director::Placers;
 use ha_state::term::Term;
 use ha_state::{Change, Command, Outcome, State};
 use types::Boot;
 
 use super::packet::Happening;
 use super::raft::Raft;
-use super::settings::PLACERS;
 use crate::sim::heap::Micros;
 use crate::sim::life::Life;
 use crate::sim::network::NodeNumber;
@@ -45,11 +45,11 @@ pub struct Waiting {
 }
 
 /// The daemon.
-pub struct Daemon {
+pub struct Daemon<E = Happening> {
     /// Its clock.
     pub clock: DriftingClock,
     /// Whether it is up.
-    pub life: Life<Happening>,
+    pub life: Life<E>,
     /// What it has applied.
     pub state: State,
     disk: Vec<u8>,
@@ -66,7 +66,7 @@ pub struct Daemon {
     pub waiting: BTreeMap<u64, Waiting>,
 }
 
-impl Daemon {
+impl<E> Daemon<E> {
     /// One that was never started.
     pub fn new(drift_ppm: i64) -> Self {
         Self {
@@ -142,12 +142,12 @@ impl Daemon {
     }
 
     /// What it should propose now. What was proposed before is waited for.
-    pub fn look(&mut self, now: Micros) -> Vec<Command> {
+    pub fn look(&mut self, now: Micros, placers: Placers<'_>) -> Vec<Command> {
         let now = self.clock.at(now);
         let fresh = self.acked.is_some_and(|at| now <= at + CONFIRMED);
         let busy = self.state.index() < self.proposed.0 && now < self.proposed.1;
         match self.term.as_mut() {
-            Some(term) if fresh && !busy => term.look(&self.state, now, 0, PLACERS),
+            Some(term) if fresh && !busy => term.look(&self.state, now, 0, placers),
             _ => Vec::new(),
         }
     }

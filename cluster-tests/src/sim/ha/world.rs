@@ -11,7 +11,7 @@ use super::oracle::Oracle;
 use super::packet::{Happening, Packet, Reply, Request};
 use super::process::Process;
 use super::raft::Raft;
-use super::settings::{HOSTS, Settings, Without, node_of};
+use super::settings::{HOSTS, PLACERS, Settings, Without, node_of};
 use crate::sim::heap::{MILLISECOND, Micros};
 use crate::sim::network::{Network, NodeNumber};
 use crate::sim::run::{Clock, World};
@@ -143,7 +143,7 @@ impl HaWorld {
                 }
             }
             Happening::Look { term, .. } if self.daemon(node).leads(term) => {
-                let commands = self.daemon(node).look(clock.now);
+                let commands = self.daemon(node).look(clock.now, PLACERS);
                 let expired = |c: &&ha_state::Command| matches!(c.change, Change::ProcessLost { reason: LossReason::LeaseExpired, .. });
                 self.counts.expired += commands.iter().filter(expired).count() as u64;
                 let mut upto = 0;
