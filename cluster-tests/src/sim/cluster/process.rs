@@ -313,7 +313,7 @@ impl Process {
     }
 
     /// Drivers for which something waits and that have no turn yet.
-    pub fn to_turn(&mut self) -> Vec<DeviceId> {
+    pub fn turns_due(&mut self) -> Vec<DeviceId> {
         let Some(serving) = self.up.as_ref().and_then(|up| up.serving.as_ref()) else { return Vec::new() };
         let waits = |device: &&DeviceId| serving.node.devices[*device].inbox.has_waiting() && !self.wanted.contains(*device);
         let due: Vec<DeviceId> = serving.drivers.keys().filter(waits).copied().collect();

@@ -193,7 +193,7 @@ impl ClusterWorld {
     fn wake(&mut self, node: NodeNumber, clock: Time<'_, '_>) {
         let process = &mut self.processes[node as usize];
         let start = process.life.start;
-        for device in process.to_turn() {
+        for device in process.turns_due() {
             let at = process.free_at(device).max(clock.now) + clock.rng.random_range(1..=30);
             let takes = clock.rng.random_range(self.settings.swarm.sync_min..=self.settings.swarm.sync_max);
             clock.at(at, Happening::Turn { node, start, device, takes });
