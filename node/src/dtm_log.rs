@@ -225,7 +225,7 @@ mod tests {
             at: HaTime(0),
             dtx: DtxId::default(),
             writes: vec![write],
-            outcome: Outcome::Done { version: Seq(seq), previous: Vec::new() },
+            outcome: Outcome::Done { version: Seq(seq), previous: Vec::new(), versioning: types::object::Versioning::Off },
             coordination: Coordination::Local,
         }
     }
