@@ -184,7 +184,7 @@ impl Worker {
         let key = self.name(name);
         let (client, place) = (&self.client, &self.workload.name);
         let result = match self.workload.on {
-            On::Objects => client.delete(place, key.as_bytes(), Condition::Always).await,
+            On::Objects => client.delete(place, key.as_bytes(), Condition::Always).await.map(|_| ()),
             On::Rows => client.index_delete(place, key.as_bytes(), Condition::Always).await,
         };
         let result = match result {
