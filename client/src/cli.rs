@@ -28,7 +28,7 @@ use output::Format;
 
 /// Objects, indices and local clusters of Redoubt.
 #[derive(Parser)]
-#[command(name = "redoubt", version, propagate_version = true, after_help = "Exit codes: docs/exit-codes.md")]
+#[command(name = "redoubt", version, after_help = "Exit codes: docs/exit-codes.md")]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -157,4 +157,17 @@ fn report(failure: &Failure, format: Format) {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("REDOUBT_LOG").unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        // `--version` of a verb would be that of an object and that of the program at once.
+        Cli::command().debug_assert();
+    }
 }
