@@ -39,7 +39,8 @@ class User:
         settings = {
             "signature_version": "s3v4" if self.keys else UNSIGNED,
             "s3": {"addressing_style": "path"},
-            "retries": {"total_max_attempts": 1},
+            # As clients do by themselves: a leader of HA that changes at the wrong moment is no wrong answer.
+            "retries": {"total_max_attempts": 3, "mode": "standard"},
             "parameter_validation": False,
             "read_timeout": 60,
             "connect_timeout": 10,
