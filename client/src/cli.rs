@@ -12,6 +12,7 @@ mod obj;
 mod output;
 mod pool;
 mod progress;
+mod s3;
 mod size;
 mod time;
 
@@ -71,6 +72,9 @@ enum Verb {
     /// Indices of keys and values
     #[command(subcommand)]
     Idx(idx::Verb),
+    /// Who may use S3
+    #[command(subcommand)]
+    S3(s3::Verb),
     /// Pools of devices
     #[command(subcommand)]
     Pool(pool::Verb),
@@ -137,6 +141,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Obj(verb) => obj::run(&common, verb).await,
         Verb::Bucket(verb) => bucket::run(&common, verb).await,
         Verb::Idx(verb) => idx::run(&common, verb).await,
+        Verb::S3(verb) => s3::run(&common, verb).await,
         Verb::Pool(verb) => pool::run(&common, verb).await,
         Verb::Dev(verb) => dev::run(&common, verb).await,
         Verb::Bench(arguments) => bench::run(&common, arguments).await,

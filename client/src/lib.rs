@@ -21,6 +21,7 @@ mod place;
 mod retry;
 #[cfg(test)]
 mod sample;
+mod seal;
 mod session;
 mod suspects;
 #[cfg(test)]
@@ -43,9 +44,11 @@ pub use object::{
     Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
+pub use seal::{ClusterKey, random, secret_of};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
+pub use types::records::{RecordChange, RecordDone};
 pub use types::upload::UploadId;
 
 use inner::Inner;

@@ -36,7 +36,7 @@ def cluster(redoubt):
 def _second(command, up):
     """The keys of another user, where users can be made."""
     try:
-        user = command("--ha", ",".join(up["ha"]), "s3", "user", "create", "conformance")
+        user = command("--dir", up["dir"], "s3", "user", "create", "conformance")
     except (RuntimeError, ValueError) as error:
         print(f"# no second user: {error}")
         return None

@@ -4,7 +4,7 @@
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use client::{Client, Options};
+use client::{Client, ClusterKey, Options};
 use ha_api::config::{NodeConfig, S3Config};
 use s3::{Gateway, Keys};
 use tokio::runtime::{Builder, Runtime};
@@ -106,14 +106,15 @@ async fn serve(config: &S3Config, ha: &[String], provider: &str, known: Arc<Know
         clients = connecting => clients.map_err(|error| error.to_string())?,
         _ = early.wait_for(|over| *over) => return Ok(()),
     };
-    let gateway = Gateway::new(client.clone(), writes.clone(), known, config.region.clone());
-    let keys = Keys::one(config.access_key.clone(), config.secret_key.clone());
+    let cluster_key = config.key_file.as_deref().map(ClusterKey::load).transpose().map_err(|error| error.to_string())?;
+    let keys = Keys::new(config.access_key.clone(), config.secret_key.clone(), cluster_key);
+    let gateway = Gateway::new(client.clone(), writes.clone(), known, keys, config.region.clone());
     let listening = |address| tracing::info!(%address, "the S3 gateway serves");
     let over = async move {
         // Without a sender the process is at its end, too.
         let _ = stop.wait_for(|over| *over).await;
     };
-    s3::serve(gateway, keys, &config.listen, listening, over).await.map_err(|error| error.to_string())?;
+    s3::serve(gateway, &config.listen, listening, over).await.map_err(|error| error.to_string())?;
     client.close().await;
     writes.close().await;
     Ok(())

@@ -38,6 +38,12 @@ pub enum Mismatch {
     /// Nothing came for too long.
     #[error("silence")]
     Silent,
+    /// More than a form's policy allows.
+    #[error("too large")]
+    TooLarge,
+    /// Less than a form's policy asks for.
+    #[error("too small")]
+    TooSmall,
     /// The stream of the body, in words: a signature of a chunk, for example.
     #[error("{0}")]
     Broken(String),
@@ -67,6 +73,8 @@ impl Mismatch {
                 error
             }
             Self::Broken(words) if words.contains("Incomplete") => Self::Length.to_error(),
+            Self::TooLarge => s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"),
+            Self::TooSmall => s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"),
             Self::Broken(words) => s3_error!(InvalidRequest, "The body cannot be read: {words}"),
         }
     }
@@ -208,7 +216,11 @@ impl AsyncRead for Received {
                 }
                 Some(Err(error)) => {
                     me.ended = true;
-                    return Poll::Ready(Err(std::io::Error::other(Mismatch::Broken(error.to_string()))));
+                    let mismatch = match error.downcast::<Mismatch>() {
+                        Ok(known) => *known,
+                        Err(other) => Mismatch::Broken(other.to_string()),
+                    };
+                    return Poll::Ready(Err(std::io::Error::other(mismatch)));
                 }
                 None => {
                     me.ended = true;

@@ -1,5 +1,9 @@
 //! Buckets: made, removed when empty, found, listed.
 
+pub mod acl;
+pub mod cors;
+pub mod policy;
+pub mod public_access;
 pub mod tagging;
 
 use std::collections::BTreeMap;
@@ -9,13 +13,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use client::Error;
 use s3s::dto::{
     Bucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput,
-    GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner, Timestamp,
+    GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ObjectOwnership, Timestamp,
 };
-use s3s::{S3Request, S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 use types::object::Versioning;
-use types::records::{self, BucketDocument};
+use types::records::{self, Account, BucketDocument};
 
 use crate::Gateway;
+use crate::access;
+use crate::acl::{Acl, Between, headers_of_acl};
 use crate::error::{self, Of};
 use crate::lock;
 
@@ -35,18 +41,35 @@ pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3R
         documents.insert(BucketDocument::Versioning, Versioning::Enabled.name().to_owned());
         documents.insert(BucketDocument::ObjectLock, lock::initial());
     }
-    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write, &input.grant_write_acp];
-    if input.acl.is_some_and(|acl| acl.as_str() != "private") || grants.iter().any(|grant| grant.is_some()) {
-        return Err(s3_error!(NotImplemented, "Access control lists other than private are not implemented"));
+    let caller = access::caller(&req.extensions)?;
+    let (owner, records) = (caller.account().ok_or_else(access::denied)?, gateway.records().await?);
+    let acl = Acl::from_headers(&headers_of_acl!(input, write), Between { owner, bucket_owner: owner }, &records, &gateway.root)?;
+    let ownership = input.object_ownership.as_ref().map(public_access::ownership_named).transpose()?;
+    if ownership == Some(ObjectOwnership::BUCKET_OWNER_ENFORCED) && acl != Acl::private(owner) {
+        let words = "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidBucketAclWithObjectOwnership, words));
     }
     let wanted = input.create_bucket_configuration.and_then(|configuration| configuration.location_constraint);
     if wanted.is_some_and(|location| location.as_str() != gateway.region) {
         return Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid"));
     }
     let name = input.bucket;
-    let (_, is_new) = gateway.client.create_bucket(&name, ROOT, documents).await.map_err(|e| error::of(Of::Bucket, e))?;
-    if !is_new && gateway.region != FIRST_REGION {
-        return Err(error::of(Of::Bucket, Error::Exists(name)));
+    let acl = (acl != Acl::private(owner)).then(|| (BucketDocument::Acl, acl.to_text()));
+    let ownership = ownership.map(|mode| (BucketDocument::Ownership, mode.to_owned()));
+    documents.extend(acl.into_iter().chain(ownership));
+    let made = gateway.client.create_bucket(&name, owner, documents.clone()).await;
+    let (_, is_new) = made.map_err(|e| error::of(Of::Bucket, e))?;
+    if !is_new {
+        let present = gateway.bucket(&name).await?;
+        let is_same = [BucketDocument::Acl, BucketDocument::Ownership].iter().all(|one| present.documents.get(one) == documents.get(one));
+        if access::owner_of(&present) != owner || !is_same {
+            let words = "The requested bucket name is not available. The bucket namespace is shared by all users of the system. \
+                         Please select a different name and try again.";
+            return Err(S3Error::with_message(S3ErrorCode::BucketAlreadyExists, words));
+        }
+        if gateway.region != FIRST_REGION {
+            return Err(error::of(Of::Bucket, Error::Exists(name)));
+        }
     }
     Ok(CreateBucketOutput { location: Some(format!("/{name}")) })
 }
@@ -77,10 +100,13 @@ pub async fn location(gateway: &Gateway, req: S3Request<GetBucketLocationInput>)
 pub async fn list(gateway: &Gateway, req: S3Request<ListBucketsInput>) -> S3Result<ListBucketsOutput> {
     let input = req.input;
     let records = gateway.records().await?;
+    let caller = access::caller(&req.extensions)?;
+    let account = caller.account().ok_or_else(access::denied)?;
     let prefix = input.prefix.clone().unwrap_or_default();
     let after = input.continuation_token.unwrap_or_default();
     let limit = input.max_buckets.map_or(LIST_MAX, |max| usize::try_from(max).unwrap_or(0).clamp(1, LIST_MAX));
-    let mut found = records.buckets.iter().filter(|(name, _)| name.starts_with(&prefix) && **name > after);
+    let mut found =
+        records.buckets.iter().filter(|(name, bucket)| access::owner_of(bucket) == account && name.starts_with(&prefix) && **name > after);
     let page: Vec<_> = found.by_ref().take(limit).collect();
     let more = found.next().is_some();
     let token = page.last().filter(|_| more).map(|(name, _)| (*name).clone());
@@ -92,12 +118,12 @@ pub async fn list(gateway: &Gateway, req: S3Request<ListBucketsInput>) -> S3Resu
     Ok(ListBucketsOutput {
         buckets: Some(page.into_iter().map(bucket).collect()),
         continuation_token: token,
-        owner: Some(owner()),
+        owner: Some(access::shown(account, &records, &gateway.root)),
         prefix: input.prefix,
     })
 }
 
-/// Whose everything is.
-pub fn owner() -> Owner {
-    Owner { display_name: Some(ROOT.into()), id: Some(ROOT.into()) }
+/// The account of the key in the configuration.
+pub fn root() -> Account {
+    Account { name: ROOT.into(), display_name: ROOT.into(), email: String::new(), created_ms: 0, disabled: false, keys: BTreeMap::new() }
 }

@@ -5,19 +5,25 @@
 //! against what the caller said of them ([`body`]). A gateway keeps nothing of its own: any node is an entry, none is special. What is
 //! supported is a table in `docs/s3.md`.
 
+mod access;
+mod acl;
 mod body;
 mod bucket;
 mod checksum;
 mod condition;
+mod cors;
 mod error;
+mod form;
 mod gateway;
 mod keys;
 mod lifecycle;
 mod lock;
 mod metadata;
 mod object;
+mod policy;
 mod records;
 mod serve;
+mod settings;
 mod tags;
 mod upload;
 mod version;

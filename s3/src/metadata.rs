@@ -5,6 +5,7 @@ use client::ObjectInfo;
 use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, StorageClass, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
 
+use crate::access::ACL;
 use crate::body::Sums;
 use crate::checksum::{Algorithm, Kind};
 use crate::tags::Tags;
@@ -44,6 +45,8 @@ pub struct Headers {
     pub website_redirect_location: Option<String>,
     /// `x-amz-storage-class`, where it is not the usual one.
     pub storage_class: Option<String>,
+    /// Its access control list, where it is not private to the bucket's owner.
+    pub acl: Option<String>,
     /// Its tags.
     pub tags: Tags,
     /// The user's own words, without their prefix.
@@ -57,7 +60,7 @@ impl Headers {
         own.chain(self.tags.to_word()).chain(self.user.iter().map(|(key, value)| (format!("{USER}{key}"), value.clone()))).collect()
     }
 
-    fn named(&self) -> [(&'static str, Option<&String>); 8] {
+    fn named(&self) -> [(&'static str, Option<&String>); 9] {
         [
             ("content-type", self.content_type.as_ref()),
             ("cache-control", self.cache_control.as_ref()),
@@ -67,6 +70,7 @@ impl Headers {
             ("expires", self.expires.as_ref()),
             ("x-amz-website-redirect-location", self.website_redirect_location.as_ref()),
             (STORAGE_CLASS, self.storage_class.as_ref()),
+            (ACL, self.acl.as_ref()),
         ]
     }
 
@@ -83,6 +87,7 @@ impl Headers {
             expires: find("expires"),
             website_redirect_location: find("x-amz-website-redirect-location"),
             storage_class: find(STORAGE_CLASS),
+            acl: find(ACL),
             tags: Tags::of(&info.user_metadata),
             user: user.collect(),
         }
@@ -111,6 +116,7 @@ macro_rules! headers_given {
             expires: $input.expires.take().as_ref().and_then($crate::metadata::http_date),
             website_redirect_location: $input.website_redirect_location.take(),
             storage_class: $crate::metadata::storage_class($input.storage_class.take())?,
+            acl: None,
             tags: $input.tagging.take().as_deref().map($crate::tags::Tags::from_header).transpose()?.unwrap_or_default(),
             user: $crate::metadata::user_words($input.metadata.take()),
         }

@@ -1,5 +1,6 @@
 //! Objects: a file for each verb.
 
+pub mod acl;
 pub mod attributes;
 pub mod copy;
 pub mod delete;

@@ -15,6 +15,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -23,7 +24,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use self::answer::Asked;
-use crate::{Gateway, Keys};
+use self::rest::Lent;
+use crate::Gateway;
+use crate::access::facts::Peer;
+use crate::bucket::cors::CrossOrigin;
+use crate::form;
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
@@ -55,7 +60,6 @@ pub enum ServeError {
 /// [`ServeError::Listen`], at once.
 pub async fn serve(
     gateway: Gateway,
-    keys: Keys,
     address: &str,
     listening: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
@@ -63,7 +67,7 @@ pub async fn serve(
     let failed = |error| ServeError::Listen { address: address.to_owned(), error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     listening(listener.local_addr().map_err(failed)?);
-    let service = service(gateway, keys);
+    let service = service(gateway.clone());
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
@@ -77,8 +81,8 @@ pub async fn serve(
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -87,7 +91,9 @@ pub async fn serve(
         };
         // Answers are small or written in large pieces: waiting for more to send has no use.
         let _best_effort = stream.set_nodelay(true);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), Guarded(service.clone())));
+        let peer = Peer { address: from.ip(), is_secure: false };
+        let guarded = Guarded { service: service.clone(), gateway: gateway.clone(), peer };
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), guarded));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
@@ -102,9 +108,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// The service, behind what it must not be asked.
+/// The service, behind what it must not be asked, and what it knows nothing of.
 #[derive(Clone)]
-struct Guarded(S3Service);
+struct Guarded {
+    service: S3Service,
+    gateway: Gateway,
+    peer: Peer,
+}
 
 impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Response = HttpResponse;
@@ -112,20 +122,18 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Future = BoxFuture<'static, Result<HttpResponse, HttpError>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let service = self.0.clone();
+        let guarded = self.clone();
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             front::mend_date(&mut head.headers);
+            head.extensions.insert(guarded.peer);
             let asked = Asked::of(&head);
             let is_awaited = head.headers.contains_key(EXPECT);
             let (body, back) = rest::lend(body);
-            let refused = refusal(&head).map_or_else(|| front::check(&head), Err);
-            let made = match refused {
-                Ok(()) => service.call(Request::from_parts(head, s3s::Body::http_body_unsync(body))).await?,
-                Err(error) => {
-                    drop(body);
-                    error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?
-                }
+            let made = match guarded.answer(head, body).await {
+                Ok(made) => made,
+                Err(Refused::Answered(error)) => error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?,
+                Err(Refused::Broken(error)) => return Err(error),
             };
             let mut answer = asked.complete(made);
             let is_error = answer.status().is_client_error() || answer.status().is_server_error();
@@ -137,12 +145,58 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
     }
 }
 
-/// What is refused before anything of it is read: forms, whose file would be taken into memory before anybody has looked for a signature, and
-/// signatures of version 2, which cover neither the body nor, in a header, the time.
+/// Why there is no answer yet.
+enum Refused {
+    /// This is it.
+    Answered(S3Error),
+    /// There will be none.
+    Broken(HttpError),
+}
+
+impl Guarded {
+    /// The answer of the protocol, or to what it knows nothing of: pages of other origins, and forms.
+    async fn answer(&self, head: Parts, body: Lent) -> Result<HttpResponse, Refused> {
+        if head.method == Method::OPTIONS {
+            let CrossOrigin::Preflight(told) = self.gateway.cross_origin(&head).await.map_err(Refused::Answered)? else {
+                return Err(Refused::Answered(s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource.")));
+            };
+            let mut response = HttpResponse::new(s3s::Body::empty());
+            response.headers_mut().extend(told);
+            return Ok(response);
+        }
+        let told = match self.gateway.cross_origin(&head).await.map_err(Refused::Answered)? {
+            CrossOrigin::Told(told) => told,
+            _ => HeaderMap::new(),
+        };
+        let form = form::is_form(&head);
+        let made = match refusal(&head).map_or_else(|| if form.is_some() { Ok(()) } else { front::check(&head) }, Err) {
+            Err(error) => Err(error),
+            Ok(()) => match form {
+                Some((bucket, boundary)) => {
+                    let body = s3s::Body::http_body_unsync(body);
+                    Box::pin(form::run(&self.gateway, head, body, &bucket, &boundary)).await
+                }
+                None => {
+                    let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
+                    Ok(self.service.call(request).await.map_err(Refused::Broken)?)
+                }
+            },
+        };
+        let mut made = match made {
+            Ok(made) => made,
+            Err(error) => error.to_http_response().map_err(|error| Refused::Broken(HttpError::new(Box::new(error))))?,
+        };
+        made.headers_mut().extend(told);
+        Ok(made)
+    }
+}
+
+/// What is refused before anything of it is read: forms that go to no bucket, and signatures of version 2, which cover neither the body nor,
+/// in a header, the time.
 fn refusal(head: &Parts) -> Option<S3Error> {
     let header = |name| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
-    if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/")) {
-        return Some(s3_error!(NotImplemented, "Uploads by a form are not implemented"));
+    if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/form-data")) && form::is_form(head).is_none() {
+        return Some(s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."));
     }
     let query = head.uri.query().unwrap_or_default();
     let is_old = header(AUTHORIZATION).is_some_and(|words| words.starts_with("aws "))
@@ -151,11 +205,12 @@ fn refusal(head: &Parts) -> Option<S3Error> {
         .then(|| s3_error!(InvalidRequest, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."))
 }
 
-fn service(gateway: Gateway, keys: Keys) -> S3Service {
+fn service(gateway: Gateway) -> S3Service {
     let mut config = s3s::config::S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
-    let mut builder = S3ServiceBuilder::new(gateway);
-    builder.set_auth(keys);
+    let mut builder = S3ServiceBuilder::new(gateway.clone());
+    builder.set_auth(gateway.clone());
+    builder.set_access(gateway);
     builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
     builder.build()
 }
@@ -174,7 +229,7 @@ mod tests {
 
     #[test]
     fn forms_and_old_signatures_are_refused_before_anything_is_read() {
-        assert!(refused("/b", &[("content-type", "Multipart/Form-Data; boundary=x")]));
+        assert!(refused("/b", &[("content-type", "Multipart/Form-Data; boundary=x")]), "no POST");
         assert!(refused("/b/k", &[("authorization", "AWS key:signature")]));
         assert!(refused("/b/k?AWSAccessKeyId=k&Expires=1&Signature=s", &[]));
         assert!(!refused("/b/k?X-Amz-Signature=s&prefix=Signature", &[("authorization", "AWS4-HMAC-SHA256 Credential=k")]));

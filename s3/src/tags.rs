@@ -78,6 +78,16 @@ impl Tags {
         wanted.iter().all(|tag| self.0.contains(tag))
     }
 
+    /// The value of one, whatever the case of its key: conditions of policies have none.
+    pub fn value_of(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)).map(|(_, value)| value.as_str())
+    }
+
+    /// Their keys.
+    pub fn keys(&self) -> Vec<String> {
+        self.0.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     /// How many they are; `None` for none.
     pub fn count(&self) -> Option<i32> {
         i32::try_from(self.0.len()).ok().filter(|count| *count > 0)
@@ -120,7 +130,8 @@ fn is_allowed(character: char) -> bool {
     character.is_alphanumeric() || character.is_whitespace() || "+-=._:/@".contains(character)
 }
 
-fn encoded(text: &str) -> String {
+/// Text as it stands in a query.
+pub fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),
@@ -129,7 +140,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Text of a query: `+` is a space.
-fn decoded(text: &str) -> Option<String> {
+pub fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, others)) = rest.split_first() {

@@ -10,7 +10,7 @@ use types::object::Versioning;
 use types::records::BucketDocument;
 
 use crate::Gateway;
-use crate::bucket::owner;
+use crate::access::Owners;
 use crate::checksum::Algorithm;
 use crate::condition;
 use crate::error::{self, Of};
@@ -54,7 +54,7 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetBucketVersioningInput>) ->
 /// Runs ListObjectVersions.
 pub async fn list(gateway: &Gateway, req: S3Request<ListObjectVersionsInput>) -> S3Result<ListObjectVersionsOutput> {
     let input = req.input;
-    gateway.check_bucket(&input.bucket).await?;
+    let owners = gateway.owners(&input.bucket).await?;
     let names = Names::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.clone().unwrap_or_default();
     let limit = page_limit(input.max_keys)?;
@@ -80,9 +80,9 @@ pub async fn list(gateway: &Gateway, req: S3Request<ListObjectVersionsInput>) ->
         is_truncated: Some(next.is_some()),
         next_key_marker: next.map(|next| names.write(&next.name)),
         next_version_id_marker: next.and_then(|next| next.id).map(|id| id.to_string()),
-        versions: Some(page.versions.iter().filter_map(|version| object(version, names)).collect()),
+        versions: Some(page.versions.iter().filter_map(|version| object(version, names, &owners)).collect()),
         delete_markers: Some(
-            page.versions.iter().filter(|version| version.object.is_none()).map(|marker| deleted(marker, names)).collect(),
+            page.versions.iter().filter(|version| version.object.is_none()).map(|marker| deleted(marker, names, &owners)).collect(),
         ),
         common_prefixes: Some(page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(names.write(prefix)) }).collect()),
         key_marker: Some(names.write(input.key_marker.unwrap_or_default().as_bytes())),
@@ -96,7 +96,7 @@ pub async fn list(gateway: &Gateway, req: S3Request<ListObjectVersionsInput>) ->
     })
 }
 
-fn object(version: &VersionInfo, names: Names) -> Option<ObjectVersion> {
+fn object(version: &VersionInfo, names: Names, owners: &Owners) -> Option<ObjectVersion> {
     let info = version.object.as_ref()?;
     let sums = metadata::checksums(info);
     let algorithms = Algorithm::all_of(&sums);
@@ -111,7 +111,7 @@ fn object(version: &VersionInfo, names: Names) -> Option<ObjectVersion> {
             Some(class) => ObjectVersionStorageClass::from(class.to_owned()),
             None => ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD),
         }),
-        owner: Some(owner()),
+        owner: Some(owners.of(&info.user_metadata)),
         checksum_type: (!algorithms.is_empty()).then(|| metadata::checksum_type(info)),
         checksum_algorithm: (!algorithms.is_empty())
             .then(|| algorithms.iter().map(|one| s3s::dto::ChecksumAlgorithm::from(one.name().to_ascii_uppercase())).collect()),
@@ -119,12 +119,12 @@ fn object(version: &VersionInfo, names: Names) -> Option<ObjectVersion> {
     })
 }
 
-fn deleted(marker: &VersionInfo, names: Names) -> DeleteMarkerEntry {
+fn deleted(marker: &VersionInfo, names: Names, owners: &Owners) -> DeleteMarkerEntry {
     DeleteMarkerEntry {
         key: Some(names.write(&marker.name)),
         version_id: Some(marker.id.to_string()),
         is_latest: Some(marker.is_current),
         last_modified: Some(condition::at_ms(marker.modified_ms)),
-        owner: Some(owner()),
+        owner: Some(owners.of(&[])),
     }
 }

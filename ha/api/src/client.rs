@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::{CatalogueKind, ClusterMap};
-use types::records::{RecordChange, RecordDone};
+use types::records::{Account, RecordChange, RecordDone};
 use types::wire::request::{DeviceUsage, Ticket};
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -238,6 +238,11 @@ impl HaClient {
             RecordDone::Bucket { id, created } => RecordDone::Bucket { id, created: created || attempts.into_inner() > 1 },
             done => done,
         })
+    }
+
+    /// Accounts by their names.
+    pub async fn accounts(&self) -> Result<BTreeMap<String, Account>, HaError> {
+        read(&self.call(|mut s| async move { s.get_accounts(pb::StatusRequest {}).await }).await?.body)
     }
 
     /// A process has started, or has learnt that it was declared lost: it gets a boot, and is told what to do with its devices.

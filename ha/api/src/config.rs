@@ -88,12 +88,20 @@ pub struct S3Config {
     pub access_key: String,
     /// Its secret.
     pub secret_key: String,
+    /// The file with the cluster's key, the same at every node: secrets of accounts are encrypted under it. Without, there are no accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for S3Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { listen, region, access_key, secret_key: _ } = self;
-        f.debug_struct("S3Config").field("listen", listen).field("region", region).field("access_key", access_key).finish_non_exhaustive()
+        let Self { listen, region, access_key, secret_key: _, key_file } = self;
+        f.debug_struct("S3Config")
+            .field("listen", listen)
+            .field("region", region)
+            .field("access_key", access_key)
+            .field("key_file", key_file)
+            .finish_non_exhaustive()
     }
 }
 

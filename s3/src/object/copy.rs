@@ -6,6 +6,8 @@ use s3s::{S3Request, S3Result, s3_error};
 
 use super::put::{self, Content};
 use crate::Gateway;
+use crate::access::{self, Act};
+use crate::acl::headers_of_acl;
 use crate::body::Announced;
 use crate::checksum::Algorithm;
 use crate::condition::{self, source_conditions_given};
@@ -19,6 +21,8 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     let mut input = req.input;
     refuse_unknown(&input)?;
     let Source { bucket: from_bucket, key: from_key, version: from_version } = source(&input.copy_source)?;
+    let caller = access::caller(&req.extensions)?;
+    gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, named_version(&input.copy_source))).await?;
     let of_source = gateway.bucket(&from_bucket).await?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
@@ -40,7 +44,8 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     let (before, given) = (Headers::of(&info), headers_given!(input));
     let tags = if retags { given.tags.clone() } else { before.tags.clone() };
     let storage_class = given.storage_class.clone();
-    let headers = Headers { tags, storage_class, ..if replaces { given } else { before } };
+    let acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
+    let headers = Headers { tags, storage_class, acl, ..if replaces { given } else { before } };
     put::check_user(&headers)?;
     // The copy keeps the checksums that its source has, or gets what is asked for.
     let algorithms = match &input.checksum_algorithm {
@@ -75,6 +80,14 @@ fn told(copy: &ObjectInfo) -> CopyObjectResult {
         checksum_sha256: sums.checksum_sha256,
         e_tag: Some(metadata::etag(copy)),
         last_modified: Some(condition::modified(copy)),
+    }
+}
+
+/// The version that a source names, as it was given.
+pub fn named_version(source: &CopySource) -> Option<&str> {
+    match source {
+        CopySource::Bucket { version_id, .. } => version_id.as_deref(),
+        _ => None,
     }
 }
 
@@ -113,6 +126,5 @@ fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some()
         || input.server_side_encryption.is_some()
         || input.copy_source_sse_customer_algorithm.is_some();
-    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || put::is_shared(input.acl.as_ref(), grants))
+    put::refuse_if(encrypted)
 }

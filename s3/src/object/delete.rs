@@ -12,6 +12,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use types::records::Bucket;
 
 use crate::Gateway;
+use crate::access::{self, Act};
 use crate::condition;
 use crate::error::{self, Of};
 use crate::lock;
@@ -82,6 +83,7 @@ pub async fn one(gateway: &Gateway, req: S3Request<DeleteObjectInput>) -> S3Resu
 /// Deletes many; each has its own outcome.
 pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Result<DeleteObjectsOutput> {
     let input = req.input;
+    let caller = &access::caller(&req.extensions)?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let objects = input.delete.objects;
     if objects.is_empty() || objects.len() > MANY_MAX {
@@ -98,7 +100,12 @@ pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Re
         .map(|numbers| async move {
             let mut outcomes = Vec::with_capacity(numbers.len());
             for number in numbers {
-                outcomes.push((number, wanted.delete_one_of(&all[number]).await));
+                let object = &all[number];
+                let outcome = match gateway.allow(caller, Act::delete(wanted.name, &object.key, object.version_id.as_deref())).await {
+                    Ok(()) => wanted.delete_one_of(object).await,
+                    Err(error) => Err(error),
+                };
+                outcomes.push((number, outcome));
             }
             outcomes
         })

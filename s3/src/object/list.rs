@@ -8,7 +8,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
-use crate::bucket::owner;
+use crate::access::Owners;
 use crate::checksum::Algorithm;
 use crate::condition;
 use crate::error::{self, Of};
@@ -96,7 +96,7 @@ impl Wanted<'_> {
 }
 
 impl Page {
-    fn contents(&self, names: Names, with_owner: bool) -> Vec<Object> {
+    fn contents(&self, names: Names, owners: Option<&Owners>) -> Vec<Object> {
         let algorithms = |info: &ObjectInfo| Algorithm::all_of(&metadata::checksums(info));
         let named = |one: &Algorithm| ChecksumAlgorithm::from(one.name().to_ascii_uppercase());
         let object = |info: &ObjectInfo| Object {
@@ -110,7 +110,7 @@ impl Page {
                 Some(class) => ObjectStorageClass::from(class.to_owned()),
                 None => ObjectStorageClass::from_static(ObjectStorageClass::STANDARD),
             }),
-            owner: with_owner.then(owner),
+            owner: owners.map(|owners| owners.of(&info.user_metadata)),
             ..Object::default()
         };
         self.found.objects.iter().map(object).collect()
@@ -133,9 +133,10 @@ pub async fn v1(gateway: &Gateway, req: S3Request<ListObjectsInput>) -> S3Result
     let after = input.marker.clone().filter(|marker| !marker.is_empty()).map(String::into_bytes);
     let wanted = Wanted { bucket: &input.bucket, prefix: &prefix, delimiter: input.delimiter.as_deref(), after, max_keys: input.max_keys };
     let page = wanted.page(gateway).await?;
+    let owners = gateway.owners(&input.bucket).await?;
     let next = page.found.next.as_deref().map(|next| names.write(next));
     Ok(ListObjectsOutput {
-        contents: Some(page.contents(names, true)),
+        contents: Some(page.contents(names, Some(&owners))),
         common_prefixes: Some(page.prefixes(names)),
         is_truncated: Some(next.is_some()),
         // Without a delimiter the last key says it, but nobody minds being told.
@@ -164,9 +165,10 @@ pub async fn v2(gateway: &Gateway, req: S3Request<ListObjectsV2Input>) -> S3Resu
     };
     let wanted = Wanted { bucket: &input.bucket, prefix: &prefix, delimiter: input.delimiter.as_deref(), after, max_keys: input.max_keys };
     let page = wanted.page(gateway).await?;
+    let owners = if input.fetch_owner == Some(true) { Some(gateway.owners(&input.bucket).await?) } else { None };
     let next = page.found.next.as_deref().map(metadata::hex);
     Ok(ListObjectsV2Output {
-        contents: Some(page.contents(names, input.fetch_owner.unwrap_or(false))),
+        contents: Some(page.contents(names, owners.as_ref())),
         common_prefixes: Some(page.prefixes(names)),
         is_truncated: Some(next.is_some()),
         next_continuation_token: next,

@@ -2,10 +2,12 @@
 
 use client::{Condition, ObjectInfo, PutOptions};
 use s3s::checksum::ChecksumHasher;
-use s3s::dto::{ChecksumAlgorithm, ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::dto::{ChecksumAlgorithm, ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
+use crate::access;
+use crate::acl::headers_of_acl;
 use crate::body::{Announced, Received};
 use crate::checksum::Algorithm;
 use crate::condition;
@@ -39,7 +41,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
     let condition = condition::of_put(gateway, &input.bucket, &input.key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
-    let headers = headers_given!(input);
+    let caller = access::caller(&req.extensions)?;
+    let mut headers = headers_given!(input);
+    headers.acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
     check_user(&headers)?;
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
     let announced = announced!(input, trailer);
@@ -92,14 +96,7 @@ pub async fn write(
 /// What is not there yet is refused: a caller must not think that its object is encrypted or shared when it is not.
 fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    let is_shared = is_shared(input.acl.as_ref(), grants);
-    refuse_if(encrypted || is_shared || input.write_offset_bytes.is_some())
-}
-
-/// Whether others than the owner are to see the object.
-pub fn is_shared(acl: Option<&ObjectCannedACL>, grants: [&Option<String>; 4]) -> bool {
-    acl.is_some_and(|acl| !matches!(acl.as_str(), "private" | "bucket-owner-full-control")) || grants.iter().any(|grant| grant.is_some())
+    refuse_if(encrypted || input.write_offset_bytes.is_some())
 }
 
 /// Refuses what is not there yet.

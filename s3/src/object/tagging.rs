@@ -16,7 +16,8 @@ use crate::version;
 /// How often it is tried to set tags of an object that is written all the time.
 const TRIES_MAX: u32 = 10;
 
-async fn stat(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(ObjectInfo, Option<String>)> {
+/// What is kept of a version, and how it is called.
+pub async fn stat(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(ObjectInfo, Option<String>)> {
     let versioning = gateway.bucket(bucket).await?.versioning();
     let wanted = version::wanted(named)?;
     let info = gateway.client.stat_version(bucket, key.as_bytes(), wanted).await.map_err(|e| version::missing(wanted, e))?;
@@ -47,14 +48,26 @@ pub async fn delete(gateway: &Gateway, req: S3Request<DeleteObjectTaggingInput>)
 }
 
 async fn set(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>, tags: &Tags) -> S3Result<Option<String>> {
+    set_word(gateway, bucket, key, named, TAGS, tags.to_word()).await
+}
+
+/// Sets a word of an object's record, or takes it away.
+pub async fn set_word(
+    gateway: &Gateway,
+    bucket: &str,
+    key: &str,
+    named: Option<&str>,
+    name: &str,
+    word: Option<(String, String)>,
+) -> S3Result<Option<String>> {
     for _ in 0..TRIES_MAX {
         let (info, shown) = stat(gateway, bucket, key, named).await?;
-        let mut words: Vec<(String, String)> = info.user_metadata.iter().filter(|(name, _)| name != TAGS).cloned().collect();
+        let mut words: Vec<(String, String)> = info.user_metadata.iter().filter(|(known, _)| known != name).cloned().collect();
         if metadata::word(&info, metadata::ETAG).is_none() {
             // An ETag that was made of the version stays what it was.
             words.push((metadata::ETAG.to_owned(), metadata::etag(&info).value().to_owned()));
         }
-        words.extend(tags.to_word());
+        words.extend(word.clone());
         match gateway.client.describe_version(bucket, key.as_bytes(), Some(info.id), words, Condition::Version(info.version)).await {
             Err(Error::Condition { .. }) => {}
             other => return other.map(|()| shown).map_err(|e| error::of(Of::Object, e)),

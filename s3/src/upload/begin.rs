@@ -4,6 +4,8 @@ use s3s::dto::{ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, Crea
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
+use crate::access;
+use crate::acl::headers_of_acl;
 use crate::checksum::{Algorithm, Kind};
 use crate::error::{self, Of};
 use crate::lock::lock_given;
@@ -17,7 +19,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<CreateMultipartUploadInput>) 
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
     let checksum = checksum(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
-    let headers = headers_given!(input);
+    let caller = access::caller(&req.extensions)?;
+    let mut headers = headers_given!(input);
+    headers.acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
     put::check_user(&headers)?;
     let mut words = lock.set_in(&headers.to_words());
     if let Some((algorithm, kind)) = checksum {
@@ -61,8 +65,7 @@ fn checksum(algorithm: Option<&ChecksumAlgorithm>, kind: Option<&ChecksumType>) 
 
 fn refuse_unknown(input: &CreateMultipartUploadInput) -> S3Result<()> {
     let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    let grants = [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp];
-    put::refuse_if(encrypted || put::is_shared(input.acl.as_ref(), grants))
+    put::refuse_if(encrypted)
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use client::{PartInfo, UploadInfo, UploadPage, UploadToken};
 use s3s::dto::{
     ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
-    ListPartsOutput, MultipartUpload, Part, StorageClass,
+    ListPartsOutput, MultipartUpload, Owner, Part, StorageClass,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
-use crate::bucket::owner;
+use crate::access::Owners;
 use crate::condition;
 use crate::error::{self, Of};
 use crate::metadata;
@@ -17,8 +17,7 @@ use crate::object::list::Names;
 /// Most entries of a page, as S3 has it.
 const PAGE_MAX: i32 = 1000;
 
-fn initiator() -> Initiator {
-    let owner = owner();
+fn initiator(owner: Owner) -> Initiator {
     Initiator { display_name: owner.display_name, id: owner.id }
 }
 
@@ -37,7 +36,7 @@ fn limit(wanted: Option<i32>, name: &str) -> S3Result<i32> {
 /// Runs ListParts.
 pub async fn parts(gateway: &Gateway, req: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
     let input = req.input;
-    gateway.check_bucket(&input.bucket).await?;
+    let owners = gateway.owners(&input.bucket).await?;
     let id = super::id(&input.upload_id)?;
     let upload = super::open(gateway, &input.bucket, &input.key, id).await?;
     let limit = limit(input.max_parts, "max-parts")?;
@@ -54,8 +53,8 @@ pub async fn parts(gateway: &Gateway, req: S3Request<ListPartsInput>) -> S3Resul
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.name())),
         storage_class: Some(class_of(&upload)),
-        initiator: Some(initiator()),
-        owner: Some(owner()),
+        initiator: Some(initiator(owners.of(&upload.user_metadata))),
+        owner: Some(owners.of(&upload.user_metadata)),
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(input.upload_id),
@@ -81,7 +80,7 @@ fn shown_part(part: &PartInfo) -> Part {
 /// Runs ListMultipartUploads.
 pub async fn uploads(gateway: &Gateway, req: S3Request<ListMultipartUploadsInput>) -> S3Result<ListMultipartUploadsOutput> {
     let input = req.input;
-    gateway.check_bucket(&input.bucket).await?;
+    let owners = gateway.owners(&input.bucket).await?;
     let names = Names::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.clone().unwrap_or_default();
     let limit = limit(input.max_uploads, "max-uploads")?;
@@ -105,7 +104,7 @@ pub async fn uploads(gateway: &Gateway, req: S3Request<ListMultipartUploadsInput
         is_truncated: Some(next.is_some()),
         next_key_marker: next.map(|next| names.write(&next.name)),
         next_upload_id_marker: next.and_then(|next| next.upload).map(|upload| metadata::hex(&upload.0)),
-        uploads: Some(page.uploads.iter().map(|upload| shown_upload(upload, names)).collect()),
+        uploads: Some(page.uploads.iter().map(|upload| shown_upload(upload, names, &owners)).collect()),
         common_prefixes: Some(page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(names.write(prefix)) }).collect()),
         key_marker: Some(names.write(input.key_marker.unwrap_or_default().as_bytes())),
         upload_id_marker: input.upload_id_marker,
@@ -118,14 +117,14 @@ pub async fn uploads(gateway: &Gateway, req: S3Request<ListMultipartUploadsInput
     })
 }
 
-fn shown_upload(upload: &UploadInfo, names: Names) -> MultipartUpload {
+fn shown_upload(upload: &UploadInfo, names: Names, owners: &Owners) -> MultipartUpload {
     let checksum = super::checksum_of(&upload.user_metadata);
     MultipartUpload {
         key: Some(names.write(&upload.name)),
         upload_id: Some(metadata::hex(&upload.upload.0)),
         initiated: Some(condition::at_ms(upload.began_ms)),
-        initiator: Some(initiator()),
-        owner: Some(owner()),
+        initiator: Some(initiator(owners.of(&upload.user_metadata))),
+        owner: Some(owners.of(&upload.user_metadata)),
         storage_class: Some(class_of(upload)),
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.name())),

@@ -7,6 +7,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::Gateway;
+use crate::access::{self, Act};
 use crate::body::{Announced, Received};
 use crate::checksum::Algorithm;
 use crate::condition::{self, source_conditions_given};
@@ -77,6 +78,8 @@ pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3R
     let input = req.input;
     refuse_if(input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some())?;
     let copy::Source { bucket: from_bucket, key: from_key, version: from_version } = copy::source(&input.copy_source)?;
+    let caller = access::caller(&req.extensions)?;
+    gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, copy::named_version(&input.copy_source))).await?;
     let of_source = gateway.bucket(&from_bucket).await?;
     gateway.check_bucket(&input.bucket).await?;
     let (upload, number) = (super::id(&input.upload_id)?, super::number(input.part_number)?);

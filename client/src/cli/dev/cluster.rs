@@ -12,6 +12,9 @@ pub const FILE_VERSION: u32 = 1;
 /// Its name in the cluster's directory.
 const FILE_NAME: &str = "cluster.json";
 
+/// The file with the key that secrets of S3 are encrypted under, in the cluster's directory.
+pub const KEY_FILE: &str = "s3.key";
+
 /// A local cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterFile {

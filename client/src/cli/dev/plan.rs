@@ -1,14 +1,17 @@
 //! What a new local cluster consists of: ports, directories, devices, pools, and the configuration of each process.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use client::ClusterKey;
 use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, NodeEntry, PoolConfig, S3Config, TopologyConfig};
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId};
 
 use super::Service;
-use super::cluster::{ClusterFile, FILE_VERSION, NodeFile, S3Keys};
+use super::cluster::{ClusterFile, FILE_VERSION, KEY_FILE, NodeFile, S3Keys};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
@@ -69,6 +72,7 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
         nodes,
         dir,
     };
+    write_key(&file)?;
     let topology = topology(&file, wish, device_bytes);
     topology.check().map_err(Failure::usage)?;
     for node in &file.nodes {
@@ -133,6 +137,15 @@ fn topology(file: &ClusterFile, wish: &Wish, device_bytes: u64) -> TopologyConfi
     TopologyConfig { nodes: nodes.collect(), devices: devices.collect(), pools: PoolConfig::usual() }
 }
 
+/// The key of the cluster, for its owner's eyes.
+fn write_key(file: &ClusterFile) -> Result<(), Failure> {
+    let path = file.dir.join(KEY_FILE);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&path).and_then(|mut file| writeln!(file, "{}", ClusterKey::drawn()));
+    written.map_err(|e| Failure::io(path.display(), &e))
+}
+
 fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Factor, topology: &TopologyConfig) -> Result<(), Failure> {
     let dir = file.node_dir(node);
     let own = topology.devices.iter().filter(|device| device.node == node.name);
@@ -152,6 +165,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         region: keys.region,
         access_key: keys.access_key,
         secret_key: keys.secret_key,
+        key_file: Some(file.dir.join(KEY_FILE)),
     });
     let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, s3, devices };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {

@@ -52,6 +52,7 @@ fn node_config() -> NodeConfig {
             region: "us-east-1".into(),
             access_key: "key".into(),
             secret_key: "secret".into(),
+            key_file: None,
         }),
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }

@@ -170,6 +170,14 @@ impl Ha for HaService {
         Ok(Response::new(pb::RecordReply { done: encode(&done), index: changed.index }))
     }
 
+    async fn get_accounts(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
+        self.open(request)?;
+        if !self.core.catch_up().await {
+            return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
+        }
+        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(state.accounts())) }))
+    }
+
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
         let request = self.open(request)?;
         let node = node_id(request.node)?;

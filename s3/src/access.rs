@@ -1,0 +1,350 @@
+//! Who may do what: each request is looked at before anything of it is done, and once more where it concerns other objects than its own
+//! (the source of a copy, each of many that are deleted).
+//!
+//! A request is let in where the bucket's policy allows it, or where the access control list of the bucket or object does, or where its owner
+//! asks; and never where the policy denies it. Nobody who has not signed may do more than that. The key of the configuration may do what the
+//! owner of any bucket may.
+
+pub mod facts;
+mod rules;
+
+use std::sync::Arc;
+
+use client::ObjectInfo;
+use hyper::http::Extensions;
+use hyper::{HeaderMap, Uri};
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::dto::Owner;
+use s3s::path::S3Path;
+use s3s::{S3Error, S3Result, s3_error};
+use types::records::{Account, Bucket, BucketDocument, Records};
+
+use crate::Gateway;
+use crate::acl::{Acl, Between, Headers, Permission};
+use crate::bucket::ROOT;
+use crate::error::{self, Of};
+use crate::policy::{Asked, Policy, Verdict, Who};
+use crate::settings::PublicAccess;
+use crate::tags::Tags;
+use facts::Facts;
+use rules::{Need, Rule};
+
+/// The word of an object's record that holds its access control list, where it is not private to the bucket's owner.
+pub const ACL: &str = "acl";
+
+/// Who asks, and what is known of the request. Lies in the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Caller(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    account: Option<String>,
+    facts: Facts,
+}
+
+impl Caller {
+    /// The name of the account; `None` where nobody has signed.
+    pub fn account(&self) -> Option<&str> {
+        self.0.account.as_deref()
+    }
+
+    /// Who that is.
+    pub fn who(&self) -> Who<'_> {
+        self.account().map_or(Who::Anonymous, Who::Account)
+    }
+
+    fn is_root(&self) -> bool {
+        self.account() == Some(ROOT)
+    }
+}
+
+/// What is to be done with an object or a bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// The action, as policies name it.
+    pub action: &'static str,
+    /// What an access control list has to give for it.
+    need: Need,
+    /// The name of the bucket.
+    pub bucket: &'a str,
+    /// The object; `None` for the bucket itself.
+    pub key: Option<&'a str>,
+    /// Its version, as it was named.
+    version: Option<&'a str>,
+}
+
+impl<'a> Act<'a> {
+    /// An object is read, as the source of a copy.
+    pub fn read(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
+        let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+        Self { action, need: Need::Object(Permission::Read), bucket, key: Some(key), version }
+    }
+
+    /// An object is deleted, as one of many.
+    pub fn delete(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
+        let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
+        Self { action, need: Need::Bucket(Permission::Write), bucket, key: Some(key), version }
+    }
+
+    /// An object is written, as by a form.
+    pub fn write(bucket: &'a str, key: &'a str) -> Self {
+        Self { action: "s3:PutObject", need: Need::Bucket(Permission::Write), bucket, key: Some(key), version: None }
+    }
+
+    /// A bucket is listed.
+    fn list(bucket: &'a str) -> Self {
+        Self { action: "s3:ListBucket", need: Need::Bucket(Permission::Read), bucket, key: None, version: None }
+    }
+}
+
+/// The owner of a bucket; the cluster's own belong to the key of the configuration.
+pub fn owner_of(bucket: &Bucket) -> &str {
+    if bucket.owner.is_empty() { ROOT } else { &bucket.owner }
+}
+
+/// The list of a bucket.
+pub fn bucket_acl(bucket: &Bucket) -> Acl {
+    let owner = owner_of(bucket);
+    bucket.document(BucketDocument::Acl).map_or_else(|| Acl::private(owner), |text| Acl::of_text(text, owner))
+}
+
+/// The list of an object: among the words of its record.
+pub fn object_acl(words: &[(String, String)], bucket: &Bucket) -> Acl {
+    let owner = owner_of(bucket);
+    crate::metadata::find(words, ACL).map_or_else(|| Acl::private(owner), |text| Acl::of_text(text, owner))
+}
+
+/// An account as it is shown.
+pub fn shown(name: &str, records: &Records, root: &Account) -> Owner {
+    let account = if name == root.name { Some(root) } else { records.accounts.get(name).map(AsRef::as_ref) };
+    Owner { display_name: Some(account.map_or(name, |account| &account.display_name).to_owned()), id: Some(name.to_owned()) }
+}
+
+/// Who owns the objects of a bucket.
+pub struct Owners {
+    bucket: Arc<Bucket>,
+    records: Arc<Records>,
+    root: Arc<Account>,
+}
+
+impl Owners {
+    /// The owner of an object, by the words of its record.
+    pub fn of(&self, words: &[(String, String)]) -> Owner {
+        shown(&object_acl(words, &self.bucket).owner, &self.records, &self.root)
+    }
+}
+
+/// Whether lists of access do not count in a bucket: all in it belongs to its owner.
+pub fn acls_are_off(bucket: &Bucket) -> bool {
+    bucket.document(BucketDocument::Ownership) == Some("BucketOwnerEnforced")
+}
+
+/// The word of an object's record for a list; none where it is private to the bucket's owner.
+pub fn word_of(acl: Acl, bucket: &Bucket) -> Option<String> {
+    (acl != Acl::private(owner_of(bucket))).then(|| acl.to_text())
+}
+
+/// Refuses a list that a bucket does not take.
+///
+/// # Errors
+/// `AccessControlListNotSupported`, `AccessDenied`.
+pub fn check_acl(bucket: &Bucket, acl: &Acl, block: PublicAccess) -> S3Result<()> {
+    if acls_are_off(bucket) && *acl != Acl::private(owner_of(bucket)) {
+        return Err(s3_error!(AccessControlListNotSupported, "The bucket does not allow ACLs"));
+    }
+    if block.block_acls && acl.is_public() { Err(denied()) } else { Ok(()) }
+}
+
+/// What is not allowed.
+pub fn denied() -> S3Error {
+    s3_error!(AccessDenied, "Access Denied")
+}
+
+#[async_trait::async_trait]
+impl S3Access for Gateway {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let records = self.records().await?;
+        let account = match cx.credentials() {
+            None => None,
+            Some(credentials) => Some(self.account_of(&records, &credentials.access_key)?),
+        };
+        let (headers, uri) = (cx.headers().clone(), cx.uri().clone());
+        let caller = self.caller(account, &headers, &uri, cx.extensions_mut());
+        let rule = rules::of(cx.s3_op().name());
+        let (bucket, key) = match cx.s3_path() {
+            S3Path::Root => return caller.account().map(drop).ok_or_else(denied),
+            S3Path::Bucket { bucket } => (bucket.to_string(), None),
+            S3Path::Object { bucket, key } => (bucket.to_string(), Some(key.to_string())),
+        };
+        if cx.s3_op().name() == "CreateBucket" {
+            return caller.account().map(drop).ok_or_else(denied);
+        }
+        let version = caller.0.facts.query("versionId");
+        let Some(Rule { action, of_version, need }) = rule else {
+            // What is not there is refused as that, to those who may ask.
+            return caller.account().map(drop).ok_or_else(denied);
+        };
+        let action = of_version.filter(|_| version.is_some()).unwrap_or(action);
+        self.allow(&caller, Act { action, need, bucket: &bucket, key: key.as_deref(), version }).await
+    }
+}
+
+impl Gateway {
+    /// Notes who asks, for all who look later.
+    pub(crate) fn caller(&self, account: Option<String>, headers: &HeaderMap, uri: &Uri, extensions: &mut Extensions) -> Caller {
+        let facts = Facts::of(headers, uri, extensions);
+        let caller = Caller(Arc::new(Inner { account, facts }));
+        extensions.insert(caller.clone());
+        caller
+    }
+
+    /// Lets a request in, or refuses it.
+    ///
+    /// # Errors
+    /// `AccessDenied`, `NoSuchBucket`, and those of looking.
+    pub(crate) async fn allow(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
+        self.allow_of(caller, act, false).await
+    }
+
+    /// The same for the source of a copy.
+    ///
+    /// # Errors
+    /// As [`Self::allow`].
+    pub(crate) async fn allow_source(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
+        self.allow_of(caller, act, true).await
+    }
+
+    async fn allow_of(&self, caller: &Caller, act: Act<'_>, is_source: bool) -> S3Result<()> {
+        let bucket = self.bucket(act.bucket).await?;
+        let header = if is_source { "x-amz-source-expected-bucket-owner" } else { "x-amz-expected-bucket-owner" };
+        if caller.0.facts.header(header).is_some_and(|expected| expected != owner_of(&bucket)) {
+            return Err(denied());
+        }
+        if self.is_allowed(caller, &bucket, act).await? {
+            return Ok(());
+        }
+        tracing::debug!(account = caller.account(), action = act.action, bucket = act.bucket, key = act.key, "denied");
+        Err(denied())
+    }
+
+    /// The word for the list of an object that somebody writes, with what the request says of access.
+    ///
+    /// # Errors
+    /// Those of the list, and of [`check_acl`].
+    pub(crate) async fn acl_given(&self, name: &str, caller: &Caller, given: &Headers<'_>) -> S3Result<Option<String>> {
+        let (bucket, records) = (self.bucket(name).await?, self.records().await?);
+        let bucket_owner = owner_of(&bucket);
+        let takes_over = acls_are_off(&bucket)
+            || (bucket.document(BucketDocument::Ownership) == Some("BucketOwnerPreferred")
+                && given.canned == Some("bucket-owner-full-control"));
+        // What nobody signed for belongs to who let it in.
+        let owner = caller.account().filter(|_| !takes_over).unwrap_or(bucket_owner);
+        let acl = Acl::from_headers(given, Between { owner, bucket_owner }, &records, &self.root)?;
+        check_acl(&bucket, &acl, PublicAccess::of(&bucket))?;
+        Ok(word_of(acl, &bucket))
+    }
+
+    async fn is_allowed(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>) -> S3Result<bool> {
+        match self.judged(caller, bucket, act).await? {
+            Some(allowed) => Ok(allowed),
+            // Whether something is there is told to those only who could list it.
+            None => Ok(self.judged(caller, bucket, Act::list(act.bucket)).await? == Some(true)),
+        }
+    }
+
+    /// Whether an act is allowed; `None` where it is about an object that is not there.
+    async fn judged(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>) -> S3Result<Option<bool>> {
+        let block = PublicAccess::of(bucket);
+        let is_owner = caller.account() == Some(owner_of(bucket));
+        let mut looked = None;
+        match self.by_policy(caller, bucket, act, &block, &mut looked).await? {
+            // Who owns it can always take the policy away that locks him out.
+            Verdict::Deny => return Ok(Some((is_owner || caller.is_root()) && act.need == Need::OwnPolicy)),
+            Verdict::Allow => return Ok(Some(true)),
+            Verdict::Silent => {}
+        }
+        if caller.is_root() && !is_owner {
+            return Ok(Some(true));
+        }
+        let public = |acl: Acl| if block.ignore_acls { acl.without_public() } else { acl };
+        let off = acls_are_off(bucket);
+        Ok(Some(match act.need {
+            Need::Owner | Need::OwnPolicy => is_owner,
+            _ if off => is_owner,
+            Need::Bucket(permission) => public(bucket_acl(bucket)).allows(caller.who(), permission),
+            // Lists of objects are asked only where they can matter: what lies in a bucket its owner may read.
+            Need::Object(_) if is_owner => true,
+            Need::Object(permission) => {
+                if looked.is_none() {
+                    looked = Some(self.look(act).await?);
+                }
+                let Some(info) = looked.flatten() else { return Ok(None) };
+                public(object_acl(&info.user_metadata, bucket)).allows(caller.who(), permission)
+            }
+        }))
+    }
+
+    async fn by_policy(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        act: Act<'_>,
+        block: &PublicAccess,
+        looked: &mut Option<Option<ObjectInfo>>,
+    ) -> S3Result<Verdict> {
+        let Some(text) = bucket.document(BucketDocument::Policy) else { return Ok(Verdict::Silent) };
+        // It was parsed before it was set: where it is none any more nobody is let in by it, and nobody kept out who is in by other means.
+        let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Silent) };
+        if act.key.is_some() && policy.asks_of("s3:existingobjecttag") {
+            *looked = Some(self.look(act).await?);
+        }
+        let info = looked.as_ref().and_then(Option::as_ref);
+        let tags = info.map(|info| Tags::of(&info.user_metadata)).unwrap_or_default();
+        let resource = match act.key {
+            Some(key) => format!("arn:aws:s3:::{}/{key}", act.bucket),
+            None => format!("arn:aws:s3:::{}", act.bucket),
+        };
+        let asked = Asked { who: caller.who(), action: act.action, resource: &resource };
+        let verdict = policy.verdict(asked, &caller.0.facts.with(caller.account(), &tags));
+        let is_stranger = caller.account() != Some(owner_of(bucket));
+        if verdict == Verdict::Allow && block.restrict_buckets && is_stranger && policy.is_public() {
+            return Ok(Verdict::Silent);
+        }
+        Ok(verdict)
+    }
+
+    /// The object that an act is about, as it is now.
+    async fn look(&self, act: Act<'_>) -> S3Result<Option<ObjectInfo>> {
+        let Some(key) = act.key else { return Ok(None) };
+        let wanted = crate::version::wanted(act.version)?;
+        match self.client.stat_version(act.bucket, key.as_bytes(), wanted).await {
+            Ok(info) => Ok(Some(info)),
+            Err(client::Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error::of(Of::Object, error)),
+        }
+    }
+
+    /// Who owns what is in a bucket.
+    pub(crate) async fn owners(&self, bucket: &str) -> S3Result<Owners> {
+        Ok(Owners { bucket: self.bucket(bucket).await?, records: self.records().await?, root: self.root.clone() })
+    }
+
+    /// The account of a key.
+    pub(crate) fn account_of(&self, records: &Records, key: &str) -> S3Result<String> {
+        if self.keys.is_root(key) {
+            return Ok(ROOT.to_owned());
+        }
+        match records.keys.get(key) {
+            Some(account) if !account.disabled => Ok(account.name.clone()),
+            _ => Err(s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.")),
+        }
+    }
+}
+
+/// Who asks, as [`S3Access::check`] found.
+///
+/// # Errors
+/// `AccessDenied` where nobody has looked: that request must not go on.
+pub fn caller(extensions: &Extensions) -> S3Result<Caller> {
+    extensions.get::<Caller>().cloned().ok_or_else(denied)
+}
