@@ -174,8 +174,11 @@ impl Stream for File {
             match self.source.as_mut().poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(None) => return Poll::Ready(Some(Err(std::io::ErrorKind::UnexpectedEof.into()))),
+                Poll::Ready(broken) => {
+                    self.is_over = true;
+                    let error = broken.and_then(Result::err).unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
     }
