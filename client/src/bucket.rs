@@ -17,7 +17,8 @@ use crate::retry::Attempts;
 use crate::{Client, Error};
 
 /// The kinds of rows that keep a bucket from going. Uploads that nobody completed go with it.
-const KINDS_THAT_STAY: [u8; 2] = [kind::OBJECT, kind::VERSION];
+/// In this order: under a seal a version may still become the object, and never the other way round.
+const KINDS_THAT_STAY: [u8; 2] = [kind::VERSION, kind::OBJECT];
 /// Names that are tried to find one for each group: with so many none is left out, whatever the width.
 const NAMES_MAX: u32 = 100_000;
 

@@ -27,13 +27,16 @@ use types::{DeviceId, Epoch, Fid, GroupId, ViewNumber, codec};
 
 use crate::pace::Pace;
 use crate::serve::{LocalDevice, Node};
-use crate::stripes::{self, Short};
+use crate::stripes::{self, Missing, Short};
 use crate::view::ClusterView;
 
 /// How often it is looked whether there is anything to do, beside every change of the cluster.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause before a slot is tried again that could not be filled.
 const AGAIN: Duration = Duration::from_secs(2);
+/// From when a slot is known to lack units until it is begun: writes that were admitted under the view before have landed by then, or were given
+/// up by their writers (a unit is late after a second, a lease lasts one more). Before that, what is nowhere may still come.
+const WRITES_LAND: Duration = Duration::from_secs(3);
 /// Units listed at once.
 const PAGE: u32 = 256;
 /// How long a page may take: its first waits for writes to end.
@@ -108,6 +111,7 @@ impl Rebuild {
     async fn run(self) {
         let mut views = self.node.views.subscribe();
         let (mut later, mut attempt): (BTreeMap<GroupId, Instant>, usize) = (BTreeMap::new(), 0);
+        let mut seen: BTreeMap<Job, Instant> = BTreeMap::new();
         let mut looked = Epoch(0);
         loop {
             if self.local.store.failure().is_some() {
@@ -116,7 +120,11 @@ impl Rebuild {
             let view = self.node.views.now();
             let now = Instant::now();
             later.retain(|_, until| *until > now);
-            let job = jobs(&view, self.id).into_iter().find(|job| !later.contains_key(&job.group) && !self.is_told(job));
+            let jobs = jobs(&view, self.id);
+            seen.retain(|job, _| jobs.contains(job));
+            jobs.iter().for_each(|job| _ = seen.entry(*job).or_insert(now));
+            let may_begin = |job: &Job| seen.get(job).is_some_and(|since| since.elapsed() >= WRITES_LAND);
+            let job = jobs.iter().copied().find(|job| !later.contains_key(&job.group) && !self.is_told(job) && may_begin(job));
             if let Some(job) = job.filter(|_| !view.repair_paused) {
                 attempt += 1;
                 match self.fill(&view, job, attempt).await {
@@ -236,13 +244,18 @@ impl Rebuild {
 
     /// From where it was, or from others of its stripe.
     async fn bytes(&self, view: &ClusterView, job: &Job, info: &UnitInfo) -> Result<Vec<u8>, Short> {
+        let mut away = None;
         if let Some(device) = job.from {
             let wanted = ReadUnit { device, fid: info.fid, unit: info.unit, offset: 0, length: info.length };
-            if let Ok(bytes) = stripes::read(&self.node, view, &wanted).await {
-                return Ok(bytes);
+            match stripes::read(&self.node, view, &wanted).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Missing::Absent) => {}
+                Err(Missing::NotNow(why)) => away = Some(why),
             }
         }
-        let pieces = stripes::gather(&self.node, view, info).await?;
+        // Whoever does not answer now may have the last copy: nothing is given up before it has said that it has none.
+        let gathered = stripes::gather(&self.node, view, info).await;
+        let pieces = gathered.map_err(|short| away.map_or(short, Short::Now))?;
         let mut bytes = vec![0; info.length as usize];
         stripes::rebuild(info, &pieces, &mut bytes).map_err(Short::Now)?;
         Ok(bytes)

@@ -49,7 +49,13 @@ pub async fn gather(node: &Node, view: &ClusterView, info: &UnitInfo) -> Result<
     for slot in (0..shape.width()).filter(|slot| usize::from(*slot) != info.slot()) {
         let Some(from) = slots.slots.get(usize::from(slot)).copied().flatten() else { continue };
         let wanted = ReadUnit { device: from, fid: info.fid, unit: shape.unit_number(stripe, slot), offset: 0, length: info.length };
-        match read(node, view, &wanted).await {
+        let mut got = read(node, view, &wanted).await;
+        // Who had a slot has its units until it is filled.
+        let source = view.unfilled.get(&info.fid.group).and_then(|lacking| lacking.get(&slot)).copied().flatten();
+        if let (Err(Missing::Absent), Some(device)) = (&got, source) {
+            got = read(node, view, &ReadUnit { device, ..wanted }).await;
+        }
+        match got {
             Ok(bytes) => pieces.push((usize::from(slot), bytes)),
             Err(Missing::Absent) => {}
             Err(Missing::NotNow(error)) => {

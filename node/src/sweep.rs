@@ -221,7 +221,14 @@ impl Sweep {
             confirmed.insert(device, done);
         }
         let is_confirmed = |device: DeviceId| confirmed.get(&device).copied().unwrap_or(false);
+        let newest = self.node.views.now();
+        let number = |view: &ClusterView, group| view.map.slots(group).map(|slots| slots.number);
         for (dead, slots) in ripe.iter().zip(&asked) {
+            // A slot that moved meanwhile, or is being filled, may get the unit from one that was not reached yet: the row stays, all are asked again.
+            let group = dead.fid.group;
+            if number(&newest, group) != number(&view, group) || newest.unfilled.contains_key(&group) {
+                continue;
+            }
             if let Some(op) = plan::settle(dead, slots, is_confirmed)
                 && !self.execute(place, vec![op]).await
             {

@@ -83,7 +83,14 @@ impl<'a> Act<'a> {
     /// An object is deleted, as one of many.
     pub fn delete(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
         let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-        Self { action, need: Need::Bucket(Permission::Write), bucket, key: Some(key), version }
+        // Who may write into a bucket by its list may not take its history away.
+        let need = if version.is_some() { Need::Owner } else { Need::Bucket(Permission::Write) };
+        Self { action, need, bucket, key: Some(key), version }
+    }
+
+    /// A lock by governance is passed over.
+    pub fn bypass(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
+        Self { action: "s3:BypassGovernanceRetention", need: Need::Owner, bucket, key: Some(key), version }
     }
 
     /// An object is written, as by a form.
@@ -293,8 +300,8 @@ impl Gateway {
         looked: &mut Option<Option<ObjectInfo>>,
     ) -> S3Result<Verdict> {
         let Some(text) = bucket.document(BucketDocument::Policy) else { return Ok(Verdict::Silent) };
-        // It was parsed before it was set: where it is none any more nobody is let in by it, and nobody kept out who is in by other means.
-        let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Silent) };
+        // It was parsed before it was set: where it is none any more, nobody knows whom it keeps out. Its owner may take it away.
+        let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Deny) };
         if act.key.is_some() && policy.asks_of("s3:existingobjecttag") {
             *looked = Some(self.look(act).await?);
         }
@@ -319,7 +326,7 @@ impl Gateway {
         let wanted = crate::version::wanted(act.version)?;
         match self.client.stat_version(act.bucket, key.as_bytes(), wanted).await {
             Ok(info) => Ok(Some(info)),
-            Err(client::Error::NotFound(_)) => Ok(None),
+            Err(client::Error::NotFound(_) | client::Error::Marker { .. }) => Ok(None),
             Err(error) => Err(error::of(Of::Object, error)),
         }
     }

@@ -31,7 +31,7 @@ const LIST_MAX: usize = 10_000;
 const FIRST_REGION: &str = "us-east-1";
 
 /// The account of the key in the configuration.
-pub const ROOT: &str = "redoubt";
+pub use types::records::ROOT;
 
 /// Makes a bucket.
 pub async fn create(gateway: &Gateway, req: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {

@@ -50,6 +50,9 @@ macro_rules! source_conditions_given {
 }
 pub(crate) use source_conditions_given;
 
+/// The last time that can be written, in milliseconds since 1970: the end of the year 9999.
+const TIME_MS_MAX: u64 = 253_402_300_799_000;
+
 /// When an object was written, to the second, as HTTP tells times.
 pub fn modified(info: &ObjectInfo) -> Timestamp {
     at_ms(info.modified_ms)
@@ -57,14 +60,14 @@ pub fn modified(info: &ObjectInfo) -> Timestamp {
 
 /// A time of a record, to the second.
 pub fn at_ms(ms: u64) -> Timestamp {
-    let seconds = std::time::Duration::from_secs(ms / 1000);
+    let seconds = std::time::Duration::from_secs(ms.min(TIME_MS_MAX) / 1000);
     Timestamp::from(std::time::UNIX_EPOCH + seconds)
 }
 
 /// A time of a record, to the millisecond.
 pub fn at_exact_ms(ms: u64) -> Timestamp {
     // The last that can be written.
-    let ms = ms.min(253_402_300_799_000);
+    let ms = ms.min(TIME_MS_MAX);
     Timestamp::from(std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms))
 }
 

@@ -70,12 +70,15 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
             "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields."
         )
     })?;
-    let headers = headers_of(&form.fields);
+    let fields = form.fields.clone();
+    let input = input(form, bucket, &key, length)?;
+    let headers = headers_of(&fields, input.tagging.as_deref());
+    // What a form asks for and does not get is never passed over.
+    let ignored = ["x-amz-server-side-encryption", "x-amz-object-lock-", "x-amz-grant-"];
+    put::refuse_if(headers.keys().any(|name| ignored.iter().any(|one| name.as_str().starts_with(one))))?;
     let mut extensions = parts.extensions;
     let caller = gateway.caller(account, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
-    let fields = form.fields.clone();
-    let input = input(form, bucket, &key, length)?;
     let put = S3Request {
         input,
         method: Method::PUT,
@@ -147,16 +150,20 @@ fn verify(algorithm: hmac::Algorithm, key: &[u8], text: &str, signature: Option<
     hmac::verify(&hmac::Key::new(algorithm, key), text.as_bytes(), &signature?).ok()
 }
 
-/// What of the fields is a header where an object is PUT.
-fn headers_of(fields: &Fields) -> HeaderMap {
+/// What of the fields is a header where an object is PUT, as it is written: policies see no other words than those.
+fn headers_of(fields: &Fields, tagging: Option<&str>) -> HeaderMap {
     let known = ["cache-control", "content-type", "content-disposition", "content-encoding", "expires"];
     let is_header = |name: &str| known.contains(&name) || name.starts_with("x-amz-");
     let pair = |(name, value): (&String, &String)| {
         let name = if name == "acl" { "x-amz-acl" } else { name };
-        let is_it = is_header(name) && !matches!(name, "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-date");
+        let is_it = is_header(name)
+            && !value.is_empty()
+            && !matches!(name, "x-amz-tagging" | "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-date");
         is_it.then(|| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)))?
     };
-    fields.0.iter().filter_map(pair).collect()
+    let mut headers: HeaderMap = fields.0.iter().filter_map(pair).collect();
+    headers.extend(tagging.and_then(|tags| Some((HeaderName::from_static("x-amz-tagging"), HeaderValue::from_str(tags).ok()?))));
+    headers
 }
 
 /// The PUT that a form is.

@@ -14,6 +14,7 @@ use types::object::Versioning;
 use types::records::{Bucket, BucketDocument};
 
 use crate::Gateway;
+use crate::access::{self, Act};
 use crate::condition::{at_exact_ms, ms_of, now_ms};
 use crate::error::{self, Of};
 use crate::metadata::malformed;
@@ -206,6 +207,7 @@ fn denied() -> S3Error {
 
 /// Runs PutObjectRetention.
 pub async fn put_retention(gateway: &Gateway, req: S3Request<PutObjectRetentionInput>) -> S3Result<PutObjectRetentionOutput> {
+    let caller = access::caller(&req.extensions)?;
     let input = req.input;
     check_on(&*gateway.bucket(&input.bucket).await?)?;
     let wanted = match input.retention.as_ref().map(|of| (of.mode.as_ref(), of.retain_until_date.as_ref())) {
@@ -216,7 +218,8 @@ pub async fn put_retention(gateway: &Gateway, req: S3Request<PutObjectRetentionI
     if wanted.is_some_and(|(_, until_ms)| until_ms <= now_ms()) {
         return Err(s3_error!(InvalidArgument, "The retain until date must be in the future!"));
     }
-    let bypass = input.bypass_governance_retention.unwrap_or(false);
+    let bypass = input.bypass_governance_retention == Some(true)
+        && gateway.allow(&caller, Act::bypass(&input.bucket, &input.key, input.version_id.as_deref())).await.is_ok();
     let change =
         |lock: Lock| if may_retain(lock, wanted, bypass, now_ms()) { Ok(Lock { retention: wanted, ..lock }) } else { Err(denied()) };
     set(gateway, &input.bucket, &input.key, input.version_id.as_deref(), change).await?;

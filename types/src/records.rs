@@ -85,6 +85,9 @@ impl Bucket {
     }
 }
 
+/// The name of whoever has the key of a gateway's configuration: no account has it.
+pub const ROOT: &str = "redoubt";
+
 /// Who may use S3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {

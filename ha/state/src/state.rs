@@ -273,6 +273,9 @@ impl State {
         // Buckets had no records then.
         let ids: Vec<CatalogueId> = older.map.catalogues.values().filter(|c| c.kind == CatalogueKind::Bucket).map(|c| c.id).collect();
         ids.into_iter().for_each(|id| older.note_bucket(id, "", &BTreeMap::new()));
+        // Which slots lacked units was not kept then: all of the devices that lacked some.
+        let missing: Vec<DeviceId> = older.units_missing.iter().copied().collect();
+        missing.into_iter().for_each(|id| older.empty_slots_of(id));
         Ok(older)
     }
 

@@ -35,13 +35,20 @@ impl Sweep {
             for kind in [kind::OBJECT, kind::VERSION, kind::UPLOAD] {
                 let mut looked = Looked { catalogue: place.catalogue, rules, now_ms, name: None };
                 let mut from = vec![kind];
+                let mut whole = false;
                 while let Some(rows) = self.rows(*place, &from, &[kind], ROWS_MAX).await {
-                    let Some(last) = rows.last() else { break };
+                    let Some(last) = rows.last() else {
+                        whole = true;
+                        break;
+                    };
                     from = key_after(&last.key);
                     let ops: Vec<Op> = rows.iter().flat_map(|row| looked.at(row)).collect();
                     self.run_all(*place, ops).await;
                 }
-                self.run_all(*place, looked.end()).await;
+                // Of a name that was not read to its end nothing is known.
+                if whole {
+                    self.run_all(*place, looked.end()).await;
+                }
             }
         }
     }

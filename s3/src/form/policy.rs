@@ -60,7 +60,10 @@ impl FormPolicy {
         let operator = operator.as_str().ok_or_else(wrong)?.to_ascii_lowercase();
         if operator == "content-length-range" {
             let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-            self.length = Some(number(first).zip(number(second)).ok_or_else(wrong)?);
+            let (least, most) = number(first).zip(number(second)).ok_or_else(wrong)?;
+            // Each of several has to hold.
+            let (before_least, before_most) = self.length.unwrap_or((0, u64::MAX));
+            self.length = Some((least.max(before_least), most.min(before_most)));
             return Ok(());
         }
         let is_prefix = match operator.as_str() {

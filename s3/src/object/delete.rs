@@ -60,6 +60,7 @@ struct Deleted {
 }
 
 /// One of the things that are to be deleted.
+#[derive(Clone, Copy)]
 struct Wanted<'a> {
     gateway: &'a Gateway,
     bucket: &'a Bucket,
@@ -69,10 +70,12 @@ struct Wanted<'a> {
 
 /// Deletes one object.
 pub async fn one(gateway: &Gateway, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    let caller = access::caller(&req.extensions)?;
     let input = req.input;
     let bucket = gateway.bucket(&input.bucket).await?;
     let condition = If { etag: input.if_match, modified: input.if_match_last_modified_time, size: input.if_match_size };
-    let bypass = input.bypass_governance_retention.unwrap_or(false);
+    let bypass = input.bypass_governance_retention == Some(true)
+        && gateway.allow(&caller, Act::bypass(&input.bucket, &input.key, input.version_id.as_deref())).await.is_ok();
     let wanted = Wanted { gateway, bucket: &bucket, name: &input.bucket, bypass };
     let deleted = wanted.delete(&input.key, input.version_id.as_deref(), &condition).await?;
     let output =
@@ -89,7 +92,8 @@ pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Re
     if objects.is_empty() || objects.len() > MANY_MAX {
         return Err(metadata::malformed());
     }
-    let wanted = Wanted { gateway, bucket: &bucket, name: &input.bucket, bypass: input.bypass_governance_retention.unwrap_or(false) };
+    let wanted = Wanted { gateway, bucket: &bucket, name: &input.bucket, bypass: false };
+    let wants_bypass = input.bypass_governance_retention == Some(true);
     // Versions of one name go one after the other: they would only get in each other's way.
     let mut by_key: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (number, object) in objects.iter().enumerate() {
@@ -102,7 +106,11 @@ pub async fn many(gateway: &Gateway, req: S3Request<DeleteObjectsInput>) -> S3Re
             for number in numbers {
                 let object = &all[number];
                 let outcome = match gateway.allow(caller, Act::delete(wanted.name, &object.key, object.version_id.as_deref())).await {
-                    Ok(()) => wanted.delete_one_of(object).await,
+                    Ok(()) => {
+                        let act = Act::bypass(wanted.name, &object.key, object.version_id.as_deref());
+                        let bypass = wants_bypass && gateway.allow(caller, act).await.is_ok();
+                        Wanted { bypass, ..*wanted }.delete_one_of(object).await
+                    }
                     Err(error) => Err(error),
                 };
                 outcomes.push((number, outcome));

@@ -101,7 +101,9 @@ impl Condition {
 
     /// Whether few can fulfil it: it names addresses, organisations or whoever asks, each without wildcards.
     pub fn limits_to_few(&self) -> bool {
-        let is_fixed = |value: &String| !value.contains(['*', '?']) && !value.ends_with("/0");
+        // A variable is whoever asks, and the halves of all addresses are all of them.
+        let is_wide = |value: &String| (0..8).any(|bits| value.ends_with(&format!("/{bits}")));
+        let is_fixed = |value: &String| !value.contains(['*', '?', '$']) && (self.operator != Operator::Ip || !is_wide(value));
         let names_who = matches!(
             self.key.as_str(),
             "aws:sourceip"
@@ -118,7 +120,12 @@ impl Condition {
                 | "s3:dataaccesspointarn"
                 | "s3:dataaccesspointaccount"
         );
-        names_who && !self.is_negated && !self.if_exists && self.operator != Operator::Null && self.values.iter().all(is_fixed)
+        names_who
+            && self.set != Set::All
+            && !self.is_negated
+            && !self.if_exists
+            && self.operator != Operator::Null
+            && self.values.iter().all(is_fixed)
     }
 }
 

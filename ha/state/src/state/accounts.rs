@@ -18,7 +18,8 @@ impl State {
     }
 
     pub(super) fn create_account(&mut self, name: &str, display_name: &str, email: &str) -> Outcome {
-        if !is_word(name) || ![display_name, email].into_iter().all(is_text) {
+        // The key of a gateway's configuration has that name.
+        if !is_word(name) || name == types::records::ROOT || ![display_name, email].into_iter().all(is_text) {
             return Err(Refused::AccountName);
         }
         if self.accounts.contains_key(name) {

@@ -165,6 +165,10 @@ impl State {
     fn short_of_units_without(&self, id: DeviceId) -> Option<GroupId> {
         self.map.groups.iter().find_map(|(group, of)| match of {
             Group::Erasure(Slots { slots, .. }) => {
+                let is_source = self.unfilled.get(group).is_some_and(|lacking| lacking.values().any(|from| *from == Some(id)));
+                if is_source && self.sound_slots(*group) < self.data_units(*group) {
+                    return Some(*group);
+                }
                 let slot = slots.iter().position(|device| *device == Some(id))?;
                 // What it lacks itself it does not take away.
                 let needed = !self.is_unfilled(*group, slot) && self.sound_slots(*group).saturating_sub(1) < self.data_units(*group);

@@ -76,7 +76,8 @@ impl State {
             self.units_missing.insert(id);
         }
         for (group, slot) in slots {
-            self.unfilled.entry(group).or_default().insert(slot, None);
+            // Who had its units before has them still.
+            self.unfilled.entry(group).or_default().entry(slot).or_insert(None);
         }
         self.forget_source(id);
     }
