@@ -479,6 +479,38 @@ fn a_slot_that_has_its_units_moves_only_where_n_others_have_theirs_and_says_wher
 }
 
 #[test]
+fn whoever_a_slot_is_filled_from_is_needed_and_known_until_it_is_filled() {
+    let mut log = Log::running();
+    let group = GroupId { pool: PoolId(2), index: 0 };
+    let first = log.state.map().slots(group).expect("it").slots.clone();
+    let device = |slot: usize| first[slot].expect("a device");
+    let (source, to) = (device(0), device(1));
+    let moves = |log: &Log, slots: Vec<Option<DeviceId>>| {
+        let from = log.state.map().slots(group).expect("it").number;
+        Change::SetPlacement(vec![GroupSlots { group, from, slots }])
+    };
+    let mut slots = first.clone();
+    slots[1] = None;
+    let change = moves(&log, slots.clone());
+    assert_eq!(log.put(change), Ok(Done::Changed));
+    slots[0] = Some(to);
+    let change = moves(&log, slots);
+    assert_eq!(log.put(change), Ok(Done::Changed));
+    assert_eq!(log.state.unfilled()[&group].get(&0), Some(&Some(source)));
+    // The new device comes back empty before it is filled: who had the units has them still.
+    let node = log.state.map().node_of(to).expect("its node").id.0;
+    log.start_with(node.try_into().expect("small"), &[(to, Found::Blank)]);
+    assert_eq!(log.state.unfilled()[&group].get(&0), Some(&Some(source)));
+    // Fewer than N others have theirs: then nothing may give it up.
+    let incarnation = |log: &Log, id: DeviceId| log.state.map().devices[&id].incarnation;
+    let broke = device(2);
+    let failed = Change::DeviceFailed { device: broke, incarnation: incarnation(&log, broke), ended: true, reason: "it broke".into() };
+    assert_eq!(log.put(failed), Ok(Done::Changed));
+    let ask = Change::AskDevice { device: source, incarnation: incarnation(&log, source), wish: crate::DeviceWish::Fail };
+    assert!(log.put(ask).is_err() && log.state.map().devices[&source].state != DeviceState::Failed);
+}
+
+#[test]
 fn a_clients_session_opens_once_and_a_closed_one_stays_closed() {
     let mut log = Log::running();
     let open = Change::OpenSession { nonce: 5, name: "redoubt".into() };
