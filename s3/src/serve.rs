@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
@@ -129,6 +129,8 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             head.extensions.insert(guarded.peer);
             let asked = Asked::of(&head);
             let is_awaited = head.headers.contains_key(EXPECT);
+            // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
+            let is_awaited_in_vain = is_awaited && body.is_end_stream();
             let (body, back) = rest::lend(body);
             let made = match guarded.answer(head, body).await {
                 Ok(made) => made,
@@ -137,7 +139,7 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             };
             let mut answer = asked.complete(made);
             let is_error = answer.status().is_client_error() || answer.status().is_server_error();
-            if is_error && !back.read_out(is_awaited).await {
+            if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(answer)

@@ -95,13 +95,21 @@ fn writes_of_each_affected_group_come_back_and_others_hardly_notice() -> Result<
     let cluster = Cluster::up(3, &[])?;
     let clients = Clients::connect(&cluster, Duration::from_secs(15))?;
     for (number, (what, aim)) in AIMS.iter().enumerate() {
-        let map = clients.wait(clients.client().map(Duration::ZERO))?;
-        let keys = keys(&map)?;
         let leader = cluster.leader(ONLINE)?;
         let others = cluster.nodes()?.into_iter().find(|node| *node != leader).context("another node")?;
         let node = if number == 2 { leader } else { others };
-        let id = map.nodes.values().find(|known| known.name == node).context("the node is in the map")?.id;
-        let affected = primaries(&map, id);
+        // Primaries come back to whoever was killed before, in time.
+        let until = Instant::now() + ONLINE;
+        let (map, affected) = loop {
+            let map = clients.wait(clients.client().map(Duration::ZERO))?;
+            let id = map.nodes.values().find(|known| known.name == node).context("the node is in the map")?.id;
+            let affected = primaries(&map, id);
+            if !affected.is_empty() || Instant::now() > until {
+                break (map, affected);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let keys = keys(&map)?;
         let ((killed, ended), acknowledged) = write_meanwhile(&clients, &keys, || {
             std::thread::sleep(BEFORE);
             let pids = cluster.pids_of(&node)?;
