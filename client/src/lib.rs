@@ -16,6 +16,7 @@ mod kv;
 mod lock;
 mod map;
 mod name;
+mod near;
 mod object;
 mod place;
 mod retry;
@@ -25,24 +26,27 @@ mod session;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use net::Transport;
 use tokio::time::Instant;
-use types::Epoch;
 use types::map::ClusterMap;
+use types::{Epoch, NodeId};
 
 pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
 pub use lock::{Lock, LockMode};
 pub use name::{check_catalogue_name, check_name, check_value, escaped, unescaped};
+pub use near::ReadFrom;
 pub use object::{
     Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
+pub use transaction::{Committed, Transaction};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
@@ -64,6 +68,10 @@ pub struct Options {
     /// Whether the fabric gets a thread of its own. Without, the runtime that [`Client::connect`] is called in drives it: answers come sooner,
     /// but who blocks that runtime stops the fabric. Best where the runtime has one thread.
     pub own_thread: bool,
+    /// Whom reads of rows (of keys, and of objects' records) are asked of.
+    pub read: ReadFrom,
+    /// The node that the client is at: its devices are the nearest.
+    pub near: Option<NodeId>,
 }
 
 /// Object data in memory by default.
@@ -73,7 +81,14 @@ const POOL_SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into(), own_thread: true }
+        Self {
+            timeout: Duration::from_secs(30),
+            memory_bytes: MEMORY_BYTES,
+            provider: "tcp".into(),
+            own_thread: true,
+            read: ReadFrom::Primary,
+            near: None,
+        }
     }
 }
 

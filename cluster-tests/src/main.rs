@@ -14,7 +14,7 @@ use cluster_tests::harness::soak::Soak;
 use cluster_tests::harness::{self, network, read};
 use cluster_tests::model::{search, state::World, worlds};
 use cluster_tests::sim::dtm::{self, settings::Settings};
-use cluster_tests::sim::ha;
+use cluster_tests::sim::{crossing, ha};
 use serde::Serialize;
 
 /// Exit code where the machine does not permit what a scenario needs.
@@ -40,6 +40,8 @@ enum Output {
 enum Simulated {
     /// One replicated group of DTM0.
     Dtm,
+    /// Three groups of DTM0 with transactions over several.
+    Crossing,
     /// HA: its state, leaders and leases.
     Ha,
 }
@@ -82,6 +84,9 @@ enum Command {
         /// Most seconds.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// The worlds that are too large for CI, each as far as the limits go.
+        #[arg(long, conflicts_with = "world")]
+        large: bool,
         /// Walks at random with this first seed, where one is given.
         #[arg(long)]
         walk: Option<u64>,
@@ -168,11 +173,12 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Sim { world, seed, runs, record, output } => simulate(world, seed, runs, record, output),
-        Command::Model { without, script, world, states, seconds, walk } => {
+        Command::Model { without, script, world, states, seconds, large, walk } => {
             let rules = worlds::without(&without).map_err(anyhow::Error::msg)?;
             let limits = search::Limits { states, time: Duration::from_secs(seconds) };
             let chosen = match &world {
                 Some(text) => vec![World::parse(text).map_err(anyhow::Error::msg)?],
+                None if large => worlds::parse(worlds::LARGE).map_err(anyhow::Error::msg)?,
                 None => worlds::parse(worlds::EXHAUSTED).map_err(anyhow::Error::msg)?,
             };
             let violations = chosen.iter().filter(|world| model(world, &rules, &script, limits, walk)).count();
@@ -194,6 +200,7 @@ fn run() -> Result<ExitCode> {
         Command::Replay { world, file } => {
             let outcome = match world {
                 Simulated::Dtm => dtm::replay(&file)?.outcome,
+                Simulated::Crossing => crossing::replay(&file)?.outcome,
                 Simulated::Ha => ha::replay(&file)?.outcome,
             };
             println!("{} events, trace hash {:016x}", outcome.events, outcome.trace_hash);
@@ -278,11 +285,19 @@ fn simulate(world: Simulated, first: u64, runs: u64, record: Option<PathBuf>, ou
         std::fs::create_dir_all(directory)?;
     }
     for seed in first..first + runs {
-        let name = if world == Simulated::Dtm { "dtm" } else { "ha" };
+        let name = match world {
+            Simulated::Dtm => "dtm",
+            Simulated::Crossing => "crossing",
+            Simulated::Ha => "ha",
+        };
         let path = record.as_ref().map(|directory| directory.join(format!("{name}-{seed}.events")));
         let (outcome, simulated) = match world {
-            Simulated::Dtm => {
-                let report = dtm::run_settings(seed, Settings::draw(seed), path.as_deref());
+            Simulated::Dtm | Simulated::Crossing => {
+                let report = if world == Simulated::Dtm {
+                    dtm::run_settings(seed, Settings::draw(seed), path.as_deref())
+                } else {
+                    crossing::run_settings(seed, crossing::draw(seed), path.as_deref()).0
+                };
                 summary.answered += report.counts.answered;
                 summary.kills += report.counts.kills;
                 summary.wipes += report.counts.wipes;

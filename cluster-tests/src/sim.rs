@@ -4,6 +4,7 @@
 //! alone. A run is therefore the same twice ([`trace::TraceHash`]), and the list of its events is a file that can be played again without
 //! the seed. What runs on it are the shipped machines: see [`dtm`] and [`ha`].
 
+pub mod crossing;
 pub mod disk;
 pub mod dtm;
 pub mod ha;

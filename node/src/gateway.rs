@@ -99,7 +99,7 @@ impl Drop for S3Role {
 }
 
 async fn serve(config: &S3Config, ha: &[String], provider: &str, known: Arc<Known>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-    let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), own_thread: true };
+    let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), ..Options::default() };
     let mut early = stop.clone();
     let connecting = async { tokio::try_join!(Client::connect(ha, options.clone()), Client::connect(ha, options.clone())) };
     let (client, writes) = tokio::select! {

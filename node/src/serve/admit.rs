@@ -9,23 +9,29 @@ use types::ops::{self, Op};
 use types::record::RowKey;
 use types::upload::{UploadRow, UploadState};
 use types::wire::request::{Execute, Refusal};
-use types::{CatalogueId, routing};
+use types::{CatalogueId, GroupId, routing};
 
 use crate::view::ClusterView;
 
 /// Refuses a transaction that no client may ask for.
 pub fn admit(execute: &Execute, view: &ClusterView) -> Result<(), Refusal> {
-    ops::validate(&execute.ops)?;
+    ops::validate_with(&execute.ops, &execute.parts)?;
     for op in &execute.ops {
         for row in op.rows() {
-            admit_row(execute, &row, view)?;
+            admit_row(execute.group, &row, view)?;
         }
         admit_kind(op)?;
+    }
+    for (group, write) in execute.parts.iter().flat_map(|(group, writes)| writes.iter().map(move |write| (*group, write))) {
+        admit_row(group, write.row(), view)?;
+        if !matches!(Key::parse(&write.row().key), Some(Key::User(_))) {
+            return Err(Refusal::Invalid("a part of a transaction writes keys of indices only".into()));
+        }
     }
     Ok(())
 }
 
-fn admit_row(execute: &Execute, row: &RowKey, view: &ClusterView) -> Result<(), Refusal> {
+fn admit_row(of: GroupId, row: &RowKey, view: &ClusterView) -> Result<(), Refusal> {
     admit_catalogue(row.catalogue, view)?;
     let map = &view.map;
     // One that was created a moment ago may not have been heard of here yet: its client asks again.
@@ -38,8 +44,8 @@ fn admit_row(execute: &Execute, row: &RowKey, view: &ClusterView) -> Result<(), 
     }
     let pool = map.pools.get(&catalogue.pool).ok_or_else(|| Refusal::Busy(format!("{} is not known here yet", catalogue.pool)))?;
     let group = routing::group_of(catalogue, pool, key.routing());
-    if group != execute.group {
-        return Err(Refusal::Invalid(format!("a key of group {group} is sent to {}", execute.group)));
+    if group != of {
+        return Err(Refusal::Invalid(format!("a key of group {group} is sent to {of}")));
     }
     Ok(())
 }
@@ -109,7 +115,7 @@ mod tests {
 
     fn asked(group: u32, op: Op) -> Result<(), Refusal> {
         let group = GroupId { pool: PoolId(3), index: group };
-        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op] }, &view())
+        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op], parts: Vec::new() }, &view())
     }
 
     #[test]

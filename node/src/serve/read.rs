@@ -72,7 +72,13 @@ pub async fn in_its_time(node: Arc<Node>, incoming: Incoming) {
 }
 
 /// The rows; `None` where the device would have to be waited for.
-fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey], may_wait: bool) -> Result<Option<Vec<Option<Row>>>, Refusal> {
+pub(super) fn rows(
+    node: &Node,
+    device: DeviceId,
+    group: GroupId,
+    keys: &[RowKey],
+    may_wait: bool,
+) -> Result<Option<Vec<Option<Row>>>, Refusal> {
     let store = &node.device(device)?.store;
     let view = node.views.now();
     let mut rows = Vec::with_capacity(keys.len());
