@@ -107,8 +107,16 @@ impl Cluster {
             let home = dir.path().join(&node);
             std::fs::create_dir(&home).expect("a directory");
             let listen = format!("127.0.0.1:{}", ha_ports[i]);
-            let config =
-                HaConfig { cluster: CLUSTER, node: node.clone(), listen, dir: home.join("ha"), factor, topology: topology.clone() };
+            let config = HaConfig {
+                cluster: CLUSTER,
+                node: node.clone(),
+                listen,
+                dir: home.join("ha"),
+                factor,
+                topology: topology.clone(),
+                metrics: None,
+                tls: None,
+            };
             daemons.push(Daemon::start(&config, listener).await.expect("a daemon starts"));
             let mut ha: Vec<String> = ha_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
             ha.swap(0, i);
@@ -121,6 +129,8 @@ impl Cluster {
                 provider: "tcp".into(),
                 factor,
                 s3: None,
+                metrics: None,
+                tls: None,
                 devices: vec![NodeDevice { id, path: home.join("device"), bytes: DEVICE_BYTES }],
             };
             std::fs::write(home.join("node.toml"), config.to_toml()).expect("a configuration");

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, DeviceId, NodeId};
 
+use crate::tls::Tls;
+
 pub mod topology;
 
 pub use topology::{DeviceConfig, NodeEntry, PoolConfig, TopologyConfig};
@@ -67,9 +69,15 @@ pub struct NodeConfig {
     /// By what all times are scaled; must be the same as that of the HA daemons.
     #[serde(default = "default_factor", with = "factor")]
     pub factor: Factor,
+    /// `host:port` of its page of metrics; without, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// The S3 gateway; without, the role is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Config>,
+    /// Its certificate for HA; without, it speaks to HA in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Its devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<NodeDevice>,
@@ -142,6 +150,12 @@ pub struct HaConfig {
     /// By what all times are scaled: 1, or 2 on a busy test machine.
     #[serde(default = "default_factor", with = "factor")]
     pub factor: Factor,
+    /// `host:port` of its page of metrics; without, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
+    /// Its certificate, and the CA whose certificates it takes; without, it speaks in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The cluster as declared; it counts when the cluster is created.
     pub topology: TopologyConfig,
 }
@@ -245,11 +259,17 @@ impl NodeConfig {
             check_address("ha", address)?;
         }
         check_address("fabric", &self.fabric)?;
+        if let Some(metrics) = &self.metrics {
+            check_address("metrics", metrics)?;
+        }
         if !["tcp", "verbs"].contains(&self.provider.as_str()) {
             return Err(format!("provider: `{}` is not known: say tcp or verbs", self.provider));
         }
         if let Some(s3) = &self.s3 {
             s3.check()?;
+        }
+        if let Some(tls) = &self.tls {
+            tls.check()?;
         }
         let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
         for device in &self.devices {
@@ -283,8 +303,14 @@ impl HaConfig {
     /// What is wrong with it, if so.
     pub fn check(&self) -> Result<(), String> {
         check_address("listen", &self.listen)?;
+        if let Some(metrics) = &self.metrics {
+            check_address("metrics", metrics)?;
+        }
         if self.dir.as_os_str().is_empty() {
             return Err("dir: say where the daemon keeps its log".into());
+        }
+        if let Some(tls) = &self.tls {
+            tls.check()?;
         }
         self.topology.check()?;
         if self.topology.node_named(&self.node).is_none() {

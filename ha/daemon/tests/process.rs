@@ -54,6 +54,8 @@ fn configs(dir: &Path, count: u16) -> Vec<HaConfig> {
         listen: n.ha.clone(),
         dir: dir.join(&n.name),
         factor: Factor::new(FACTOR).expect("in range"),
+        metrics: None,
+        tls: None,
         topology: topology.clone(),
     };
     topology.nodes.iter().map(config).collect()

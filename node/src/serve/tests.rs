@@ -26,6 +26,7 @@ pub fn node() -> Node {
         repairs: Repairs::default(),
         devices: HashMap::new(),
         reports: Reports::default(),
+        requests: Requests::default(),
         transport: OnceLock::new(),
     }
 }

@@ -35,6 +35,8 @@ fn ha_config() -> HaConfig {
         listen: "127.0.0.1:7002".into(),
         dir: "ha".into(),
         factor: Factor::new(2.0).expect("2 is in range"),
+        metrics: None,
+        tls: None,
         topology: TopologyConfig { nodes, devices, pools: vec![pool] },
     }
 }
@@ -53,6 +55,8 @@ fn node_config() -> NodeConfig {
             access_key: "key".into(),
             secret_key: "secret".into(),
         }),
+        metrics: None,
+        tls: None,
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }
 }
