@@ -499,7 +499,7 @@ fn whoever_a_slot_is_filled_from_is_needed_and_known_until_it_is_filled() {
     assert_eq!(log.state.unfilled()[&group].get(&0), Some(&Some(source)));
     // The new device comes back empty before it is filled: who had the units has them still.
     let node = log.state.map().node_of(to).expect("its node").id.0;
-    log.start_with(node.try_into().expect("small"), &[(to, Found::Blank)]);
+    log.start_with(node, &[(to, Found::Blank)]);
     assert_eq!(log.state.unfilled()[&group].get(&0), Some(&Some(source)));
     // Fewer than N others have theirs: then nothing may give it up.
     let incarnation = |log: &Log, id: DeviceId| log.state.map().devices[&id].incarnation;
