@@ -1,5 +1,6 @@
 //! Where a new fid goes: the pool by policy, then any of its groups whose devices are all ONLINE and whose nodes nobody suspects.
 
+use tokio::time::Instant;
 use types::map::{ClusterMap, Pool, Slots};
 use types::scheme::Scheme;
 use types::state::ProcessState;
@@ -42,36 +43,34 @@ pub(crate) fn pools<'a>(map: &'a ClusterMap, wanted: Option<&str>) -> Result<Vec
 
 /// A place for a new fid, by the policy's order of pools; `failed` is the pool where the last attempt failed and comes last.
 ///
-/// `spread` is any number: it chooses among the groups that will do.
+/// Where every group has a suspected node, the one whose suspicion is oldest: a node that came back is suspected for a while, too, and is a
+/// better choice than one that has just died. `spread` is any number: it chooses among the groups that will do equally.
 pub(crate) fn place(map: &ClusterMap, suspects: &Suspects, pools: &[&Pool], failed: Option<PoolId>, spread: u64) -> Option<Place> {
     let order = pools.iter().filter(|p| Some(p.id) != failed).chain(pools.iter().filter(|p| Some(p.id) == failed));
-    let mut in_doubt = None;
+    let mut in_doubt: Option<(Option<Instant>, Place)> = None;
     for pool in order {
-        let (sure, doubtful) = candidates(map, suspects, pool);
-        if let Some(place) = choose(&sure, spread) {
-            return Some(place);
+        let mut places = candidates(map, suspects, pool);
+        let Some(oldest) = places.iter().map(|(until, _)| *until).min() else { continue };
+        places.retain(|(until, _)| *until == oldest);
+        let at = usize::try_from(spread % places.len() as u64).expect("below a usize");
+        let chosen = places.swap_remove(at);
+        if oldest.is_none() {
+            return Some(chosen.1);
         }
-        in_doubt = in_doubt.or_else(|| choose(&doubtful, spread));
+        if in_doubt.as_ref().is_none_or(|(until, _)| oldest < *until) {
+            in_doubt = Some(chosen);
+        }
     }
-    in_doubt
+    in_doubt.map(|(_, place)| place)
 }
 
-fn choose(places: &[Place], spread: u64) -> Option<Place> {
-    let at = usize::try_from(spread % (places.len().max(1) as u64)).expect("below a usize");
-    places.get(at).cloned()
-}
-
-/// Groups of a pool that would do: those without and those with a suspected node.
-fn candidates(map: &ClusterMap, suspects: &Suspects, pool: &Pool) -> (Vec<Place>, Vec<Place>) {
-    let Scheme::Erasure { data, parity, .. } = pool.scheme else { return (Vec::new(), Vec::new()) };
-    let (mut sure, mut doubtful) = (Vec::new(), Vec::new());
+/// Groups of a pool that would do, each with the end of the freshest suspicion of a node of it.
+fn candidates(map: &ClusterMap, suspects: &Suspects, pool: &Pool) -> Vec<(Option<Instant>, Place)> {
+    let Scheme::Erasure { data, parity, .. } = pool.scheme else { return Vec::new() };
     let groups = GroupId { pool: pool.id, index: 0 }..=GroupId { pool: pool.id, index: u32::MAX };
-    for (group, _) in map.groups.range(groups) {
-        let Some(place) = map.slots(*group).and_then(|slots| whole(map, *group, slots, data, parity)) else { continue };
-        let suspected = place.devices.iter().any(|d| map.node_of(*d).is_none_or(|n| suspects.is_suspected(n.id)));
-        if suspected { doubtful.push(place) } else { sure.push(place) }
-    }
-    (sure, doubtful)
+    let places = map.groups.range(groups).filter_map(|(group, _)| whole(map, *group, map.slots(*group)?, data, parity));
+    let suspected = |place: &Place| place.devices.iter().filter_map(|d| suspects.until(map.node_of(*d)?.id)).max();
+    places.map(|place| (suspected(&place), place)).collect()
 }
 
 /// The group as a place, if every slot has a device and every device is ONLINE.
@@ -127,6 +126,20 @@ mod tests {
         let place = place(&map, &suspects, &pools, Some(sample::DATA), 7).expect("has a place");
         assert_eq!(place.group.pool, sample::SECOND);
         assert!(place.devices.iter().all(|d| map.devices[d].node != NodeId(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_came_back_is_a_better_choice_than_one_that_has_just_died() {
+        let map = sample::map();
+        let suspects = Suspects::default();
+        suspects.suspect(NodeId(1));
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        suspects.suspect(NodeId(2));
+        let pools = pools(&map, None).expect("has pools");
+        for (spread, failed) in (0..10).flat_map(|spread| [(spread, None), (spread, Some(sample::DATA)), (spread, Some(sample::SECOND))]) {
+            let place = place(&map, &suspects, &pools, failed, spread).expect("has a place");
+            assert!(place.devices.iter().all(|d| map.devices[d].node != NodeId(2)), "{failed:?}: {place:?}");
+        }
     }
 
     #[test]

@@ -22,15 +22,18 @@ impl Suspects {
 
     /// Whether the node is better asked last.
     pub(crate) fn is_suspected(&self, node: NodeId) -> bool {
+        self.until(node).is_some()
+    }
+
+    /// Until when the node is suspected: the later, the fresher the reason.
+    pub(crate) fn until(&self, node: NodeId) -> Option<Instant> {
         let mut suspects = self.lock();
-        match suspects.get(&node) {
-            Some(until) if *until > Instant::now() => true,
-            Some(_) => {
-                suspects.remove(&node);
-                false
-            }
-            None => false,
+        let until = *suspects.get(&node)?;
+        if until <= Instant::now() {
+            suspects.remove(&node);
+            return None;
         }
+        Some(until)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Instant>> {

@@ -3,7 +3,6 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -50,10 +49,6 @@ pub struct Cluster {
     counter: AtomicU64,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
-}
-
 fn topology(ha: &[u16], fabric: &[u16]) -> TopologyConfig {
     let number = |i: usize| u16::try_from(i + 1).expect("few nodes");
     let pool = |id, name: &str, scheme, groups| PoolConfig {
@@ -96,19 +91,25 @@ impl Cluster {
     /// Starts everything and waits until all nodes are ONLINE and all groups have been active.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let listeners: Vec<_> = (0..3).map(|_| listen("127.0.0.1:0").expect("a port")).collect();
-        let ha_ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().expect("it is bound").port()).collect();
-        let fabric_ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let topology = topology(&ha_ports, &fabric_ports);
+        let ports = service::ports::free(6).expect("free ports");
+        let (ha_ports, fabric_ports) = ports.split_at(3);
+        let topology = topology(ha_ports, fabric_ports);
         let factor = Factor::new(FACTOR).expect("in range");
         let mut daemons = Vec::new();
-        for (i, listener) in listeners.into_iter().enumerate() {
+        for i in 0..ha_ports.len() {
             let node = format!("node-{}", i + 1);
             let home = dir.path().join(&node);
             std::fs::create_dir(&home).expect("a directory");
-            let listen = format!("127.0.0.1:{}", ha_ports[i]);
-            let config =
-                HaConfig { cluster: CLUSTER, node: node.clone(), listen, dir: home.join("ha"), factor, topology: topology.clone() };
+            let address = format!("127.0.0.1:{}", ha_ports[i]);
+            let config = HaConfig {
+                cluster: CLUSTER,
+                node: node.clone(),
+                listen: address,
+                dir: home.join("ha"),
+                factor,
+                topology: topology.clone(),
+            };
+            let listener = listen(&config.listen).expect("the port is free");
             daemons.push(Daemon::start(&config, listener).await.expect("a daemon starts"));
             let mut ha: Vec<String> = ha_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
             ha.swap(0, i);

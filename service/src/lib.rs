@@ -4,5 +4,6 @@
 
 pub mod manager;
 pub mod pages;
+pub mod ports;
 
 pub use manager::Manager;

@@ -3,6 +3,7 @@
 //! Reads what git tracks and `cargo metadata`; writes nothing.
 
 mod edges;
+mod features;
 mod sources;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub fn run() -> anyhow::Result<()> {
     let root = crate::root()?;
     let files = tracked(&root)?;
     let mut findings = edges::check(&root)?;
+    findings.extend(features::check(&root)?);
     findings.extend(sources::check(&root, &files)?);
     findings.sort();
     for finding in &findings {

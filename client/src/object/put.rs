@@ -26,12 +26,13 @@ use super::record::Target;
 use super::source::Source;
 use super::stripe::{StripeFailure, write_stripe};
 use crate::inner::Inner;
+use crate::retry::Attempts;
 use crate::{Client, Error};
 
 /// Most bytes of one object that are under way at once.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Failures in a row, without a stripe made durable in between, after which a PUT gives up.
-const FAILURES_MAX: u32 = 6;
+/// Failures for want of room, without a stripe made durable in between, after which a PUT gives up: it tried all pools more than once.
+const FULL_MAX: u32 = 6;
 /// What a writer spends on abandoning its fids; the end of its session does the rest.
 const ABANDON: Duration = Duration::from_secs(2);
 /// Largest user metadata of an object, in bytes: what S3 allows of headers, and ten tags of the largest size, encoded.
@@ -150,7 +151,10 @@ pub(super) struct Put {
     unused: Vec<(Fid, Announced)>,
     /// Of what is durable.
     pub(super) checksum: types::checksum::Digest,
-    failures: u32,
+    /// Of the stripe that is to become durable next.
+    attempts: Option<Attempts>,
+    /// How often a device had no room for it.
+    full: u32,
     failed_pool: Option<PoolId>,
 }
 
@@ -165,7 +169,8 @@ impl Put {
             flights: VecDeque::new(),
             unused: Vec::new(),
             checksum: types::checksum::Digest::new(),
-            failures: 0,
+            attempts: None,
+            full: 0,
             failed_pool: None,
         }
     }
@@ -257,7 +262,7 @@ impl Put {
                 self.checksum.update(run);
                 self.parts[flight.part].durable += run.len() as u64;
             }
-            self.failures = 0;
+            (self.attempts, self.full) = (None, 0);
             source.recycle(std::mem::take(&mut flight.data));
             return Ok(());
         };
@@ -265,11 +270,8 @@ impl Put {
         if let Some(Err(error)) = self.parts[flight.part].pending.peek() {
             return Err(error.clone());
         }
-        self.failures += 1;
-        tracing::debug!(object = %self.target.shown(), reason = %failure.reason, "a stripe failed; going on with a new fid");
-        if self.failures >= FAILURES_MAX {
-            return Err(self.gave_up(&failure));
-        }
+        // A node that has just died refuses at once, long before HA says so: it is time that ends this, not a number.
+        self.pause(&failure).await?;
         *ended = false;
         let fid = self.parts[flight.part].lane.fid;
         self.failed_pool = Some(fid.group.pool);
@@ -282,12 +284,16 @@ impl Put {
         Ok(())
     }
 
-    fn gave_up(&self, failure: &StripeFailure) -> Error {
+    /// Pauses before the next attempt at a stripe that failed; an error if there is none.
+    async fn pause(&mut self, failure: &StripeFailure) -> Result<(), Error> {
         let what = format!("write object {}", self.target.shown());
-        if failure.full {
-            return Error::Full(format!("{what}: {}", failure.reason));
+        self.full += u32::from(failure.full);
+        if self.full >= FULL_MAX {
+            return Err(Error::Full(format!("{what}: {}", failure.reason)));
         }
-        Error::Unavailable { what, reason: failure.reason.clone(), waited: self.inner.options.timeout }
+        let attempts = self.attempts.get_or_insert_with(|| Attempts::new(what, self.inner.options.timeout));
+        attempts.failed(&failure.reason);
+        attempts.pause().await
     }
 
     /// Ends the part of that flight before it, drops all later parts, and gives what was under way back to the source.

@@ -1,6 +1,5 @@
 //! What a scenario's cluster consists of: addresses, directories, configurations, and the `cluster.json` that `redoubt dev` reads.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,10 +12,6 @@ use super::scenario::{Scenario, Topology};
 
 /// Ports of a node on a network of its own: HA, fabric.
 const PORTS: [u16; 2] = [7000, 7001];
-/// Ports that are tried on loopback; below those that the kernel gives to who connects.
-const LOOPBACK_PORTS: std::ops::Range<u16> = 12_000..32_000;
-/// How many are tried.
-const PORT_TRIES: usize = 10_000;
 
 /// A node of the plan.
 #[derive(Clone, Debug)]
@@ -53,13 +48,13 @@ pub fn write(scenario: &Scenario, dir: &Path, network: Option<&Network>) -> Resu
 }
 
 fn nodes(wish: &Topology, dir: &Path, network: Option<&Network>) -> Result<Vec<Node>> {
-    let mut taken = Vec::new();
+    let mut ports = service::ports::free(usize::from(wish.nodes.value) * 2)?.into_iter();
     let mut nodes = Vec::new();
     for number in 1..=wish.nodes.value {
         let name = format!("node-{number}");
         let addresses = match network {
             Some(network) => PORTS.map(|port| network.host(&name).map(|host| format!("{}:{port}", host.address))),
-            None => [free_port(&mut taken), free_port(&mut taken)].map(|port| port.map(|port| format!("127.0.0.1:{port}"))),
+            None => PORTS.map(|_| Ok(format!("127.0.0.1:{}", ports.next().expect("two a node")))),
         };
         let [ha, fabric] = addresses;
         let home = dir.join(&name);
@@ -68,17 +63,6 @@ fn nodes(wish: &Topology, dir: &Path, network: Option<&Network>) -> Result<Vec<N
         nodes.push(Node { name, dir: home, ha: ha?, fabric: fabric?, devices });
     }
     Ok(nodes)
-}
-
-fn free_port(taken: &mut Vec<u16>) -> Result<u16> {
-    for _ in 0..PORT_TRIES {
-        let port = rand::random_range(LOOPBACK_PORTS);
-        if !taken.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            taken.push(port);
-            return Ok(port);
-        }
-    }
-    bail!("no free port in {LOOPBACK_PORTS:?}")
 }
 
 fn topology(wish: &Topology, nodes: &[Node]) -> Result<TopologyConfig> {

@@ -1,7 +1,6 @@
 //! The binary itself: it starts, says what is wrong, stops on SIGTERM, and a frozen leader is replaced.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,11 +37,11 @@ impl Drop for Daemon {
 }
 
 fn configs(dir: &Path, count: u16) -> Vec<HaConfig> {
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    let nodes = (1..).zip(&listeners).map(|(i, l)| NodeEntry {
+    let ports = service::ports::free(count.into()).expect("free ports");
+    let nodes = (1..).zip(ports).map(|(i, port)| NodeEntry {
         id: NodeId(i),
         name: format!("node-{i}"),
-        ha: l.local_addr().expect("it is bound").to_string(),
+        ha: format!("127.0.0.1:{port}"),
         fabric: format!("127.0.0.2:{i}"),
         rack: 0,
         storage_set: 0,

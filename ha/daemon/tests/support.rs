@@ -101,8 +101,8 @@ impl Cluster {
             drop(tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init());
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let listeners: Vec<_> = (0..count).map(|_| listen("127.0.0.1:0").expect("a port")).collect();
-        let port = |i: u16| listeners[usize::from(i - 1)].local_addr().expect("it is bound").port();
+        let ports = service::ports::free(count.into()).expect("free ports");
+        let port = |i: u16| ports[usize::from(i - 1)];
         let topology = TopologyConfig {
             nodes: (1..=count)
                 .map(|i| NodeEntry {
@@ -143,7 +143,8 @@ impl Cluster {
         };
         let configs: Vec<HaConfig> = (1..=count).map(config).collect();
         let mut daemons = Vec::new();
-        for (config, listener) in configs.iter().zip(listeners) {
+        for config in &configs {
+            let listener = listen(&config.listen).expect("the port is free");
             daemons.push(Some(Running::start(config, listener).await.expect("it starts")));
         }
         let cluster = Self { dir, configs, daemons, _alone: alone };

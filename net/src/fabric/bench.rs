@@ -273,8 +273,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_pattern_is_measured_over_everything() {
-        // Three free ports in a row, most likely: one that was free, and the two after it.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().min(65_000);
+        let port = service::ports::free_in_a_row(3).unwrap();
         let address = format!("127.0.0.1:{port}");
         let served = tokio::spawn({
             let address = address.clone();

@@ -38,7 +38,7 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     if let Some(address) = &arguments.serve {
         return net::bench::server(address, &arguments.provider).await.map_err(failed);
     }
-    let address = format!("127.0.0.1:{}", crate::cli::dev::plan::free_ports_in_a_row(3)?);
+    let address = format!("127.0.0.1:{}", service::ports::free_in_a_row(3).map_err(|e| Failure::other(e.to_string()))?);
     let own = std::env::current_exe().map_err(|e| Failure::io("our own executable", &e))?;
     // It ends with this process, whatever becomes of it.
     let mut server = tokio::process::Command::new(own)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -17,11 +16,6 @@ use crate::cli::output;
 
 /// Largest storage set: groups have all their members in one.
 const STORAGE_SET_NODES: usize = 3;
-/// First port that is tried; the last is below what the kernel gives to those who connect, so that nobody takes a port while its process is
-/// away.
-const PORT_FIRST: u16 = 12_000;
-/// Ports tried before giving up.
-const PORT_TRIES: usize = 10_000;
 /// All devices together are never planned larger than this share of what is free in its file system.
 const FREE_SHARE: f64 = 0.3;
 
@@ -51,7 +45,7 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let dir = std::path::absolute(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let device_bytes = wish.device_bytes.map_or_else(|| usual_device_bytes(&dir, wish), Ok)?;
-    let ports = free_ports(usize::from(wish.nodes) * 3)?;
+    let ports = service::ports::free(usize::from(wish.nodes) * 3).map_err(|e| Failure::other(e.to_string()))?;
     let address = |port: &u16| format!("127.0.0.1:{port}");
     let nodes: Vec<NodeFile> = (1..=wish.nodes)
         .zip(ports.chunks(3))
@@ -173,39 +167,6 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))?;
     }
     Ok(())
-}
-
-/// Ports of the loopback address that nobody listens on.
-fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let end: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
-    let end = if end > PORT_FIRST + 1000 { end } else { u16::MAX };
-    let mut ports = BTreeSet::new();
-    for _ in 0..PORT_TRIES {
-        if ports.len() == count {
-            break;
-        }
-        let port = rand::random_range(PORT_FIRST..end);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            ports.insert(port);
-        }
-    }
-    if ports.len() < count {
-        return Err(Failure::other(format!("no {count} free ports between {PORT_FIRST} and {end}")));
-    }
-    Ok(ports.into_iter().collect())
-}
-
-/// The first of `count` ports in a row that nobody listens on.
-pub fn free_ports_in_a_row(count: u16) -> Result<u16, Failure> {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    for _ in 0..PORT_TRIES {
-        let first = rand::random_range(PORT_FIRST..32_000);
-        if (first..first + count).all(is_free) {
-            return Ok(first);
-        }
-    }
-    Err(Failure::other(format!("no {count} free ports in a row")))
 }
 
 #[cfg(test)]
