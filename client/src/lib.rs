@@ -44,7 +44,7 @@ pub use object::{
     Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
-pub use seal::{ClusterKey, random, secret_of};
+pub use seal::{ClusterKey, KEY_BYTES, SealingKey, random, secret_of};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;

@@ -33,9 +33,9 @@ use types::{PoolId, Version, VersionId};
 pub struct ObjectInfo {
     /// Its name.
     pub name: Vec<u8>,
-    /// Bytes in it.
+    /// Bytes in it, as its readers get them.
     pub size: u64,
-    /// CRC32C of all its bytes.
+    /// CRC32C of all its bytes, as they lie.
     pub checksum: u32,
     /// The version of its record: a new one with each PUT.
     pub version: Version,
@@ -57,7 +57,7 @@ impl ObjectInfo {
         };
         let info = Self {
             name: name.to_vec(),
-            size: record.size,
+            size: record.plain_bytes(),
             checksum: record.checksum,
             version,
             id: record.id,
@@ -66,6 +66,11 @@ impl ObjectInfo {
             user_metadata: record.user_metadata,
         };
         (info, record.content)
+    }
+
+    /// Whether its bytes are encrypted, so that only a gateway of S3 can read them.
+    pub fn is_encrypted(&self) -> bool {
+        self.user_metadata.iter().any(|(name, _)| name == types::object::ENCRYPTION)
     }
 
     /// The pools that hold its bytes, without repetition.

@@ -1,51 +1,30 @@
-//! Small secrets under the cluster's key: AES-256-GCM, each with a nonce of its own, bound to what it is the secret of.
+//! Small secrets under a key: AES-256-GCM, each with a nonce of its own, bound to what it is the secret of.
 //!
-//! The key is 32 bytes in a file of the configuration, as 64 hexadecimal digits; HA keeps what was encrypted under it and never sees it.
+//! The cluster's key is 32 bytes in a file of the configuration, as 64 hexadecimal digits; HA keeps what was encrypted under it and never sees it.
+//! The file may have several, a line each: the first one encrypts, all of them decrypt, and what was encrypted names its key. So a key is
+//! replaced without anything being written anew.
 
 use std::path::Path;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Error;
 
-/// Length of the key in bytes.
-const KEY_BYTES: usize = 32;
+/// Length of a key in bytes.
+pub const KEY_BYTES: usize = 32;
+/// Length of a key's name in what was encrypted under it.
+const KEY_ID_BYTES: usize = 4;
 
-/// The cluster's key. Shown nowhere.
+/// A key for small secrets. Shown nowhere.
 #[derive(Clone)]
-pub struct ClusterKey(LessSafeKey);
+pub struct SealingKey(LessSafeKey);
 
-impl std::fmt::Debug for ClusterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClusterKey").finish_non_exhaustive()
-    }
-}
-
-impl ClusterKey {
-    /// The key of a file.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-        Self::parse(text.trim()).ok_or_else(|| Error::Invalid(format!("{}: a key is 64 hexadecimal digits", path.display())))
-    }
-
-    /// The text of a new key, for its file.
-    pub fn drawn() -> String {
-        random::<KEY_BYTES>().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 2 * KEY_BYTES || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
-        let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect::<Option<_>>()?;
-        Self::of(&bytes)
-    }
-
-    fn of(bytes: &[u8]) -> Option<Self> {
-        UnboundKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(LessSafeKey::new(key)))
+impl SealingKey {
+    /// Of these bytes.
+    pub fn new(bytes: &[u8; KEY_BYTES]) -> Self {
+        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("a key has this length")))
     }
 
     /// Encrypts a secret of `what`: nonce, then bytes and tag.
@@ -66,6 +45,63 @@ impl ClusterKey {
         bytes.truncate(length);
         Some(bytes)
     }
+}
+
+/// The cluster's key, and those that it was before. Shown nowhere.
+#[derive(Clone)]
+pub struct ClusterKey(Vec<([u8; KEY_ID_BYTES], SealingKey)>);
+
+impl std::fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterKey").finish_non_exhaustive()
+    }
+}
+
+impl ClusterKey {
+    /// The keys of a file.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        Self::parse(&text).ok_or_else(|| Error::Invalid(format!("{}: a line for each key, which is 64 hexadecimal digits", path.display())))
+    }
+
+    /// The text of a new key, for its file.
+    pub fn drawn() -> String {
+        random::<KEY_BYTES>().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The keys of a file's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let keys: Vec<_> = lines.map(|line| key_of(line).map(|bytes| (id_of(&bytes), SealingKey::new(&bytes)))).collect::<Option<_>>()?;
+        (!keys.is_empty()).then_some(Self(keys))
+    }
+
+    /// Encrypts a secret of `what`: the name of the key, nonce, then bytes and tag.
+    pub fn seal(&self, what: &str, secret: &[u8]) -> Vec<u8> {
+        let (id, key) = self.0.first().expect("there is a first key");
+        [&id[..], &key.seal(what, secret)].concat()
+    }
+
+    /// The secret again; `None` where it was not encrypted under one of these keys, or not for that.
+    pub fn open(&self, what: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (named, rest) = sealed.split_at_checked(KEY_ID_BYTES)?;
+        self.0.iter().filter(|(id, _)| id == named).find_map(|(_, key)| key.open(what, rest))
+    }
+}
+
+fn key_of(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * KEY_BYTES || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
+    (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
+}
+
+/// The name of a key, which tells nothing of it.
+fn id_of(bytes: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), b"redoubt name of a key");
+    tag.as_ref()[..KEY_ID_BYTES].try_into().expect("it is longer")
 }
 
 /// What the secret of an access key is encrypted as.
@@ -101,6 +137,18 @@ mod tests {
             assert_eq!(key.open("key AK", &bad), None, "byte {at}");
             assert_eq!(key.open("key AK", &sealed[..at]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_key_is_replaced_and_what_it_encrypted_stays_readable() {
+        let (old, new) = (ClusterKey::drawn(), ClusterKey::drawn());
+        let before = ClusterKey::parse(&old).expect("a key").seal("x", b"secret");
+        let after = ClusterKey::parse(&format!("{new}\n\n{old}\n")).expect("two keys");
+        assert_eq!(after.open("x", &before).as_deref(), Some(&b"secret"[..]));
+        let sealed = after.seal("x", b"secret");
+        assert_eq!(ClusterKey::parse(&old).expect("a key").open("x", &sealed), None, "the first one encrypts");
+        assert_eq!(ClusterKey::parse(&new).expect("a key").open("x", &sealed).as_deref(), Some(&b"secret"[..]));
+        assert!(ClusterKey::parse("\n").is_none() && ClusterKey::parse(&format!("{new}\nold\n")).is_none());
     }
 
     #[test]

@@ -390,3 +390,25 @@ async fn indices_keep_keys_and_conditions() {
     client.remove(CatalogueKind::Index, "people").await.expect("drops");
     assert!(matches!(client.index_get("people", b"alan").await, Err(Error::NotFound(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_encrypted_is_as_large_as_it_was_and_read_by_those_only_who_can_decrypt_it() {
+    use types::object::{ENCRYPTION, PLAIN_BYTES};
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    for size in [100, MIB] {
+        let bytes = pattern(size, 5);
+        let word = |name: &str, value: String| (name.to_owned(), value);
+        let options = PutOptions { user_metadata: vec![word(ENCRYPTION, "x".into())], ..PutOptions::default() };
+        let at_end = || Some(vec![word(PLAIN_BYTES, "77".into())]);
+        let put = client.put_described(BUCKET, b"a", &bytes[..], None, &options, at_end).await.expect("puts");
+        assert_eq!((put.size, put.is_encrypted()), (77, true));
+        assert_eq!(client.stat(BUCKET, b"a").await.expect("is there").size, 77);
+        assert!(matches!(get(&client, "a", None).await, Err(Error::Refused(_))));
+        let mut stored = client.get_stored(BUCKET, b"a", None).await.expect("opens");
+        assert_eq!((stored.stored(), stored.left()), (size as u64, size as u64));
+        stored.narrow(Range::FromTo(90, 99)).expect("a range of what lies there");
+        assert!(stored.bytes().await.expect("reads") == bytes[90..100]);
+        assert!(client.get_stored(BUCKET, b"a", None).await.expect("opens").bytes().await.expect("reads") == bytes);
+    }
+}

@@ -108,7 +108,8 @@ async fn serve(config: &S3Config, ha: &[String], provider: &str, known: Arc<Know
     };
     let cluster_key = config.key_file.as_deref().map(ClusterKey::load).transpose().map_err(|error| error.to_string())?;
     let keys = Keys::new(config.access_key.clone(), config.secret_key.clone(), cluster_key);
-    let gateway = Gateway::new(client.clone(), writes.clone(), known, keys, config.region.clone());
+    let mut gateway = Gateway::new(client.clone(), writes.clone(), known, keys, config.region.clone());
+    gateway.takes_keys_over_http(config.customer_keys_over_http);
     let listening = |address| tracing::info!(%address, "the S3 gateway serves");
     let over = async move {
         // Without a sender the process is at its end, too.

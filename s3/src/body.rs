@@ -109,6 +109,8 @@ impl Announced {
 /// What the body turned out to be.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
+    /// Bytes in it.
+    pub bytes: u64,
     /// Its MD5.
     pub md5: [u8; 16],
     /// The checksums that were asked for, in base64.
@@ -188,7 +190,7 @@ impl Received {
                 return Err(Mismatch::Checksum(algorithm.name()));
             }
         }
-        *self.sums.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sums { md5, checksums });
+        *self.sums.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sums { bytes: self.seen, md5, checksums });
         Ok(())
     }
 }

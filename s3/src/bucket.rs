@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod cors;
+pub mod encryption;
 pub mod policy;
 pub mod public_access;
 pub mod tagging;

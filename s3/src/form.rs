@@ -23,6 +23,7 @@ use s3s::{HttpResponse, S3Error, S3Request, S3Result, StdError, s3_error};
 use crate::Gateway;
 use crate::access::Act;
 use crate::body::{Mismatch, SILENT_MAX};
+use crate::encryption;
 use crate::object::put;
 use crate::tags::Tags;
 use policy::FormPolicy;
@@ -74,9 +75,10 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     let input = input(form, bucket, &key, length)?;
     let headers = headers_of(&fields, input.tagging.as_deref());
     // What a form asks for and does not get is never passed over.
-    let ignored = ["x-amz-server-side-encryption", "x-amz-object-lock-", "x-amz-grant-"];
+    let ignored = ["x-amz-object-lock-", "x-amz-grant-"];
     put::refuse_if(headers.keys().any(|name| ignored.iter().any(|one| name.as_str().starts_with(one))))?;
     let mut extensions = parts.extensions;
+    encryption::head::check(&Method::PUT, &headers, gateway.is_safe(&extensions))?;
     let caller = gateway.caller(account, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
     let put = S3Request {
@@ -192,6 +194,10 @@ fn input(form: Form, bucket: &str, key: &str, length: Option<(u64, u64)>) -> S3R
         checksum_sha256: get("x-amz-checksum-sha256"),
         expires: get("expires").and_then(|text| Timestamp::parse(s3s::dto::TimestampFormat::HttpDate, &text).ok()),
         metadata: (!words.is_empty()).then_some(words),
+        server_side_encryption: get("x-amz-server-side-encryption").map(Into::into),
+        sse_customer_algorithm: get("x-amz-server-side-encryption-customer-algorithm"),
+        sse_customer_key: get("x-amz-server-side-encryption-customer-key"),
+        sse_customer_key_md5: get("x-amz-server-side-encryption-customer-key-md5"),
         storage_class: get("x-amz-storage-class").map(Into::into),
         tagging: tagging.and_then(|tags| tags.to_word()).map(|(_, header)| header),
         website_redirect_location: get("x-amz-website-redirect-location"),

@@ -20,6 +20,11 @@ impl Keys {
         Self { access_key: access_key.into(), secret_key: secret_key.into(), cluster_key }
     }
 
+    /// The cluster's key, where the gateway has it.
+    pub(crate) fn cluster_key(&self) -> Option<&ClusterKey> {
+        self.cluster_key.as_ref()
+    }
+
     /// Whether it is the key of the configuration.
     pub(crate) fn is_root(&self, access_key: &str) -> bool {
         self.access_key == access_key

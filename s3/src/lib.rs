@@ -12,6 +12,7 @@ mod bucket;
 mod checksum;
 mod condition;
 mod cors;
+mod encryption;
 mod error;
 mod form;
 mod gateway;

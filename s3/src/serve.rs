@@ -1,7 +1,6 @@
 //! The gateway's HTTP server: connections in number and in their first silence bounded; at the end those under way finish.
 
 mod answer;
-mod encryption;
 mod front;
 mod rest;
 
@@ -171,7 +170,9 @@ impl Guarded {
             _ => HeaderMap::new(),
         };
         let form = form::is_form(&head);
-        let made = match refusal(&head).map_or_else(|| if form.is_some() { Ok(()) } else { front::check(&head) }, Err) {
+        let made = match refusal(&head)
+            .map_or_else(|| if form.is_some() { Ok(()) } else { front::check(&head, self.gateway.is_safe(&head.extensions)) }, Err)
+        {
             Err(error) => Err(error),
             Ok(()) => match form {
                 Some((bucket, boundary)) => {

@@ -33,9 +33,9 @@ pub enum Content {
 /// The record of an object: the value under its object key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRecord {
-    /// Bytes in the object.
+    /// Bytes in the object, as they lie.
     pub size: u64,
-    /// CRC32C of the whole object.
+    /// CRC32C of all of them.
     pub checksum: u32,
     /// Wall clock of the writer in milliseconds since 1970: data, never a decision.
     pub modified_ms: u64,
@@ -108,7 +108,22 @@ pub enum Stored {
 /// Format of object records and rows that this build writes, the first byte of the value.
 pub const FORMAT: u8 = 1;
 
+/// The word of a record that says how its bytes are encrypted: whoever has it not reads bytes as they were written.
+pub const ENCRYPTION: &str = "encryption";
+/// Beside it: how many bytes the object has for its readers. What lies there is more.
+pub const PLAIN_BYTES: &str = "plain-bytes";
+
+/// How many bytes an object or a part has for its readers, of which so many lie there.
+pub fn plain_bytes(stored: u64, words: &[(String, String)]) -> u64 {
+    words.iter().find(|(name, _)| name == PLAIN_BYTES).and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(stored)
+}
+
 impl ObjectRecord {
+    /// How many bytes it has for its readers.
+    pub fn plain_bytes(&self) -> u64 {
+        plain_bytes(self.size, &self.user_metadata)
+    }
+
     /// The fids that the record keeps alive.
     pub fn fids(&self) -> impl Iterator<Item = Fid> + '_ {
         let parts = match &self.content {

@@ -45,9 +45,9 @@ pub struct UploadRow {
 /// A part of an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRow {
-    /// Bytes in it.
+    /// Bytes in it, as they lie.
     pub size: u64,
-    /// CRC32C of all of it.
+    /// CRC32C of all of them.
     pub checksum: u32,
     /// Wall clock of its writer, in milliseconds since 1970.
     pub modified_ms: u64,

@@ -63,23 +63,35 @@ impl Client {
     /// # Errors
     /// [`Error::Marker`] where it is a delete marker.
     pub async fn get_version(&self, bucket: &str, name: &[u8], id: Option<VersionId>, range: Option<Range>) -> Result<ObjectReader, Error> {
+        let mut reader = self.get_stored(bucket, name, id).await?;
+        if reader.info.is_encrypted() {
+            return Err(Error::Refused(format!("object {} is encrypted: read it through S3", reader.target.shown())));
+        }
+        if let Some(range) = range {
+            reader.narrow(range)?;
+        }
+        Ok(reader)
+    }
+
+    /// Opens a version of an object, or the current one, to be read as it lies: where it is encrypted, whoever asks can decrypt it.
+    ///
+    /// # Errors
+    /// As [`Self::get_version`].
+    pub async fn get_stored(&self, bucket: &str, name: &[u8], id: Option<VersionId>) -> Result<ObjectReader, Error> {
         let target = Target::find(&self.inner, bucket, name).await?;
         self.inner.fresh_map();
         let (version, record) = target.record(&self.inner, id).await?;
+        let stored = record.size;
         let (info, content) = ObjectInfo::new(name, version, record);
-        let wanted = match range {
-            Some(range) => range.of(info.size, &target.shown())?,
-            None => 0..info.size,
-        };
-        let whole = (wanted == (0..info.size)).then(Digest::new);
         let mut reader = ObjectReader {
             inner: self.inner.clone(),
             target: Arc::new(target),
             ready: VecDeque::new(),
-            left: wanted.end - wanted.start,
-            plan: Plan { parts: VecDeque::new(), wanted, stripes: VecDeque::new() },
+            stored,
+            left: stored,
+            plan: Plan { parts: VecDeque::new(), wanted: 0..stored, stripes: VecDeque::new() },
             flights: VecDeque::new(),
-            whole,
+            whole: Some(Digest::new()),
             info,
         };
         match content {
@@ -97,6 +109,8 @@ pub struct ObjectReader {
     info: ObjectInfo,
     /// Verified bytes.
     ready: VecDeque<Bytes>,
+    /// Bytes in the object, as they lie.
+    stored: u64,
     left: u64,
     plan: Plan,
     flights: VecDeque<Flight>,
@@ -156,17 +170,17 @@ impl ObjectReader {
         &self.info
     }
 
-    /// Reads only a range of it; to be said before anything is read.
+    /// Reads only a range of it, as its bytes lie; to be said before anything is read.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the range is outside of the object, or something was read.
     pub fn narrow(&mut self, range: Range) -> Result<(), Error> {
-        let wanted = range.of(self.info.size, &self.target.shown())?;
-        if self.left != self.info.size || self.plan.wanted != (0..self.info.size) || !self.flights.is_empty() {
+        let wanted = range.of(self.stored, &self.target.shown())?;
+        if self.left != self.stored || self.plan.wanted != (0..self.stored) || !self.flights.is_empty() {
             return Err(Error::Invalid(format!("object {} is being read already", self.target.shown())));
         }
         self.left = wanted.end - wanted.start;
-        if self.left != self.info.size {
+        if self.left != self.stored {
             self.whole = None;
         }
         // What lay in the record is here already; its length is that of the object.
@@ -175,6 +189,11 @@ impl ObjectReader {
         }
         self.plan.wanted = wanted;
         Ok(())
+    }
+
+    /// Bytes in the object, as they lie.
+    pub fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// How many bytes are still to come.
@@ -227,10 +246,8 @@ impl ObjectReader {
             return Err(Error::Corrupt { what: format!("object {}", self.target.shown()), reason: "its checksum is wrong".into() });
         }
         // The record's size was checked against these bytes.
-        let (first, last) = (self.plan.wanted.start as usize, self.plan.wanted.end as usize);
-        let bytes = Bytes::from(bytes).slice(first..last);
         if !bytes.is_empty() {
-            self.ready.push_back(bytes);
+            self.ready.push_back(Bytes::from(bytes));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 use tokio::io::AsyncRead;
 use types::checksum::crc32c_joined;
 use types::limits::{FID_BYTES_MAX, PARTS_OF_UPLOAD_MAX, SCAN_KEYS_MAX};
-use types::object::{Content, ObjectRecord, Part, Versioning};
+use types::object::{Content, ObjectRecord, Part, Versioning, plain_bytes};
 use types::ops::{Condition, Op};
 use types::record::{Outcome, Row, RowKey};
 use types::upload::{PartRow, UPLOAD_ID_BYTES, UploadId, UploadRow, UploadState};
@@ -43,21 +43,23 @@ pub struct UploadInfo {
 pub struct PartInfo {
     /// Its number.
     pub number: u16,
-    /// Bytes in it.
+    /// Bytes in it, as its writer gave them.
     pub size: u64,
-    /// CRC32C of all of it.
+    /// CRC32C of all of it, as it lies.
     pub checksum: u32,
     /// Wall clock of its writer, in milliseconds since 1970.
     pub modified_ms: u64,
     /// Words about it.
     pub user_metadata: Vec<(String, String)>,
+    /// Bytes in it, as they lie.
+    stored: u64,
     runs: Vec<Part>,
 }
 
 impl PartInfo {
     fn new(number: u16, row: PartRow) -> Self {
-        let PartRow { size, checksum, modified_ms, runs, user_metadata } = row;
-        Self { number, size, checksum, modified_ms, user_metadata, runs }
+        let PartRow { size: stored, checksum, modified_ms, runs, user_metadata } = row;
+        Self { number, size: plain_bytes(stored, &user_metadata), checksum, modified_ms, user_metadata, stored, runs }
     }
 }
 
@@ -263,8 +265,8 @@ fn joined(parts: &[PartInfo], user_metadata: Vec<(String, String)>, target: &Tar
     let (mut size, mut checksum, mut all) = (0, types::checksum::crc32c(&[]), Vec::new());
     for part in parts {
         all.extend(part.runs.iter().map(|run| Part { offset: size + run.offset, ..run.clone() }));
-        checksum = crc32c_joined(checksum, part.checksum, part.size);
-        size += part.size;
+        checksum = crc32c_joined(checksum, part.checksum, part.stored);
+        size += part.stored;
     }
     if all.len() > PARTS_OF_UPLOAD_MAX {
         let words = format!("{} lies in {} chunks: at most {PARTS_OF_UPLOAD_MAX}; store it as several", target.shown(), all.len());

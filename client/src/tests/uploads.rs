@@ -95,3 +95,24 @@ async fn uploads_are_listed_until_they_end() {
     let page = client.uploads(BUCKET, b"", Some(b"/"), page.next, 2).await.expect("lists");
     assert_eq!((page.prefixes.as_slice(), page.uploads.len(), page.next), (&[b"c/".to_vec()][..], 0, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_are_encrypted_are_joined_as_they_lie() {
+    use types::object::PLAIN_BYTES;
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    let upload = begin(&client).await;
+    let bytes = [pattern(MIB + 3, 1), pattern(100, 2)];
+    for (number, bytes) in (1..).zip(&bytes) {
+        let words = || Some(vec![(PLAIN_BYTES.to_owned(), "10".to_owned())]);
+        client.put_part(BUCKET, NAME, upload, number, &bytes[..], None, words).await.expect("puts");
+    }
+    let all = parts(&client, upload).await;
+    assert_eq!(all.iter().map(|part| part.size).collect::<Vec<_>>(), [10, 10]);
+    let seen = client.upload(BUCKET, NAME, upload).await.expect("is there").version;
+    let words = vec![(PLAIN_BYTES.to_owned(), "20".to_owned())];
+    let done = client.complete_upload(BUCKET, NAME, upload, seen, &all, words, Condition::Always).await.expect("completes");
+    assert_eq!(done.expect("as it was seen").size, 20);
+    let stored = client.get_stored(BUCKET, NAME, None).await.expect("opens").bytes().await.expect("reads, and the checksum is right");
+    assert!(stored == bytes.concat());
+}

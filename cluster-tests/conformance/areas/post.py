@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 
-from world import eq, fails, truth
+from world import eq, fails, refused, truth
 
 BOUNDARY = "----form-boundary"
 
@@ -50,6 +50,19 @@ def a_form_with_a_signed_policy_is_a_put(s3):
     truth(answer.headers["ETag"], "it says the ETag")
     got = s3.client.get_object(Bucket=name, Key="k")
     eq((got["Body"].read(), got["ContentType"], got["Metadata"]), (b"file bytes", "text/x", {"own": "word"}))
+
+
+def a_form_says_how_its_file_is_encrypted(s3):
+    name = s3.bucket()
+    eq(_post(s3, name, _signed(s3, name, key="k", **{"x-amz-server-side-encryption": "AES256"})).status, 204)
+    eq(s3.client.head_object(Bucket=name, Key="k")["ServerSideEncryption"], "AES256")
+    key = hashlib.sha256(b"one").digest()
+    encoded, md5 = base64.b64encode(key).decode(), base64.b64encode(hashlib.md5(key).digest()).decode()
+    word = "x-amz-server-side-encryption-customer"
+    given = {f"{word}-algorithm": "AES256", f"{word}-key": encoded, f"{word}-key-MD5": md5}
+    eq(_post(s3, name, _signed(s3, name, key="own", **given)).status, 204)
+    eq(s3.body(name, "own", SSECustomerAlgorithm="AES256", SSECustomerKey=key), b"file bytes")
+    refused(_post(s3, name, _signed(s3, name, key="x", **{f"{word}-algorithm": "AES256"})), 400, "InvalidArgument")
 
 
 def a_form_says_how_it_wants_to_be_answered(s3):

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from world import eq, fails, refused, truth
+from world import eq, fails, refused, status, truth
 
 KEY = hashlib.sha256(b"one").digest()
 OTHER = hashlib.sha256(b"two").digest()
@@ -36,8 +36,8 @@ def without_the_key_nothing_is_told(s3):
 def with_another_key_it_is_refused(s3):
     name = s3.bucket()
     s3.put(name, "k", b"x", **_with(KEY))
-    fails(403, "AccessDenied", s3.client.get_object, Bucket=name, Key="k", **_with(OTHER))
-    fails(403, "403", s3.client.head_object, Bucket=name, Key="k", **_with(OTHER))
+    fails(400, "AccessDenied", s3.client.get_object, Bucket=name, Key="k", **_with(OTHER))
+    fails(400, "400", s3.client.head_object, Bucket=name, Key="k", **_with(OTHER))
 
 
 def a_key_for_what_has_none_is_refused(s3):
@@ -98,6 +98,86 @@ def a_copy_is_encrypted_as_it_says(s3):
     eq(s3.body(name, "plain"), b"bytes")
     s3.client.copy_object(Bucket=name, Key="other", CopySource=source, **_with(KEY, "CopySource"), **_with(OTHER))
     eq(s3.body(name, "other", **_with(OTHER)), b"bytes")
+    fails(400, "InvalidRequest", s3.client.copy_object, Bucket=name, Key="x", CopySource={"Bucket": name, "Key": "plain"}, **_with(KEY, "CopySource"))
+
+
+def a_copy_onto_itself_may_encrypt(s3):
+    name = s3.bucket("k")
+    source = {"Bucket": name, "Key": "k"}
+    fails(400, "InvalidRequest", s3.client.copy_object, Bucket=name, Key="k", CopySource=source)
+    eq(s3.client.copy_object(Bucket=name, Key="k", CopySource=source, ServerSideEncryption="AES256")["ServerSideEncryption"], "AES256")
+    eq(s3.body(name, "k"), b"k")
+
+
+def a_part_is_copied_from_what_is_encrypted(s3):
+    name = s3.bucket()
+    data = hashlib.sha256(b"y").digest() * 200_000
+    s3.put(name, "k", data, **_with(KEY))
+    upload = s3.client.create_multipart_upload(Bucket=name, Key="parts", ServerSideEncryption="AES256")["UploadId"]
+    given = {"Bucket": name, "Key": "parts", "UploadId": upload}
+    source = {"CopySource": {"Bucket": name, "Key": "k"}, "CopySourceRange": "bytes=70001-5500000", "PartNumber": 2}
+    fails(400, "InvalidRequest", s3.client.upload_part_copy, **source, **given)
+    etag = s3.client.upload_part_copy(**source, **given, **_with(KEY, "CopySource"))["CopyPartResult"]["ETag"]
+    last = s3.client.upload_part(PartNumber=7, Body=b"", **given)["ETag"]
+    eq([part["Size"] for part in s3.client.list_parts(**given)["Parts"]], [5_430_000, 0])
+    parts = [{"PartNumber": 2, "ETag": etag}, {"PartNumber": 7, "ETag": last}]
+    eq(s3.client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **given)["ServerSideEncryption"], "AES256")
+    truth(s3.body(name, "parts") == data[70_001:5_500_001], "it came back different")
+    got = s3.client.get_object(Bucket=name, Key="parts", PartNumber=1)
+    eq((got["ContentLength"], got["PartsCount"], got["ServerSideEncryption"]), (5_430_000, 2, "AES256"))
+    eq(s3.body(name, "parts", Range="bytes=-3"), data[5_499_998:5_500_001])
+    eq(s3.client.list_objects_v2(Bucket=name, Prefix="parts")["Contents"][0]["Size"], 5_430_000)
+
+
+def an_upload_that_began_in_the_clear_takes_no_keys(s3):
+    name = s3.bucket()
+    upload = s3.client.create_multipart_upload(Bucket=name, Key="k")["UploadId"]
+    fails(400, "InvalidRequest", s3.client.upload_part, Bucket=name, Key="k", UploadId=upload, PartNumber=1, Body=b"x", **_with(KEY))
+
+
+def the_etag_is_an_md5_where_the_server_has_the_key(s3):
+    name, md5 = s3.bucket(), hashlib.md5(b"bytes").hexdigest()
+    eq(s3.put(name, "server", b"bytes", ServerSideEncryption="AES256")["ETag"], f'"{md5}"')
+    etag = s3.put(name, "own", b"bytes", **_with(KEY))["ETag"]
+    truth(etag != f'"{md5}"', "it is an MD5 of the bytes")
+    eq(s3.client.head_object(Bucket=name, Key="own", **_with(KEY))["ETag"], etag)
+    eq(s3.body(name, "own", IfMatch=etag, **_with(KEY)), b"bytes")
+    fails(304, "304", s3.client.get_object, Bucket=name, Key="own", IfNoneMatch=etag, **_with(KEY))
+    fails(412, "PreconditionFailed", s3.client.put_object, Bucket=name, Key="own", Body=b"x", IfNoneMatch="*", **_with(KEY))
+
+
+def attributes_are_told_to_who_has_the_key(s3):
+    name = s3.bucket()
+    s3.put(name, "k", b"bytes", **_with(KEY))
+    wanted = {"Bucket": name, "Key": "k", "ObjectAttributes": ["ObjectSize"]}
+    fails(400, "InvalidRequest", s3.client.get_object_attributes, **wanted)
+    # Here boto does not encode it.
+    key, md5 = base64.b64encode(KEY).decode(), base64.b64encode(hashlib.md5(KEY).digest()).decode()
+    eq(s3.client.get_object_attributes(**wanted, **_with(key), SSECustomerKeyMD5=md5)["ObjectSize"], 5)
+
+
+def each_version_has_the_key_that_it_was_put_with(s3):
+    name = s3.versioned()
+    one = s3.put(name, "k", b"one", **_with(KEY))["VersionId"]
+    two = s3.put(name, "k", b"second", **_with(OTHER))["VersionId"]
+    s3.put(name, "k", b"x")
+    eq(s3.body(name, "k", VersionId=one, **_with(KEY)), b"one")
+    eq(s3.body(name, "k", VersionId=two, **_with(OTHER)), b"second")
+    fails(400, "AccessDenied", s3.client.get_object, Bucket=name, Key="k", VersionId=two, **_with(KEY))
+    eq(s3.body(name, "k"), b"x")
+    eq([version["Size"] for version in s3.client.list_object_versions(Bucket=name)["Versions"]], [1, 6, 3])
+
+
+def tags_of_what_is_encrypted_change_without_the_key(s3):
+    name = s3.bucket()
+    s3.put(name, "k", b"bytes", **_with(KEY))
+    s3.client.put_object_tagging(Bucket=name, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    eq(s3.body(name, "k", **_with(KEY)), b"bytes")
+
+
+def both_keys_at_once_are_refused(s3):
+    name = s3.bucket()
+    fails(400, "InvalidArgument", s3.client.put_object, Bucket=name, Key="k", Body=b"x", ServerSideEncryption="AES256", **_with(KEY))
 
 
 def the_server_encrypts_where_it_is_asked_to(s3):
@@ -123,9 +203,25 @@ def a_head_does_not_say_how_to_encrypt(s3):
 def the_default_of_a_bucket_is_kept_and_told(s3):
     name = s3.bucket()
     rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]}
+    absent = "ServerSideEncryptionConfigurationNotFoundError"
+    fails(404, absent, s3.client.get_bucket_encryption, Bucket=name)
     s3.client.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration=rules)
     told = s3.client.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]
     eq(told["Rules"][0]["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "AES256"})
     s3.put(name, "k", b"x")
     eq(s3.client.head_object(Bucket=name, Key="k")["ServerSideEncryption"], "AES256")
-    s3.client.delete_bucket_encryption(Bucket=name)
+    eq(s3.client.create_multipart_upload(Bucket=name, Key="parts")["ServerSideEncryption"], "AES256")
+    eq(s3.client.copy_object(Bucket=name, Key="copy", CopySource={"Bucket": name, "Key": "k"})["ServerSideEncryption"], "AES256")
+    s3.put(name, "own", b"x", **_with(KEY))
+    truth("ServerSideEncryption" not in s3.client.head_object(Bucket=name, Key="own", **_with(KEY)), "the customer's key goes first")
+    eq(status(s3.client.delete_bucket_encryption(Bucket=name)), 204)
+    fails(404, absent, s3.client.get_bucket_encryption, Bucket=name)
+    s3.put(name, "k", b"x")
+    truth("ServerSideEncryption" not in s3.client.head_object(Bucket=name, Key="k"), "it is the default no more")
+    eq(s3.body(name, "copy"), b"x")
+
+
+def a_default_that_is_none_is_refused(s3):
+    name = s3.bucket()
+    for rules in ([], [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "rot13"}}]):
+        fails(400, "MalformedXML", s3.client.put_bucket_encryption, Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})

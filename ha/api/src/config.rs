@@ -88,19 +88,28 @@ pub struct S3Config {
     pub access_key: String,
     /// Its secret.
     pub secret_key: String,
-    /// The file with the cluster's key, the same at every node: secrets of accounts are encrypted under it. Without, there are no accounts.
+    /// The file with the cluster's keys, the same at every node: secrets of accounts and keys of objects are encrypted under the first one.
+    /// Without, there are neither accounts nor objects that the cluster encrypts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// Whether keys of customers are taken over connections that are not encrypted.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub customer_keys_over_http: bool,
+}
+
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl std::fmt::Debug for S3Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { listen, region, access_key, secret_key: _, key_file } = self;
+        let Self { listen, region, access_key, secret_key: _, key_file, customer_keys_over_http } = self;
         f.debug_struct("S3Config")
             .field("listen", listen)
             .field("region", region)
             .field("access_key", access_key)
             .field("key_file", key_file)
+            .field("customer_keys_over_http", customer_keys_over_http)
             .finish_non_exhaustive()
     }
 }

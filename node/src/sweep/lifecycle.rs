@@ -107,7 +107,7 @@ impl Looked<'_> {
     }
 
     fn object(&self, name: &[u8], version: Version, record: &ObjectRecord) -> Option<Op> {
-        let (at_ms, _) = self.rules.expiry(name, record.size, &record.user_metadata, record.modified_ms)?;
+        let (at_ms, _) = self.rules.expiry(name, record.plain_bytes(), &record.user_metadata, record.modified_ms)?;
         (at_ms <= self.now_ms).then(|| Op::DeleteObject {
             catalogue: self.catalogue,
             name: name.to_vec(),
@@ -146,7 +146,7 @@ impl Looked<'_> {
         let goes = match &row.version {
             Stored::Object(record) => {
                 let words = &record.user_metadata;
-                self.rules.noncurrent_goes(&of.name, record.size, words, row.replaced_ms, newer, self.now_ms)
+                self.rules.noncurrent_goes(&of.name, record.plain_bytes(), words, row.replaced_ms, newer, self.now_ms)
                     && !Lock::of(words).keeps(self.now_ms, false)
             }
             Stored::Marker { .. } => self.rules.noncurrent_marker_goes(&of.name, row.replaced_ms, newer, self.now_ms),

@@ -42,7 +42,11 @@ impl Facts {
             Some((crate::tags::decoded(name)?, crate::tags::decoded(value)?))
         };
         let query = uri.query().unwrap_or_default().split('&').filter_map(pair).collect();
-        Self { headers: headers.clone(), query, peer: extensions.get::<Peer>().copied() }
+        let mut headers = headers.clone();
+        for key in crate::encryption::head::KEYS {
+            headers.remove(key);
+        }
+        Self { headers, query, peer: extensions.get::<Peer>().copied() }
     }
 
     /// A parameter of the query.

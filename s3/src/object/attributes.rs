@@ -6,10 +6,10 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::get::refuse_unknown;
 use crate::Gateway;
 use crate::checksum::Algorithm;
 use crate::condition;
+use crate::encryption::customer_given;
 use crate::metadata::{self, PartSizes};
 use crate::version;
 
@@ -19,7 +19,7 @@ const PARTS_MAX: i32 = 1000;
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<GetObjectAttributesInput>) -> S3Result<GetObjectAttributesOutput> {
     let input = req.input;
-    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let customer = customer_given!(input)?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let wanted_version = version::wanted(input.version_id.as_deref())?;
     let known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
@@ -30,6 +30,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<GetObjectAttributesInput>) ->
     let wants = |attribute: &str| names.contains(&attribute);
     let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted_version).await;
     let info = found.map_err(|e| version::missing(wanted_version, e))?;
+    gateway.told(&bucket, &input.key, &info, customer.as_ref())?;
     Ok(GetObjectAttributesOutput {
         version_id: version::shown(bucket.versioning(), info.id),
         last_modified: Some(condition::modified(&info)),

@@ -11,6 +11,7 @@ use crate::acl::headers_of_acl;
 use crate::body::Announced;
 use crate::checksum::Algorithm;
 use crate::condition::{self, source_conditions_given};
+use crate::encryption::{Sealing, Told, customer_given, source_customer_given};
 use crate::lifecycle;
 use crate::lock::lock_given;
 use crate::metadata::{self, Headers, headers_given};
@@ -19,16 +20,19 @@ use crate::version;
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
     let mut input = req.input;
-    refuse_unknown(&input)?;
+    let (customer, of_source_customer) = (customer_given!(input)?, source_customer_given!(input)?);
+    let is_encrypted_anew = input.server_side_encryption.is_some() || customer.is_some();
     let Source { bucket: from_bucket, key: from_key, version: from_version } = source(&input.copy_source)?;
     let caller = access::caller(&req.extensions)?;
     gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, named_version(&input.copy_source))).await?;
     let of_source = gateway.bucket(&from_bucket).await?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
+    let sealing = gateway.sealing(&bucket, &input.key, input.server_side_encryption.as_ref(), customer)?;
+    let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
     let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
     let is_itself = from_bucket == input.bucket && from_key == input.key && from_version.is_none();
-    if !replaces && input.storage_class.is_none() && is_itself {
+    if !replaces && input.storage_class.is_none() && !is_encrypted_anew && is_itself {
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage \
@@ -37,6 +41,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     }
     let target = condition::of_headers(gateway, &input.bucket, &input.key, &req.headers).await?;
     let reader = open(gateway, &from_bucket, &from_key, from_version).await?;
+    let (reader, _) = gateway.reading(&of_source, &from_key, reader, of_source_customer.as_ref())?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
@@ -56,6 +61,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         announced: Announced { length: Some(info.size), ..Announced::default() },
         hasher: Algorithm::hasher(&algorithms),
         body: super::get::body(reader),
+        sealing,
     };
     let words = lock.set_in(&headers.to_words());
     let copy = put::write(gateway, &input.bucket, &input.key, content, words, target).await?;
@@ -63,6 +69,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         copy_object_result: Some(told(&copy)),
         version_id: version::made(copy.id),
         expiration: lifecycle::expiration(&bucket, &copy),
+        server_side_encryption: by_server,
+        sse_customer_algorithm: algorithm,
+        sse_customer_key_md5: key_md5,
         copy_source_version_id: version::shown(of_source.versioning(), info.id),
         ..CopyObjectOutput::default()
     })
@@ -103,7 +112,7 @@ pub struct Source {
 
 /// Opens what is to be copied.
 pub async fn open(gateway: &Gateway, bucket: &str, key: &str, wanted: Option<VersionId>) -> S3Result<ObjectReader> {
-    gateway.client.get_version(bucket, key.as_bytes(), wanted, None).await.map_err(|failure| match failure {
+    gateway.client.get_stored(bucket, key.as_bytes(), wanted).await.map_err(|failure| match failure {
         Error::Marker { .. } if wanted.is_some() => {
             s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
         }
@@ -120,11 +129,4 @@ pub fn source(source: &CopySource) -> S3Result<Source> {
         }
         _ => Err(s3_error!(NotImplemented, "Copies from access points are not implemented")),
     }
-}
-
-fn refuse_unknown(input: &CopyObjectInput) -> S3Result<()> {
-    let encrypted = input.sse_customer_algorithm.is_some()
-        || input.server_side_encryption.is_some()
-        || input.copy_source_sse_customer_algorithm.is_some();
-    put::refuse_if(encrypted)
 }

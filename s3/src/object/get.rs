@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{ObjectInfo, ObjectReader, Range};
+use client::ObjectInfo;
 use futures::StreamExt;
 use s3s::dto::{Checksum, ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StorageClass, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::Gateway;
 use crate::checksum::Algorithm;
 use crate::condition::{self, conditions_given};
+use crate::encryption::{Reading, Told, customer_given};
 use crate::error::{self, Of};
 use crate::lifecycle;
 use crate::lock;
@@ -73,14 +74,9 @@ fn no_such_part() -> S3Error {
     error
 }
 
-/// Refuses what is not there yet: keys of customers.
-pub fn refuse_unknown(sse: bool) -> S3Result<()> {
-    if sse { Err(s3_error!(NotImplemented, "Encryption with customer keys is not implemented")) } else { Ok(()) }
-}
-
 /// What GET and HEAD answer alike: the protocol's types have these fields, and nothing in common that could be called.
 macro_rules! described {
-    ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident, $bucket:ident, $wanted:ident) => {{
+    ($output:ident { $($own:ident: $value:expr),* }, $input:ident, $info:ident, $shown:ident, $bucket:ident, $wanted:ident, $told:ident) => {{
         let lock = lock::told(client::Lock::of(&$info.user_metadata));
         let headers = Headers::of(&$info);
         let sums = sums_shown(&$info, $input.checksum_mode.as_ref(), $shown.is_range);
@@ -108,6 +104,9 @@ macro_rules! described {
             content_language: $input.response_content_language.or(headers.content_language),
             website_redirect_location: headers.website_redirect_location,
             storage_class: headers.storage_class.map(StorageClass::from),
+            server_side_encryption: $told.by_server,
+            sse_customer_algorithm: $told.algorithm,
+            sse_customer_key_md5: $told.key_md5,
             checksum_type,
             checksum_crc32: sums.checksum_crc32,
             checksum_crc32c: sums.checksum_crc32c,
@@ -122,27 +121,28 @@ macro_rules! described {
 /// Sends an object or a part of it.
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
     let input = req.input;
-    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let customer = customer_given!(input)?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let wanted = version::wanted(input.version_id.as_deref())?;
-    let opened = gateway.client.get_version(&input.bucket, input.key.as_bytes(), wanted, None).await;
-    let mut reader = opened.map_err(|e| version::missing(wanted, e))?;
+    let opened = gateway.client.get_stored(&input.bucket, input.key.as_bytes(), wanted).await;
+    let reader = opened.map_err(|e| version::missing(wanted, e))?;
+    let (mut reading, told) = gateway.reading(&bucket, &input.key, reader, customer.as_ref())?;
     let conditions = conditions_given!(input);
-    conditions.check(reader.info())?;
-    let shown = shown(reader.info(), input.range, input.part_number)?;
+    conditions.check(reading.info())?;
+    let shown = shown(reading.info(), input.range, input.part_number)?;
     if shown.is_range && shown.length > 0 {
-        let range = Range::FromTo(shown.first, shown.first + shown.length - 1);
-        reader.narrow(range).map_err(|e| error::of(Of::Object, e))?;
+        reading.narrow(shown.first, shown.length).map_err(|e| error::of(Of::Object, e))?;
     }
-    let info = reader.info().clone();
+    let info = reading.info().clone();
     let status = shown.status();
     let output = described!(
-        GetObjectOutput { tag_count: Tags::of(&info.user_metadata).count(), body: Some(body(reader)) },
+        GetObjectOutput { tag_count: Tags::of(&info.user_metadata).count(), body: Some(body(reading)) },
         input,
         info,
         shown,
         bucket,
-        wanted
+        wanted,
+        told
     );
     Ok(with(output, status))
 }
@@ -150,15 +150,16 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
 /// Tells about an object.
 pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
     let input = req.input;
-    refuse_unknown(input.sse_customer_algorithm.is_some())?;
+    let customer = customer_given!(input)?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let wanted = version::wanted(input.version_id.as_deref())?;
     let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted).await;
     let info = found.map_err(|e| version::missing(wanted, e))?;
+    let told: Told = gateway.told(&bucket, &input.key, &info, customer.as_ref())?;
     let conditions = conditions_given!(input);
     conditions.check(&info)?;
     let shown = shown(&info, input.range, input.part_number)?;
-    let output = described!(HeadObjectOutput {}, input, info, shown, bucket, wanted);
+    let output = described!(HeadObjectOutput {}, input, info, shown, bucket, wanted, told);
     Ok(with(output, shown.status()))
 }
 
@@ -176,7 +177,7 @@ fn sums_shown(info: &ObjectInfo, mode: Option<&ChecksumMode>, is_range: bool) ->
 
 /// What is left of an object as a body: read a little ahead of the caller's socket, and no further. An error ends the connection before the
 /// length that was told is reached, which is how the caller knows.
-pub fn body(mut reader: ObjectReader) -> StreamingBlob {
+pub fn body(mut reader: Reading) -> StreamingBlob {
     let (tx, rx) = mpsc::channel::<Result<Bytes, client::Error>>(AHEAD_PIECES);
     tokio::spawn(async move {
         loop {

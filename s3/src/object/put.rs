@@ -11,6 +11,7 @@ use crate::acl::headers_of_acl;
 use crate::body::{Announced, Received};
 use crate::checksum::Algorithm;
 use crate::condition;
+use crate::encryption::{self, PieceName, Sealing, Told, customer_given, stored_bytes};
 use crate::error::{self, Of};
 use crate::lifecycle;
 use crate::lock::lock_given;
@@ -30,6 +31,8 @@ pub struct Content {
     pub announced: Announced,
     /// The checksums that are to be computed.
     pub hasher: ChecksumHasher,
+    /// How they are encrypted.
+    pub sealing: Option<Sealing>,
 }
 
 /// Runs the verb.
@@ -37,8 +40,10 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let trailer = req.trailing_headers.clone();
     let trails = trailer_names(&req.headers);
     let mut input = req.input;
-    refuse_unknown(&input)?;
+    refuse_if(input.write_offset_bytes.is_some())?;
     let bucket = gateway.bucket(&input.bucket).await?;
+    let sealing = gateway.sealing(&bucket, &input.key, input.server_side_encryption.as_ref(), customer_given!(input)?)?;
+    let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
     let lock = lock_given!(input).lock(&bucket)?;
     let condition = condition::of_put(gateway, &input.bucket, &input.key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
     let caller = access::caller(&req.extensions)?;
@@ -49,7 +54,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let announced = announced!(input, trailer);
     let named = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str);
     let hasher = Algorithm::hasher(&announced.named(named, &trails));
-    let content = Content { body, announced, hasher };
+    let content = Content { body, announced, hasher, sealing };
     let words = lock.set_in(&headers.to_words());
     let info = write(gateway, &input.bucket, &input.key, content, words, condition).await?;
     let checksums = metadata::checksums(&info);
@@ -57,6 +62,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
         version_id: version::made(info.id),
         expiration: lifecycle::expiration(&bucket, &info),
         e_tag: Some(metadata::etag(&info)),
+        server_side_encryption: by_server,
+        sse_customer_algorithm: algorithm,
+        sse_customer_key_md5: key_md5,
         checksum_type: Algorithm::any_of(&checksums).is_some().then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
         checksum_crc32: checksums.checksum_crc32,
         checksum_crc32c: checksums.checksum_crc32c,
@@ -73,7 +81,7 @@ pub async fn write(
     bucket: &str,
     key: &str,
     content: Content,
-    words: Vec<(String, String)>,
+    mut words: Vec<(String, String)>,
     condition: Condition,
 ) -> S3Result<ObjectInfo> {
     let length = content.announced.length;
@@ -81,22 +89,24 @@ pub async fn write(
         return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
+    let sealing = content.sealing.as_ref().map(|sealing| (sealing, PieceName::WHOLE));
+    words.extend(content.sealing.as_ref().map(Sealing::word));
     let options = PutOptions { condition, user_metadata: words, ..PutOptions::default() };
     // Known once the body has passed, and that is before the commit.
     let words_at_end = || {
         let sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        sums.as_ref().map(metadata::sum_words)
+        sums.as_ref().map(|sums| encryption::words_of(sums, sealing))
     };
-    // The end of an empty body is looked at only where its length is not known.
-    let length = length.filter(|length| *length > 0);
-    let put = gateway.writes.put_described(bucket, key.as_bytes(), received, length, &options, words_at_end);
+    let length = length_of(length, sealing.is_some());
+    let source = encryption::incoming(received, sealing);
+    let put = gateway.writes.put_described(bucket, key.as_bytes(), source, length, &options, words_at_end);
     put.await.map_err(|e| error::of(Of::Bucket, e))
 }
 
-/// What is not there yet is refused: a caller must not think that its object is encrypted or shared when it is not.
-fn refuse_unknown(input: &PutObjectInput) -> S3Result<()> {
-    let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    refuse_if(encrypted || input.write_offset_bytes.is_some())
+/// How many bytes are to be stored of a body of that length.
+pub fn length_of(length: Option<u64>, is_encrypted: bool) -> Option<u64> {
+    // The end of an empty body is looked at only where its length is not known.
+    if is_encrypted { length.map(stored_bytes) } else { length.filter(|length| *length > 0) }
 }
 
 /// Refuses what is not there yet.

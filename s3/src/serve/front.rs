@@ -7,8 +7,8 @@ use hyper::http::request::Parts;
 use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use super::encryption;
 use crate::checksum::Algorithm;
+use crate::encryption;
 use crate::object::put::md5_of;
 
 /// Longest life of a presigned address: a week.
@@ -22,18 +22,18 @@ const KEPT_ENDS: [&str; 4] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3"];
 /// The date of a request, as Amazon writes it.
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 
-/// Refuses a request by its head.
+/// Refuses a request by its head. `is_safe` says whether nobody but the two ends can see it.
 ///
 /// # Errors
 /// As S3 has them.
-pub fn check(head: &Parts) -> S3Result<()> {
+pub fn check(head: &Parts, is_safe: bool) -> S3Result<()> {
     check_method(head)?;
     check_authorization(head)?;
     check_query(head)?;
     check_length(head)?;
     check_sums(head)?;
     check_directives(&head.headers)?;
-    encryption::check(&head.headers)
+    encryption::head::check(&head.method, &head.headers, is_safe)
 }
 
 /// A date that HTTP has stands for Amazon's, where that is not there.
@@ -223,7 +223,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        check(&head).err().map(|error| error.code().as_str().to_owned())
+        check(&head, false).err().map(|error| error.code().as_str().to_owned())
     }
 
     fn is(code: Option<String>, wanted: &str) -> bool {

@@ -7,6 +7,7 @@ use crate::Gateway;
 use crate::access;
 use crate::acl::headers_of_acl;
 use crate::checksum::{Algorithm, Kind};
+use crate::encryption::{Sealing, Told, customer_given};
 use crate::error::{self, Of};
 use crate::lock::lock_given;
 use crate::metadata::{self, headers_given};
@@ -15,8 +16,9 @@ use crate::object::put;
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<CreateMultipartUploadInput>) -> S3Result<CreateMultipartUploadOutput> {
     let mut input = req.input;
-    refuse_unknown(&input)?;
     let bucket = gateway.bucket(&input.bucket).await?;
+    let sealing = gateway.sealing(&bucket, &input.key, input.server_side_encryption.as_ref(), customer_given!(input)?)?;
+    let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
     let lock = lock_given!(input).lock(&bucket)?;
     let checksum = checksum(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let caller = access::caller(&req.extensions)?;
@@ -24,6 +26,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CreateMultipartUploadInput>) 
     headers.acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
     put::check_user(&headers)?;
     let mut words = lock.set_in(&headers.to_words());
+    words.extend(sealing.as_ref().map(Sealing::word));
     if let Some((algorithm, kind)) = checksum {
         words.push((super::ALGORITHM.to_owned(), algorithm.name().to_owned()));
         words.push((metadata::CHECKSUM_TYPE.to_owned(), kind.name().to_owned()));
@@ -33,6 +36,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<CreateMultipartUploadInput>) 
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(metadata::hex(&upload.0)),
+        server_side_encryption: by_server,
+        sse_customer_algorithm: algorithm,
+        sse_customer_key_md5: key_md5,
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.name())),
         ..CreateMultipartUploadOutput::default()
@@ -61,11 +67,6 @@ fn checksum(algorithm: Option<&ChecksumAlgorithm>, kind: Option<&ChecksumType>) 
         return Err(s3_error!(InvalidRequest, "The {kind} checksum type cannot be used with the {name} checksum algorithm."));
     }
     Ok(Some((algorithm, kind)))
-}
-
-fn refuse_unknown(input: &CreateMultipartUploadInput) -> S3Result<()> {
-    let encrypted = input.sse_customer_algorithm.is_some() || input.server_side_encryption.is_some() || input.ssekms_key_id.is_some();
-    put::refuse_if(encrypted)
 }
 
 #[cfg(test)]

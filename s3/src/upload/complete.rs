@@ -3,13 +3,14 @@
 use client::{Error, ObjectInfo, PartInfo, UploadId, UploadInfo};
 use s3s::dto::{Checksum, ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETagCondition};
 use s3s::{S3Request, S3Result, s3_error};
+use types::object::{ENCRYPTION, PLAIN_BYTES};
 
 use crate::Gateway;
 use crate::checksum::{Algorithm, Kind, checksums_given, etag_of_parts};
 use crate::condition;
+use crate::encryption;
 use crate::error::{self, Of};
-use crate::metadata::{self, PartSizes};
-use crate::object::put::refuse_if;
+use crate::metadata::{self, PartSizes, find};
 use crate::version;
 
 /// Smallest part but the last, as S3 has it.
@@ -31,7 +32,7 @@ struct Wanted {
 pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>) -> S3Result<CompleteMultipartUploadOutput> {
     let host = req.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let input = req.input;
-    refuse_if(input.sse_customer_algorithm.is_some())?;
+    // The key of a customer is not needed: nothing is encrypted or decrypted here.
     gateway.check_bucket(&input.bucket).await?;
     let upload = super::id(&input.upload_id)?;
     let checksums = checksums_given!(input);
@@ -52,6 +53,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>
         key: Some(input.key),
         e_tag: Some(metadata::etag(&info)),
         version_id: version::made(info.id),
+        server_side_encryption: encryption::told_of_server(&info.user_metadata),
         checksum_type: Algorithm::any_of(&sums).map(|_| metadata::checksum_type(&info)),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
@@ -166,6 +168,12 @@ impl Wanted {
         let mut say = |name: &str, value: String| words.push((name.to_owned(), value));
         say(metadata::ETAG, etag.ok_or_else(lost)?);
         say(metadata::UPLOAD, metadata::hex(&of.upload.0));
+        if find(&of.user_metadata, ENCRYPTION).is_some() {
+            let names = parts.iter().map(|part| encryption::name_of_part(part.number, &part.user_metadata));
+            let names = names.collect::<Option<Vec<_>>>().ok_or_else(lost)?;
+            say(encryption::PIECES, encryption::pieces_word(names.into_iter()));
+            say(PLAIN_BYTES, size.to_string());
+        }
         say(metadata::PART_SIZES, PartSizes::of(parts.iter().map(|part| part.size)).to_word());
         if let Some((algorithm, kind)) = super::checksum_of(&of.user_metadata) {
             let known: Vec<Checksum> = parts.iter().map(|part| metadata::checksums_of(&part.user_metadata)).collect();

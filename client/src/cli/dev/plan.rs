@@ -160,6 +160,8 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         access_key: keys.access_key,
         secret_key: keys.secret_key,
         key_file: Some(file.dir.join(KEY_FILE)),
+        // All of it is on this machine.
+        customer_keys_over_http: true,
     });
     let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, s3, devices };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {

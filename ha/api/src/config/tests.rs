@@ -53,6 +53,7 @@ fn node_config() -> NodeConfig {
             access_key: "key".into(),
             secret_key: "secret".into(),
             key_file: None,
+            customer_keys_over_http: true,
         }),
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }
