@@ -50,6 +50,7 @@ HOSTS_READY = scripts/setup-hosts > /dev/null && cargo build -p hosts && cargo x
 hosts: build ## ansible on booted hosts: deploy, power cut, stop and start, destroy (docs/operations.md)
 	$(HOSTS_READY)
 	cd ansible && PATH=$$(../scripts/setup-hosts)/bin:$$PATH ansible-lint -q
+	cd docs/monitoring && promtool check rules redoubt.rules.yml && promtool test rules redoubt.rules.test.yml
 	cargo test -p hosts -- --test-threads 1 --nocapture
 
 hosts-long: build ## the same with what takes longer: upgrade under load

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use ha_api::tls::Tls;
 use tokio::runtime::Builder;
 
 use exit::{Exit, Failure};
@@ -46,6 +47,9 @@ pub struct Common {
     /// HA daemons to ask instead, as HOST:PORT[,HOST:PORT...]
     #[arg(long, global = true, env = "REDOUBT_HA", value_delimiter = ',', value_name = "ADDRESSES")]
     pub ha: Vec<String>,
+    /// A directory with the certificate that HA is shown: ca.pem, certificate.pem, key.pem
+    #[arg(long, global = true, env = "REDOUBT_TLS", value_name = "DIR")]
+    pub tls: Option<PathBuf>,
     /// How to print results
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -58,6 +62,12 @@ impl Common {
     /// How long one step is tried.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
+    }
+
+    /// The certificate that HA is shown.
+    pub fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let tls = self.tls.as_deref().map(Tls::in_dir);
+        tls.map_or(Ok(None), |tls| tls.check().map(|()| Some(tls)).map_err(Failure::usage))
     }
 }
 

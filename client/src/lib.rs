@@ -51,6 +51,7 @@ pub use types::ops::Condition;
 pub use types::records::{RecordChange, RecordDone};
 pub use types::upload::UploadId;
 
+use ha_api::tls::Tls;
 use inner::Inner;
 use map::MapCache;
 use retry::Attempts;
@@ -67,6 +68,8 @@ pub struct Options {
     /// Whether the fabric gets a thread of its own. Without, the runtime that [`Client::connect`] is called in drives it: answers come sooner,
     /// but who blocks that runtime stops the fabric. Best where the runtime has one thread.
     pub own_thread: bool,
+    /// The certificate that HA is shown; without, nothing is encrypted.
+    pub tls: Option<Tls>,
 }
 
 /// Object data in memory by default.
@@ -76,7 +79,7 @@ const POOL_SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into(), own_thread: true }
+        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into(), own_thread: true, tls: None }
     }
 }
 
@@ -89,7 +92,11 @@ pub struct Client {
 impl Client {
     /// A client of the cluster whose HA daemons are at these addresses (`host:port`); any of them will do. To be called within a runtime.
     pub async fn connect<A: AsRef<str>>(ha: &[A], options: Options) -> Result<Self, Error> {
-        let options_of_ha = ha_api::ClientOptions { name: format!("client {}", std::process::id()), ..ha_api::ClientOptions::default() };
+        let options_of_ha = ha_api::ClientOptions {
+            name: format!("client {}", std::process::id()),
+            tls: options.tls.clone(),
+            ..ha_api::ClientOptions::default()
+        };
         let control = ha_api::HaClient::with_options(ha, options_of_ha).map_err(|e| Error::Invalid(e.to_string()))?;
         let control: Arc<dyn Control> = Arc::new(control);
         // Loading takes longer than all else here. Whether it succeeds is seen below.

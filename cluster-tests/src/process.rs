@@ -102,6 +102,12 @@ impl Cluster {
         &self.env
     }
 
+    /// Puts a variable in the environment of all that is started from here on, or has none of that name there.
+    pub fn set_env(&mut self, key: &'static str, value: Option<&str>) {
+        self.env.retain(|(known, _)| *known != key);
+        self.env.extend(value.map(|value| (key, value.to_string())));
+    }
+
     /// Keeps the directory when this is dropped, for a look at the logs.
     pub fn keep(&mut self) {
         self.keep = true;

@@ -30,6 +30,7 @@ use crate::gateway::Known;
 use crate::hearing::Hearing;
 use crate::lease::Lease;
 use crate::lease::renew::Renewal;
+use crate::metrics::{self, Requests};
 use crate::peers::Peers;
 use crate::rebuild::{self, RebuildOptions};
 use crate::repair::{self, Repairs};
@@ -150,6 +151,9 @@ impl Life {
         inboxes.iter().for_each(|inbox| inbox.ring());
         known.learn(parts.around.views.clone(), parts.around.lease.clone());
         parts.start_duties(&ha, (options, config.factor.get()), &inboxes, over_tx, &mut duties, endpoint.clone());
+        if let Some(address) = config.metrics.clone() {
+            duties.spawn(metrics::run(parts.node.clone(), address, config.tls.clone()));
+        }
         tracing::info!(node = %me, boot = %registered.boot, epoch = %registered.epoch, fabric = config.fabric, "serving");
         let over = async move { over_rx.recv().await.unwrap_or_else(|| "its duties ended".into()) };
         Ok((Self { endpoint, drivers, inboxes, duties }, over))
@@ -212,6 +216,7 @@ impl Parts {
             devices: in_use.iter().map(|(id, (store, _))| (*id, local(store))).collect::<HashMap<_, _>>(),
             reports: around.reports.clone(),
             clock: Clock::start(),
+            requests: Requests::default(),
             transport: OnceLock::new(),
         };
         Self { me, boot: registered.boot, node: Arc::new(node), around, in_use }
@@ -348,8 +353,13 @@ impl Parts {
 }
 
 fn connect(config: &NodeConfig) -> Result<HaClient, NodeError> {
-    let options =
-        ClientOptions { name: config.node.clone(), cluster: Some(config.cluster), factor: config.factor.get(), ..ClientOptions::default() };
+    let options = ClientOptions {
+        name: config.node.clone(),
+        cluster: Some(config.cluster),
+        factor: config.factor.get(),
+        tls: config.tls.clone(),
+        ..ClientOptions::default()
+    };
     Ok(HaClient::with_options(&config.ha, options)?)
 }
 

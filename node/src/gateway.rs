@@ -66,11 +66,11 @@ impl S3Role {
         let runtime = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("s3").enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
         let (ended_tx, ended) = watch::channel(false);
-        let (ha, provider) = (config.ha.clone(), config.provider.clone());
+        let (ha, options) = (config.ha.clone(), options(config));
         runtime.spawn(async move {
             let mut over = stopped.clone();
             while !*over.borrow() {
-                if let Err(error) = serve(&s3, &ha, &provider, known.clone(), stopped.clone()).await {
+                if let Err(error) = serve(&s3, &ha, &options, known.clone(), stopped.clone()).await {
                     tracing::warn!(error, "the S3 gateway does not serve; it is tried again");
                 }
                 // Whether it is over is looked at above.
@@ -98,8 +98,17 @@ impl Drop for S3Role {
     }
 }
 
-async fn serve(config: &S3Config, ha: &[String], provider: &str, known: Arc<Known>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-    let options = Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: provider.to_owned(), own_thread: true };
+fn options(config: &NodeConfig) -> Options {
+    Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: config.provider.clone(), own_thread: true, tls: config.tls.clone() }
+}
+
+async fn serve(
+    config: &S3Config,
+    ha: &[String],
+    options: &Options,
+    known: Arc<Known>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
     let mut early = stop.clone();
     let connecting = async { tokio::try_join!(Client::connect(ha, options.clone()), Client::connect(ha, options.clone())) };
     let (client, writes) = tokio::select! {

@@ -13,6 +13,7 @@ pub mod flights;
 pub mod follow;
 pub mod hearing;
 pub mod lease;
+pub mod metrics;
 pub mod pace;
 pub mod peers;
 pub mod permits;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::driver::{Clock, DriverInbox};
 use crate::fences::Fences;
 use crate::flights::Flights;
 use crate::lease::Lease;
+use crate::metrics::Requests;
 use crate::permits::Permits;
 use crate::repair::{BadUnit, Repairs};
 use crate::report::Reports;
@@ -97,6 +99,8 @@ pub struct Node {
     pub reports: Reports,
     /// Its clock.
     pub clock: Clock,
+    /// How often what was asked for.
+    pub requests: Requests,
     /// The fabric, once it is up.
     pub transport: OnceLock<Arc<dyn Transport>>,
 }
@@ -170,13 +174,17 @@ impl NodeService {
                     drop(permit);
                 });
             }
-            Err(_) => refuse(incoming, Refusal::Busy(format!("{TASKS_MAX} requests are under way"))),
+            Err(_) => {
+                self.node.requests.refused.fetch_add(1, Ordering::Relaxed);
+                refuse(incoming, Refusal::Busy(format!("{TASKS_MAX} requests are under way")));
+            }
         }
     }
 }
 
 impl Service for NodeService {
     fn serve(&self, incoming: Incoming) {
+        self.node.requests.came(incoming.operation);
         if is_over(&incoming) {
             return;
         }

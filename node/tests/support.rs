@@ -108,6 +108,9 @@ impl Cluster {
                 dir: home.join("ha"),
                 factor,
                 topology: topology.clone(),
+                metrics: None,
+                tls: None,
+                insecure: false,
             };
             let listener = listen(&config.listen).expect("the port is free");
             daemons.push(Daemon::start(&config, listener).await.expect("a daemon starts"));
@@ -122,6 +125,8 @@ impl Cluster {
                 provider: "tcp".into(),
                 factor,
                 s3: None,
+                metrics: None,
+                tls: None,
                 devices: vec![NodeDevice { id, path: home.join("device"), bytes: DEVICE_BYTES }],
             };
             std::fs::write(home.join("node.toml"), config.to_toml()).expect("a configuration");

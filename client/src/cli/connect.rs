@@ -44,7 +44,7 @@ fn addresses(common: &Common) -> Result<Vec<String>, Failure> {
 
 /// HA alone, of the cluster that the command line names.
 pub fn ha(common: &Common) -> Result<HaClient, Failure> {
-    let options = ClientOptions { name: "redoubt".into(), deadline: common.timeout(), ..ClientOptions::default() };
+    let options = ClientOptions { name: "redoubt".into(), deadline: common.timeout(), tls: common.tls()?, ..ClientOptions::default() };
     HaClient::with_options(&addresses(common)?, options).map_err(|e| Failure::from(&e))
 }
 
@@ -53,6 +53,6 @@ pub async fn connect(common: &Common) -> Result<Client, Failure> {
     let addresses = addresses(common)?;
     // A runtime of one thread drives the fabric itself: see `Verb::runtime`.
     let own_thread = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
-    let options = Options { timeout: common.timeout(), own_thread, ..Options::default() };
+    let options = Options { timeout: common.timeout(), own_thread, tls: common.tls()?, ..Options::default() };
     Ok(Client::connect(&addresses, options).await?)
 }

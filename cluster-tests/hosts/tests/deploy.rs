@@ -3,8 +3,9 @@
 //! Where the machine permits no booted hosts the tests say so and pass, or fail where `REDOUBT_HOSTS=must`. They take the packages of
 //! `cargo xtask dist` from `dist` in the target directory, and ansible from where `scripts/setup-hosts` puts it. Run one at a time.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -69,7 +70,8 @@ impl Trial {
         let set = Set::up(&format!("{name}{}", std::process::id()), count)?;
         let trial = Self { set, ansible, began: Instant::now() };
         let packages = target()?.join("dist");
-        let variables = format!("{VARIABLES}redoubt_packages_dir: {}\n", packages.display());
+        let command = target()?.join("debug/ha");
+        let variables = format!("{VARIABLES}redoubt_packages_dir: {}\nredoubt_ha_command: {}\n", packages.display(), command.display());
         std::fs::write(trial.set.dir().join("hosts.yml"), trial.set.inventory())?;
         std::fs::write(trial.set.dir().join("variables.yml"), variables)?;
         trial.note("the hosts are up");
@@ -155,6 +157,11 @@ fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_are_bare
     ensure!(is_healthy(&trial.status("node-2")?), "the playbook waits until the cluster is healthy");
     trial.on("node-1", "redoubt obj put /usr/bin/redoubt-node first")?;
 
+    let plain = trial.on("node-1", "env -u REDOUBT_TLS ha status --timeout 2; test $? = 5 && echo refused")?;
+    ensure!(plain.trim() == "refused", "who shows no certificate is not answered: {plain}");
+
+    metrics_are_as_prometheus_wants_them(&trial)?;
+
     ensure!(trial.played("site", &[])? == 0, "a second run changes nothing");
 
     host::cut_power(&trial.set, trial.node(3)?)?;
@@ -186,6 +193,25 @@ fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_are_bare
     Ok(())
 }
 
+/// Every page passes promtool, and the leader's says that all nodes are ONLINE.
+fn metrics_are_as_prometheus_wants_them(trial: &Trial) -> Result<()> {
+    let mut online = 0;
+    for host in &trial.set.hosts {
+        for port in [7001, 7101] {
+            let page = trial.on("node-1", &format!("curl -sf http://{}:{port}/metrics", host.address))?;
+            let mut promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().context("promtool")?;
+            promtool.stdin.take().context("a pipe")?.write_all(page.as_bytes())?;
+            ensure!(promtool.wait()?.success(), "{}, port {port}: {page}", host.name);
+            if page.contains("redoubt_raft_leader 1\n") {
+                online +=
+                    page.lines().filter(|line| line.contains("state=\"ONLINE\"} 1") && line.starts_with("redoubt_node_state")).count();
+            }
+        }
+    }
+    ensure!(online == trial.set.hosts.len(), "the leader's page has {online} nodes ONLINE");
+    Ok(())
+}
+
 /// Each of these is refused, and no task changed anything.
 fn refused_before_anything_changes(trial: &Trial) -> Result<()> {
     let file = "mkdir -p /var/lib/redoubt/devices/2 && touch /var/lib/redoubt/devices/2/mine";
@@ -201,7 +227,7 @@ fn refused_before_anything_changes(trial: &Trial) -> Result<()> {
 fn a_cluster_is_upgraded_one_node_after_the_other_while_clients_go_on() -> Result<()> {
     let Some(trial) = Trial::begin("upgrade", 3)? else { return Ok(()) };
     trial.played("site", &[])?;
-    let load = "systemd-run --unit load --setenv=REDOUBT_HA=$REDOUBT_HA bash -c 'n=0; while redoubt --timeout 60 obj put /usr/bin/ha load-$((n % 20)) \
+    let load = "systemd-run --unit load --setenv=REDOUBT_HA=$REDOUBT_HA --setenv=REDOUBT_TLS=$REDOUBT_TLS bash -c 'n=0; while redoubt --timeout 60 obj put /usr/bin/ha load-$((n % 20)) \
                 && redoubt --timeout 60 obj get load-$((n % 20)) - | cmp - /usr/bin/ha; do n=$((n + 1)); echo $n > /run/load; done'";
     trial.on("node-1", load)?;
     let dist = Command::new("cargo")

@@ -116,13 +116,32 @@ fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topo
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     }
     let name = node.name.clone();
-    let ha =
-        HaConfig { cluster, node: name.clone(), listen: node.ha.clone(), dir: node.dir.join("ha"), factor, topology: topology.clone() };
+    let ha = HaConfig {
+        cluster,
+        node: name.clone(),
+        listen: node.ha.clone(),
+        dir: node.dir.join("ha"),
+        factor,
+        topology: topology.clone(),
+        metrics: None,
+        tls: None,
+        insecure: true,
+    };
     // The local daemon first.
     let mut daemons = vec![node.ha.clone()];
     daemons.extend(all.iter().filter(|other| other.name != node.name).map(|other| other.ha.clone()));
-    let storage =
-        NodeConfig { cluster, node: name, ha: daemons, fabric: node.fabric.clone(), provider: "tcp".into(), factor, s3: None, devices };
+    let storage = NodeConfig {
+        cluster,
+        node: name,
+        ha: daemons,
+        fabric: node.fabric.clone(),
+        provider: "tcp".into(),
+        factor,
+        s3: None,
+        metrics: None,
+        tls: None,
+        devices,
+    };
     std::fs::write(node.dir.join("ha.toml"), ha.to_toml())?;
     Ok(std::fs::write(node.dir.join("node.toml"), storage.to_toml())?)
 }

@@ -1,6 +1,7 @@
 //! Real processes with real faults: a file for each promise. Run one at a time (`--test-threads 1`): they measure.
 
 mod bad_input;
+mod certificates;
 mod damage;
 mod detection;
 mod devices;

@@ -23,6 +23,7 @@ use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Inca
 use crate::config::check_address;
 use crate::pb::ha_client::HaClient as Stub;
 use crate::report::{DeviceReport, EventLine, Found, Grant, RaftStatus, Registered, Verdict};
+use crate::tls::{Tls, channel};
 use crate::{CLUSTER_KEY, HaError, LEADER_KEY, MESSAGE_BYTES_MAX, pb};
 
 pub mod follow;
@@ -63,11 +64,13 @@ pub struct ClientOptions {
     pub factor: f64,
     /// How long a call may take in all.
     pub deadline: Duration,
+    /// The certificate that is shown; without, nothing is encrypted.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { name: "client".into(), cluster: None, factor: 1.0, deadline: Duration::from_secs(5) }
+        Self { name: "client".into(), cluster: None, factor: 1.0, deadline: Duration::from_secs(5), tls: None }
     }
 }
 
@@ -433,7 +436,7 @@ impl Daemon {
             .keep_alive_timeout(keep_alive)
             .keep_alive_while_idle(true);
         let cluster = options.cluster.map(|c| c.to_string().parse().expect("hexadecimal digits are ASCII"));
-        let service = Stub::with_interceptor(endpoint.connect_lazy(), NameCluster(cluster))
+        let service = Stub::with_interceptor(channel(&endpoint, address, options.tls.as_ref()), NameCluster(cluster))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { address: address.into(), service, suspect: Mutex::new(None) })

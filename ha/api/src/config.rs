@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, DeviceId, NodeId};
 
+use crate::tls::Tls;
+
 pub mod topology;
 
 pub use topology::{DeviceConfig, NodeEntry, PoolConfig, TopologyConfig};
@@ -67,9 +69,15 @@ pub struct NodeConfig {
     /// By what all times are scaled; must be the same as that of the HA daemons.
     #[serde(default = "default_factor", with = "factor")]
     pub factor: Factor,
+    /// `host:port` of its page of metrics; without, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// The S3 gateway; without, the role is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Config>,
+    /// Its certificate for HA; without, it speaks to HA in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Its devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<NodeDevice>,
@@ -159,6 +167,15 @@ pub struct HaConfig {
     /// By what all times are scaled: 1, or 2 on a busy test machine.
     #[serde(default = "default_factor", with = "factor")]
     pub factor: Factor,
+    /// `host:port` of its page of metrics; without, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
+    /// Its certificate, and the CA whose certificates it takes; without, it speaks in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// That it is meant to be without [`HaConfig::tls`] on an address that others reach: whoever does may then do anything to the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
     /// The cluster as declared; it counts when the cluster is created.
     pub topology: TopologyConfig,
 }
@@ -242,6 +259,12 @@ pub(crate) fn check_address(what: &str, address: &str) -> Result<(), String> {
     if port == 0 || !host_is_good || address.len() > 255 { Err(problem()) } else { Ok(()) }
 }
 
+/// Whether only this host reaches an address.
+pub fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 impl NodeConfig {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -262,11 +285,17 @@ impl NodeConfig {
             check_address("ha", address)?;
         }
         check_address("fabric", &self.fabric)?;
+        if let Some(metrics) = &self.metrics {
+            check_address("metrics", metrics)?;
+        }
         if !["tcp", "verbs"].contains(&self.provider.as_str()) {
             return Err(format!("provider: `{}` is not known: say tcp or verbs", self.provider));
         }
         if let Some(s3) = &self.s3 {
             s3.check()?;
+        }
+        if let Some(tls) = &self.tls {
+            tls.check()?;
         }
         let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
         for device in &self.devices {
@@ -300,8 +329,20 @@ impl HaConfig {
     /// What is wrong with it, if so.
     pub fn check(&self) -> Result<(), String> {
         check_address("listen", &self.listen)?;
+        if let Some(metrics) = &self.metrics {
+            check_address("metrics", metrics)?;
+        }
         if self.dir.as_os_str().is_empty() {
             return Err("dir: say where the daemon keeps its log".into());
+        }
+        match &self.tls {
+            Some(_) if self.insecure => return Err("insecure: say that or [tls], not both".into()),
+            Some(tls) => tls.check()?,
+            None if self.insecure || is_loopback(&self.listen) => {}
+            None => {
+                let words = "without [tls] whoever reaches it may do anything to the cluster: give it a certificate (`ha ca`), or say insecure = true";
+                return Err(format!("listen: `{}`: {words}", self.listen));
+            }
         }
         self.topology.check()?;
         if self.topology.node_named(&self.node).is_none() {

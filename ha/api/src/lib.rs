@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: `node.toml` and `ha.toml`, checked whole when they are read.
 //! - [`HaClient`]: maps, sessions, catalogues, registration, leases, reports, status.
+//! - [`tls`]: certificates of the cluster's CA, and what they say.
 //! - [`Follower`]: the state of HA as a snapshot and then every change in order.
 //!
 //! What the commands mean is `ha-state`'s; who answers is `ha-daemon`. Snapshots and commands pass through here as bytes.
@@ -10,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod report;
+pub mod tls;
 
 /// Messages, clients and servers as generated from `proto/ha.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code; the documentation is in the proto file")]

@@ -1,5 +1,6 @@
 //! The command line: what all verbs share. One verb, one file.
 
+mod ca;
 mod check;
 mod device;
 mod events;
@@ -40,6 +41,9 @@ pub struct Common {
     /// The local cluster's directory
     #[arg(long, global = true, env = "REDOUBT_DIR", default_value = "./redoubt-dev", value_name = "DIR")]
     pub dir: PathBuf,
+    /// A directory with the certificate that HA is shown: ca.pem, certificate.pem, key.pem
+    #[arg(long, global = true, env = "REDOUBT_TLS", value_name = "DIR")]
+    pub tls: Option<PathBuf>,
     /// How to print results
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -79,6 +83,9 @@ enum Verb {
     /// Units of objects that are rebuilt
     #[command(subcommand)]
     Repair(repair::Verb),
+    /// The authority whose certificates the cluster takes
+    #[command(subcommand)]
+    Ca(ca::Verb),
     /// The Raft log behind it all, as each HA daemon sees it
     Log(log::Args),
 }
@@ -113,8 +120,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let ha = Ha::of(&cli.common)?;
     let format = cli.common.output;
+    // The authority is the operator's own: no cluster is asked.
+    if let Verb::Ca(verb) = &cli.verb {
+        return ca::run(format, verb);
+    }
+    let ha = Ha::of(&cli.common)?;
     match cli.verb {
         Verb::Status(args) => status::run(&ha, format, &args).await,
         Verb::Events(args) => events::run(&ha, format, &args).await,
@@ -124,6 +135,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Pool(verb) => pool::run(&ha, format, &verb).await,
         Verb::Check(verb) => check::run(&ha, format, &verb).await,
         Verb::Repair(verb) => repair::run(&ha, format, &verb).await,
+        Verb::Ca(_) => unreachable!("it is done"),
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ha_api::tls::Tls;
 use ha_api::{ClientOptions, HaClient, HaError};
 
 use crate::cli::Common;
@@ -19,24 +20,27 @@ pub struct Ha {
     client: HaClient,
     addresses: Vec<String>,
     timeout: Duration,
+    tls: Option<Tls>,
 }
 
 impl Ha {
     /// The daemons that the command line names. Nothing is sent yet.
     pub fn of(common: &Common) -> Result<Self, Failure> {
         let addresses = if common.server.is_empty() { addresses_in(&common.dir)? } else { common.server.clone() };
-        Self::at(addresses, common.timeout())
+        let tls = common.tls.as_deref().map(Tls::in_dir);
+        tls.as_ref().map_or(Ok(()), Tls::check).map_err(|problem| Failure::new(Exit::Usage, problem))?;
+        Self::at(addresses, common.timeout(), tls)
     }
 
-    fn at(addresses: Vec<String>, timeout: Duration) -> Result<Self, Failure> {
-        let options = ClientOptions { name: "ha".into(), deadline: timeout, ..ClientOptions::default() };
+    fn at(addresses: Vec<String>, timeout: Duration, tls: Option<Tls>) -> Result<Self, Failure> {
+        let options = ClientOptions { name: "ha".into(), deadline: timeout, tls: tls.clone(), ..ClientOptions::default() };
         let client = HaClient::with_options(&addresses, options).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
-        Ok(Self { client, addresses, timeout })
+        Ok(Self { client, addresses, timeout, tls })
     }
 
     /// The same, asking one daemon only.
     pub fn only(&self, address: &str) -> Result<Self, Failure> {
-        Self::at(vec![address.to_string()], self.timeout)
+        Self::at(vec![address.to_string()], self.timeout, self.tls.clone())
     }
 
     /// What HA answers, or a failure that says what to do next.

@@ -75,7 +75,7 @@ impl Failure {
         if exit != Exit::Unavailable {
             return Self::new(exit, error.to_string());
         }
-        let next = "see whether `redoubt-ha` runs there (`redoubt dev status` for a local cluster), or name another daemon with --server";
+        let next = "see whether `redoubt-ha` runs there (`redoubt dev status` for a local cluster) and wants a certificate (--tls), or name another daemon with --server";
         Self::new(exit, format!("{error} (asked: {}): {next}", asked.join(", ")))
     }
 }

@@ -8,6 +8,7 @@ use ha_api::MESSAGE_BYTES_MAX;
 use ha_api::config::HaConfig;
 use ha_api::pb::ha_server::HaServer;
 use ha_api::pb::peer_server::PeerServer;
+use ha_api::tls::{Tls, incoming};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -18,6 +19,7 @@ use crate::duties;
 use crate::error::DaemonError;
 use crate::lead::Lead;
 use crate::machine::Machine;
+use crate::metrics;
 use crate::peer::Peers;
 use crate::raft::{Consensus, Group};
 use crate::serve::client::HaService;
@@ -59,16 +61,19 @@ impl Daemon {
         let store = opened.map_err(|e| DaemonError::Raft(e.to_string()))??;
         let fresh = store.log.is_fresh() && store.snapshots.last().is_none();
         let addresses = addresses_of(config);
-        let peers = Arc::new(Peers::new(store.identity, store.pins, &addresses, factor)?);
+        let peers = Arc::new(Peers::new(store.identity, store.pins, &addresses, factor, config.tls.as_ref())?);
         let machine = Machine::open(store.snapshots)?;
         let group = Group::start(store.identity, store.log, machine.clone(), peers.clone(), factor).await?;
         let (lead, asks) = Lead::new(machine.clone(), Arc::new(group.clone()), factor);
         let core = Core::new(machine, group.clone(), lead.clone(), peers, addresses, factor);
         tracing::info!(%node, %cluster, incarnation = store.identity.incarnation, fresh, "the HA daemon starts");
+        if config.insecure {
+            tracing::warn!(listen = config.listen, "insecure: whoever reaches this port may do anything to the cluster");
+        }
 
         let (tell, end) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        let serving = serve(core.clone(), fresh, listener)?;
+        let serving = serve(core.clone(), fresh, listener, config.tls.clone())?;
         let tell_serving = tell.clone();
         tasks.spawn(async move {
             let why = serving.await;
@@ -78,6 +83,11 @@ impl Daemon {
             let why = group.ended().await;
             tell.send_replace(Some(format!("raft: {why}")));
         });
+        if let Some(address) = &config.metrics {
+            let (listener, shown, tls) = (tokio::net::TcpListener::from_std(listen(address)?), core.clone(), config.tls.clone());
+            let listener = listener.map_err(|source| DaemonError::Listen { address: address.clone(), source })?;
+            tasks.spawn(service::metrics::serve(listener, move || metrics::page(shown.clone(), tls.clone())));
+        }
         tasks.spawn(lead.clone().grant_leases(asks));
         tasks.spawn(lead.direct());
         tasks.spawn(duties::probe(core.clone(), config.topology.voters(), fresh));
@@ -115,7 +125,12 @@ impl Daemon {
 }
 
 /// The services on a port; ends only where the port fails.
-fn serve(core: Arc<Core>, fresh: bool, listener: TcpListener) -> Result<impl Future<Output = String> + Send, DaemonError> {
+fn serve(
+    core: Arc<Core>,
+    fresh: bool,
+    listener: TcpListener,
+    tls: Option<Tls>,
+) -> Result<impl Future<Output = String> + Send, DaemonError> {
     let failed = |source| DaemonError::Listen { address: "the port".into(), source };
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
     let keep_alive = Some(KEEP_ALIVE.mul_f64(core.factor));
@@ -125,14 +140,20 @@ fn serve(core: Arc<Core>, fresh: bool, listener: TcpListener) -> Result<impl Fut
     let peer = PeerServer::new(PeerService::new(core, fresh))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let server = Server::builder()
-        .http2_keepalive_interval(keep_alive)
-        .http2_keepalive_timeout(keep_alive)
-        .add_service(ha)
-        .add_service(peer)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    let server =
+        Server::builder().http2_keepalive_interval(keep_alive).http2_keepalive_timeout(keep_alive).add_service(ha).add_service(peer);
     Ok(async move {
-        match server.await {
+        let served = match tls {
+            None => server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await,
+            Some(tls) => {
+                let (connections, accepting) = incoming(listener, tls);
+                tokio::select! {
+                    served = server.serve_with_incoming(connections) => served,
+                    () = accepting => Ok(()),
+                }
+            }
+        };
+        match served {
             Ok(()) => "it was closed".into(),
             Err(e) => e.to_string(),
         }

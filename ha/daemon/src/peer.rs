@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ha_api::pb::peer_client::PeerClient;
 use ha_api::pb::{PeerCall, PeerFrame};
+use ha_api::tls::{Tls, channel};
 use ha_api::{HaError, MESSAGE_BYTES_MAX};
 use openraft::BasicNode;
 use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
@@ -50,7 +51,7 @@ struct Link {
     bulk: PeerClient<Channel>,
 }
 
-fn link(address: &str, factor: f64) -> Result<PeerClient<Channel>, DaemonError> {
+fn link(address: &str, factor: f64, tls: Option<&Tls>) -> Result<PeerClient<Channel>, DaemonError> {
     let keep_alive = KEEP_ALIVE.mul_f64(factor);
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| DaemonError::Topology(format!("`{address}`: {e}")))?
@@ -59,16 +60,22 @@ fn link(address: &str, factor: f64) -> Result<PeerClient<Channel>, DaemonError> 
         .http2_keep_alive_interval(keep_alive)
         .keep_alive_timeout(keep_alive)
         .keep_alive_while_idle(true);
-    let client = PeerClient::new(endpoint.connect_lazy());
+    let client = PeerClient::new(channel(&endpoint, address, tls));
     Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 impl Peers {
     /// Links to the daemons at these addresses; they connect when they are used.
-    pub fn new(identity: Identity, pins: Pins, addresses: &BTreeMap<NodeId, String>, factor: f64) -> Result<Self, DaemonError> {
+    pub fn new(
+        identity: Identity,
+        pins: Pins,
+        addresses: &BTreeMap<NodeId, String>,
+        factor: f64,
+        tls: Option<&Tls>,
+    ) -> Result<Self, DaemonError> {
         let mut links = BTreeMap::new();
         for (node, address) in addresses.iter().filter(|(node, _)| **node != identity.node) {
-            links.insert(*node, Link { quick: link(address, factor)?, bulk: link(address, factor)? });
+            links.insert(*node, Link { quick: link(address, factor, tls)?, bulk: link(address, factor, tls)? });
         }
         Ok(Self { identity, pins, factor, links, complaints: Mutex::default() })
     }

@@ -53,6 +53,9 @@ fn configs(dir: &Path, count: u16) -> Vec<HaConfig> {
         listen: n.ha.clone(),
         dir: dir.join(&n.name),
         factor: Factor::new(FACTOR).expect("in range"),
+        metrics: None,
+        tls: None,
+        insecure: false,
         topology: topology.clone(),
     };
     topology.nodes.iter().map(config).collect()

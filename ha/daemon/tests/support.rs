@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeEntry, PoolConfig, TopologyConfig};
+use ha_api::tls::Tls;
 use ha_api::{ClientOptions, Follower, HaClient, Notice};
 use ha_daemon::{Daemon, DaemonError, listen};
 use ha_state::{Change, Command, LossReason};
@@ -94,6 +95,11 @@ pub async fn wait_for_loss(follower: &mut Follower, of: Boot) -> LossReason {
 impl Cluster {
     /// Starts so many daemons and waits for a leader and the cluster's creation.
     pub async fn start(count: u16) -> Self {
+        Self::start_with(count, None).await
+    }
+
+    /// The same, each with that certificate.
+    pub async fn start_with(count: u16, tls: Option<Tls>) -> Self {
         let alone = ALONE.lock().await;
         let log = std::env::var("RUST_LOG").unwrap_or_default();
         if !log.is_empty() {
@@ -139,6 +145,9 @@ impl Cluster {
             listen: format!("127.0.0.1:{}", port(i)),
             dir: dir.path().join(format!("node-{i}")),
             factor: Factor::new(FACTOR).expect("in range"),
+            metrics: None,
+            tls: tls.clone(),
+            insecure: false,
             topology: topology.clone(),
         };
         let configs: Vec<HaConfig> = (1..=count).map(config).collect();

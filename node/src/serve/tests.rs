@@ -27,6 +27,7 @@ pub fn node() -> Node {
         devices: HashMap::new(),
         reports: Reports::default(),
         clock: Clock::start(),
+        requests: Requests::default(),
         transport: OnceLock::new(),
     }
 }

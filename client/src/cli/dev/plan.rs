@@ -148,8 +148,17 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
     for path in devices.iter().map(|device| device.path.clone()).chain([dir.join("ha")]) {
         std::fs::create_dir_all(&path).map_err(|e| Failure::io(path.display(), &e))?;
     }
-    let ha =
-        HaConfig { cluster, node: node.name.clone(), listen: node.ha.clone(), dir: dir.join("ha"), factor, topology: topology.clone() };
+    let ha = HaConfig {
+        cluster,
+        node: node.name.clone(),
+        listen: node.ha.clone(),
+        dir: dir.join("ha"),
+        factor,
+        topology: topology.clone(),
+        metrics: None,
+        tls: None,
+        insecure: false,
+    };
     // The local daemon first.
     let mut daemons = vec![node.ha.clone()];
     daemons.extend(file.ha.iter().filter(|address| **address != node.ha).cloned());
@@ -163,7 +172,18 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         // All of it is on this machine.
         customer_keys_over_http: true,
     });
-    let storage = NodeConfig { cluster, node: node.name.clone(), ha: daemons, fabric, provider: "tcp".into(), factor, s3, devices };
+    let storage = NodeConfig {
+        cluster,
+        node: node.name.clone(),
+        ha: daemons,
+        fabric,
+        provider: "tcp".into(),
+        factor,
+        s3,
+        metrics: None,
+        tls: None,
+        devices,
+    };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {
         let path = file.config(node, service);
         std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))?;

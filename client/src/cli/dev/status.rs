@@ -22,7 +22,8 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let mut value = json_of(&file);
     let mut states: Vec<String> = vec!["-".into(); file.nodes.len()];
     let any_ha = file.nodes.iter().any(|node| running(&file, node, Service::Ha).is_some());
-    let options = ClientOptions { name: "redoubt dev status".into(), deadline: HA_PATIENCE, ..ClientOptions::default() };
+    let options =
+        ClientOptions { name: "redoubt dev status".into(), deadline: HA_PATIENCE, tls: common.tls()?, ..ClientOptions::default() };
     let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::from(&e))?;
     if any_ha && let Ok(map) = ha.map(types::Epoch(0)).await {
         for (node, state) in file.nodes.iter().zip(&mut states) {

@@ -106,7 +106,7 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     let mut started = Vec::new();
     let serving = async {
         start_all(&file, &mut started).await?;
-        wait_until_serving(&file, began + Duration::from_secs(arguments.wait)).await
+        wait_until_serving(common, &file, began + Duration::from_secs(arguments.wait)).await
     };
     let outcome = tokio::select! {
         outcome = serving => outcome,
@@ -186,8 +186,8 @@ fn s3_of(file: &ClusterFile) -> Value {
 }
 
 /// Waits until the process of every node is ONLINE and every group takes writes; an error as soon as a process has ended.
-async fn wait_until_serving(file: &ClusterFile, deadline: Instant) -> Result<(), Failure> {
-    let options = ClientOptions { name: "redoubt dev up".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
+async fn wait_until_serving(common: &Common, file: &ClusterFile, deadline: Instant) -> Result<(), Failure> {
+    let options = ClientOptions { name: "redoubt dev up".into(), deadline: LOOK_DEADLINE, tls: common.tls()?, ..ClientOptions::default() };
     let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::other(e.to_string()))?;
     loop {
         if let Some((node, service)) = file.services().find(|(node, service)| running(file, node, *service).is_none()) {

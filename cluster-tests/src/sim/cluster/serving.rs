@@ -121,6 +121,7 @@ impl Starting<'_> {
             devices,
             reports: around.reports.clone(),
             clock: clock.clone(),
+            requests: node::metrics::Requests::default(),
             transport: OnceLock::new(),
         });
         let mut drivers = BTreeMap::new();

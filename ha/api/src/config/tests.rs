@@ -35,6 +35,9 @@ fn ha_config() -> HaConfig {
         listen: "127.0.0.1:7002".into(),
         dir: "ha".into(),
         factor: Factor::new(2.0).expect("2 is in range"),
+        metrics: None,
+        tls: None,
+        insecure: false,
         topology: TopologyConfig { nodes, devices, pools: vec![pool] },
     }
 }
@@ -55,6 +58,8 @@ fn node_config() -> NodeConfig {
             key_file: None,
             customer_keys_over_http: true,
         }),
+        metrics: None,
+        tls: None,
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }
 }
@@ -127,4 +132,23 @@ fn an_s3_secret_is_not_shown_and_bad_words_are_refused() {
     assert!(config.check().is_err_and(|problem| problem.starts_with("s3.access_key")));
     config.s3.as_mut().expect("it has one").listen = "nowhere".into();
     assert!(config.check().is_err_and(|problem| problem.contains("s3.listen")));
+}
+
+#[test]
+fn a_port_that_others_reach_is_open_only_where_that_is_said() {
+    let mut config = ha_config();
+    for local in ["127.0.0.1:7002", "localhost:7002", "[::1]:7002"] {
+        config.listen = local.into();
+        assert_eq!(config.check(), Ok(()), "{local}");
+    }
+    for reached in ["10.0.0.2:7002", "0.0.0.0:7002", "node-2:7002", "[fd00::2]:7002"] {
+        config.listen = reached.into();
+        assert!(config.check().is_err_and(|problem| problem.contains("insecure = true")), "{reached}");
+    }
+    config.insecure = true;
+    assert_eq!(config.check(), Ok(()));
+    config.tls = Some(Tls::in_dir(std::path::Path::new("none")));
+    assert!(config.check().is_err_and(|problem| problem.contains("not both")));
+    config.insecure = false;
+    assert!(config.check().is_err_and(|problem| problem.starts_with("tls: ")), "files that are not there");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_api::pb::ha_server::Ha;
+use ha_api::tls::{Role, permit};
 use ha_api::{Found, HaError, LEADER_KEY, pb};
 use ha_state::{Change, ClusterWish, DeviceWish, Done};
 use serde::de::DeserializeOwned;
@@ -11,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
-use types::records::RecordDone;
+use types::records::{RecordChange, RecordDone};
 use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -40,6 +41,12 @@ impl HaService {
     fn open<T>(&self, request: Request<T>) -> Result<T, Status> {
         check_cluster(self.core.peers.identity.cluster, request.metadata())?;
         Ok(request.into_inner())
+    }
+
+    /// The same, for those alone who are that by their certificates.
+    fn open_for<T>(&self, roles: &[Role], request: Request<T>) -> Result<T, Status> {
+        permit(request.extensions(), roles)?;
+        self.open(request)
     }
 
     async fn change(&self, change: Change) -> Result<Changed, Status> {
@@ -80,6 +87,22 @@ fn node_id(number: u32) -> Result<NodeId, Status> {
 /// The state answered with something else than its command asks for.
 fn unexpected(done: &Done) -> Status {
     HaError::Garbled(format!("the state answered {done:?}")).into()
+}
+
+/// Who may make a change of the global records: accounts are an operator's.
+fn may_change(change: &RecordChange) -> &'static [Role] {
+    match change {
+        RecordChange::CreateBucket { .. }
+        | RecordChange::SetDocument { .. }
+        | RecordChange::SealBucket { .. }
+        | RecordChange::ReopenBucket { .. }
+        | RecordChange::RemoveBucket { .. } => &[Role::Node, Role::Client, Role::Operator],
+        RecordChange::CreateAccount { .. }
+        | RecordChange::SetAccountDisabled { .. }
+        | RecordChange::DeleteAccount { .. }
+        | RecordChange::PutKey { .. }
+        | RecordChange::DeleteKey { .. } => &[Role::Operator],
+    }
 }
 
 #[tonic::async_trait]
@@ -158,7 +181,9 @@ impl Ha for HaService {
     }
 
     async fn change_record(&self, request: Request<pb::RecordRequest>) -> Result<Response<pb::RecordReply>, Status> {
+        let extensions = request.extensions().clone();
         let change = read(&self.open(request)?.change)?;
+        permit(&extensions, may_change(&change))?;
         let changed = self.change(Change::Record(change)).await?;
         let Done::Record(done) = changed.done else { return Err(unexpected(&changed.done)) };
         self.core.taken_in_by_all(changed.index).await.map_err(|e| self.with_leader(e))?;
@@ -171,7 +196,7 @@ impl Ha for HaService {
     }
 
     async fn get_accounts(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
-        self.open(request)?;
+        self.open_for(&[Role::Operator], request)?;
         if !self.core.catch_up().await {
             return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
         }
@@ -179,7 +204,7 @@ impl Ha for HaService {
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
-        let request = self.open(request)?;
+        let request = self.open_for(&[Role::Node], request)?;
         let node = node_id(request.node)?;
         let devices: Vec<(DeviceId, Found)> = read(&request.devices)?;
         let devices = devices.into_iter().map(|(id, found)| (id, convert::found(found))).collect();
@@ -205,7 +230,7 @@ impl Ha for HaService {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
-        let pb::RenewRequest { node, boot, pid, confirmed, usage } = self.open(request)?;
+        let pb::RenewRequest { node, boot, pid, confirmed, usage } = self.open_for(&[Role::Node], request)?;
         let (node, boot) = (node_id(node)?, Boot(boot));
         let usage: Vec<DeviceUsage> = if usage.is_empty() { Vec::new() } else { read(&usage)? };
         let told = self.core.ask(Ask::Renew { node, boot, confirmed, usage }).await.map_err(|e| self.with_leader(e))?;
@@ -216,30 +241,30 @@ impl Ha for HaService {
     }
 
     async fn report_active(&self, request: Request<pb::ActiveReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::ActiveReport { boot, groups } = self.open(request)?;
+        let pb::ActiveReport { boot, groups } = self.open_for(&[Role::Node], request)?;
         let groups: Vec<(GroupId, ViewNumber)> = read(&groups)?;
         self.done(Change::Active { boot: Boot(boot), groups }).await
     }
 
     async fn report_recovered(&self, request: Request<pb::RecoveredReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::RecoveredReport { boot, epoch } = self.open(request)?;
+        let pb::RecoveredReport { boot, epoch } = self.open_for(&[Role::Node], request)?;
         self.done(Change::Recovered { boot: Boot(boot), epoch: Epoch(epoch) }).await
     }
 
     async fn report_emptied(&self, request: Request<pb::EmptiedReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::EmptiedReport { boot, emptied } = self.open(request)?;
+        let pb::EmptiedReport { boot, emptied } = self.open_for(&[Role::Node], request)?;
         let emptied: Vec<(CatalogueId, GroupId, ViewNumber)> = read(&emptied)?;
         self.done(Change::CataloguesEmptied { boot: Boot(boot), emptied }).await
     }
 
     async fn report_filled(&self, request: Request<pb::FilledReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::FilledReport { boot, filled } = self.open(request)?;
+        let pb::FilledReport { boot, filled } = self.open_for(&[Role::Node], request)?;
         let groups: Vec<(GroupId, ViewNumber, DeviceId, Incarnation)> = read(&filled)?;
         self.done(Change::Filled { boot: Boot(boot), groups }).await
     }
 
     async fn ask_device(&self, request: Request<pb::DeviceAsk>) -> Result<Response<pb::DoneReply>, Status> {
-        let request = self.open(request)?;
+        let request = self.open_for(&[Role::Operator], request)?;
         let wish = match request.wish() {
             pb::DeviceWish::Fail => DeviceWish::Fail,
             pb::DeviceWish::Replace => DeviceWish::Replace,
@@ -252,12 +277,12 @@ impl Ha for HaService {
     }
 
     async fn report_slots(&self, request: Request<pb::SlotsReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::SlotsReport { boot, filled } = self.open(request)?;
+        let pb::SlotsReport { boot, filled } = self.open_for(&[Role::Node], request)?;
         self.done(Change::SlotsFilled { boot: Boot(boot), slots: read(&filled)? }).await
     }
 
     async fn ask_cluster(&self, request: Request<pb::ClusterAsk>) -> Result<Response<pb::DoneReply>, Status> {
-        let wish = match self.open(request)?.wish() {
+        let wish = match self.open_for(&[Role::Operator], request)?.wish() {
             pb::ClusterWish::PauseRepair => ClusterWish::PauseRepair,
             pb::ClusterWish::ResumeRepair => ClusterWish::ResumeRepair,
             pb::ClusterWish::Unspecified => return Err(HaError::Refused("nothing is asked of the cluster".into()).into()),
@@ -266,19 +291,20 @@ impl Ha for HaService {
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {
-        let report = self.open(request)?.report;
+        let report = self.open_for(&[Role::Node], request)?.report;
         self.done(convert::device_change(read(&report)?)).await
     }
 
     type FollowStream = ReceiverStream<Result<pb::NoticeMessage, Status>>;
 
     async fn follow(&self, request: Request<pb::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
-        let pb::FollowRequest { from_index, name } = self.open(request)?;
+        // All of the state passes here, with its accounts.
+        let pb::FollowRequest { from_index, name } = self.open_for(&[Role::Node, Role::Operator], request)?;
         Ok(Response::new(follow::follow(self.core.clone(), from_index, name)))
     }
 
     async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::ConfirmRequest { boot, index } = self.open(request)?;
+        let pb::ConfirmRequest { boot, index } = self.open_for(&[Role::Node], request)?;
         if boot != 0 {
             self.core.ask(Ask::Confirm { boot: Boot(boot), index }).await.map_err(|e| self.with_leader(e))?;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ha_api::HaError;
 use ha_api::pb::peer_server::Peer;
 use ha_api::pb::{PeerCall, PeerFrame};
+use ha_api::tls::{Role, permit};
 use ha_state::Command;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +71,7 @@ fn answer<T: Serialize, E: Serialize>(result: Result<T, E>) -> Vec<u8> {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
+        permit(request.extensions(), &[Role::Ha])?;
         let frame = request.into_inner();
         let from = self.core.peers.admit(&frame)?;
         let call = frame.call();
