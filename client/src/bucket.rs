@@ -63,10 +63,13 @@ impl Client {
         }
     }
 
-    /// Sets a document of a bucket, or removes it.
+    /// Sets a document of a bucket, or removes it. `Condition` where it does not go with what is set of the bucket already.
     pub async fn set_bucket_document(&self, bucket: CatalogueId, document: BucketDocument, text: Option<String>) -> Result<(), Error> {
         let what = format!("set {document:?} of {bucket}");
-        self.change_record(&what, &RecordChange::SetDocument { bucket, document, text }).await.map(drop)
+        match self.change_record(&what, &RecordChange::SetDocument { bucket, document, text }).await? {
+            RecordDone::Contradicts => Err(Error::Condition { what, current: None }),
+            _ => Ok(()),
+        }
     }
 
     /// Sees to it that this client knows that bucket under its name: the name may have been another's a moment ago.

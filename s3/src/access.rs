@@ -16,7 +16,8 @@ use hyper::{HeaderMap, Uri};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::Owner;
 use s3s::path::S3Path;
-use s3s::{S3Error, S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use types::Version;
 use types::records::{Account, Bucket, BucketDocument, Records};
 
 use crate::Gateway;
@@ -57,6 +58,9 @@ impl Caller {
         self.account() == Some(ROOT)
     }
 }
+
+/// The object that an act is about, once it was looked at; none where there is none.
+type Looked = Option<Option<ObjectInfo>>;
 
 /// What is to be done with an object or a bucket.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +106,19 @@ impl<'a> Act<'a> {
     fn list(bucket: &'a str) -> Self {
         Self { action: "s3:ListBucket", need: Need::Bucket(Permission::Read), bucket, key: None, version: None }
     }
+}
+
+/// An act that was allowed; and by which object, where that mattered. Lies in the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    action: &'static str,
+    need: Need,
+    bucket: String,
+    key: Option<String>,
+    version: Option<String>,
+    is_source: bool,
+    /// The version of the object's record; none where there was no object.
+    by: Option<Option<Version>>,
 }
 
 /// The owner of a bucket; the cluster's own belong to the key of the configuration.
@@ -192,7 +209,13 @@ impl S3Access for Gateway {
             return caller.account().map(drop).ok_or_else(denied);
         };
         let action = of_version.filter(|_| version.is_some()).unwrap_or(action);
-        self.allow(&caller, Act { action, need, bucket: &bucket, key: key.as_deref(), version }).await
+        let act = Act { action, need, bucket: &bucket, key: key.as_deref(), version };
+        let allowed = self.allow_of(&caller, act, false, None).await?;
+        cx.extensions_mut().insert(allowed);
+        match &key {
+            Some(key) if rules::WRITES.contains(&cx.s3_op().name()) => self.allow_words(&caller, &bucket, key, &headers).await,
+            _ => Ok(()),
+        }
     }
 }
 
@@ -210,25 +233,86 @@ impl Gateway {
     /// # Errors
     /// `AccessDenied`, `NoSuchBucket`, and those of looking.
     pub(crate) async fn allow(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
-        self.allow_of(caller, act, false).await
+        self.allow_of(caller, act, false, None).await.map(drop)
     }
 
-    /// The same for the source of a copy.
+    /// The same for the source of a copy. Once that is open, [`Self::still_allowed`] has to be asked.
     ///
     /// # Errors
     /// As [`Self::allow`].
-    pub(crate) async fn allow_source(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
-        self.allow_of(caller, act, true).await
+    pub(crate) async fn allow_source(&self, caller: &Caller, act: Act<'_>) -> S3Result<Allowed> {
+        self.allow_of(caller, act, true, None).await
     }
 
-    async fn allow_of(&self, caller: &Caller, act: Act<'_>, is_source: bool) -> S3Result<()> {
+    /// Refuses to show an object that is not the one by which its request was let in, unless that one may be shown as well: between the two it
+    /// may have been replaced, or have come to be.
+    ///
+    /// # Errors
+    /// As [`Self::allow`].
+    pub(crate) async fn still_allowed(&self, caller: &Caller, allowed: &Allowed, info: &ObjectInfo) -> S3Result<()> {
+        if allowed.by.is_none_or(|version| version == Some(info.version)) {
+            return Ok(());
+        }
+        let Allowed { action, need, bucket, key, version, is_source, .. } = allowed;
+        let act = Act { action, need: *need, bucket, key: key.as_deref(), version: version.as_deref() };
+        self.allow_of(caller, act, *is_source, Some(info.clone())).await.map(drop)
+    }
+
+    /// The same for the request itself.
+    ///
+    /// # Errors
+    /// As [`Self::allow`].
+    pub(crate) async fn may_show(&self, extensions: &Extensions, info: &ObjectInfo) -> S3Result<()> {
+        let allowed = extensions.get::<Allowed>().ok_or_else(denied)?;
+        self.still_allowed(&caller(extensions)?, allowed, info).await
+    }
+
+    /// Lets in what the headers of a write do beside writing: a list and tags unless a policy denies them; a lock only where it is allowed by
+    /// itself, for whoever may write must not keep others from deleting.
+    ///
+    /// # Errors
+    /// As [`Self::allow`].
+    pub(crate) async fn allow_words(&self, caller: &Caller, bucket: &str, key: &str, headers: &HeaderMap) -> S3Result<()> {
+        for (action, is_a_right) in rules::of_headers(headers) {
+            let act = Act { action, need: Need::Owner, bucket, key: Some(key), version: None };
+            if is_a_right {
+                self.allow(caller, act).await?;
+                continue;
+            }
+            let record = self.bucket(bucket).await?;
+            if self.by_policy(caller, &record, act, &PublicAccess::of(&record), &mut None).await? == Verdict::Deny {
+                return Err(denied());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said of an object that is not there: to whoever may not list the bucket not even that.
+    ///
+    /// # Errors
+    /// Those of looking at the bucket.
+    pub(crate) async fn missing(&self, extensions: &Extensions, name: &str, failure: S3Error) -> S3Result<S3Error> {
+        if !matches!(failure.code(), S3ErrorCode::NoSuchKey | S3ErrorCode::NoSuchVersion) {
+            return Ok(failure);
+        }
+        let bucket = self.bucket(name).await?;
+        let may_list = self.judged(&caller(extensions)?, &bucket, Act::list(name), &mut None).await? == Some(true);
+        Ok(if may_list { failure } else { denied() })
+    }
+
+    /// `object` is what the act is about, where that is known.
+    async fn allow_of(&self, caller: &Caller, act: Act<'_>, is_source: bool, object: Option<ObjectInfo>) -> S3Result<Allowed> {
         let bucket = self.bucket(act.bucket).await?;
         let header = if is_source { "x-amz-source-expected-bucket-owner" } else { "x-amz-expected-bucket-owner" };
         if caller.0.facts.header(header).is_some_and(|expected| expected != owner_of(&bucket)) {
             return Err(denied());
         }
-        if self.is_allowed(caller, &bucket, act).await? {
-            return Ok(());
+        let mut looked = object.map(Some);
+        if self.is_allowed(caller, &bucket, act, &mut looked).await? {
+            let Act { action, need, key, version, .. } = act;
+            let by = looked.map(|object| object.map(|info| info.version));
+            let (bucket, key, version) = (act.bucket.to_owned(), key.map(str::to_owned), version.map(str::to_owned));
+            return Ok(Allowed { action, need, bucket, key, version, is_source, by });
         }
         tracing::debug!(account = caller.account(), action = act.action, bucket = act.bucket, key = act.key, "denied");
         Err(denied())
@@ -251,20 +335,19 @@ impl Gateway {
         Ok(word_of(acl, &bucket))
     }
 
-    async fn is_allowed(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>) -> S3Result<bool> {
-        match self.judged(caller, bucket, act).await? {
+    async fn is_allowed(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>, looked: &mut Looked) -> S3Result<bool> {
+        match self.judged(caller, bucket, act, looked).await? {
             Some(allowed) => Ok(allowed),
             // Whether something is there is told to those only who could list it.
-            None => Ok(self.judged(caller, bucket, Act::list(act.bucket)).await? == Some(true)),
+            None => Ok(self.judged(caller, bucket, Act::list(act.bucket), &mut None).await? == Some(true)),
         }
     }
 
     /// Whether an act is allowed; `None` where it is about an object that is not there.
-    async fn judged(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>) -> S3Result<Option<bool>> {
+    async fn judged(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>, looked: &mut Looked) -> S3Result<Option<bool>> {
         let block = PublicAccess::of(bucket);
         let is_owner = caller.account() == Some(owner_of(bucket));
-        let mut looked = None;
-        match self.by_policy(caller, bucket, act, &block, &mut looked).await? {
+        match self.by_policy(caller, bucket, act, &block, looked).await? {
             // Who owns it can always take the policy away that locks him out.
             Verdict::Deny => return Ok(Some((is_owner || caller.is_root()) && act.need == Need::OwnPolicy)),
             Verdict::Allow => return Ok(Some(true)),
@@ -283,9 +366,9 @@ impl Gateway {
             Need::Object(_) if is_owner => true,
             Need::Object(permission) => {
                 if looked.is_none() {
-                    looked = Some(self.look(act).await?);
+                    *looked = Some(self.look(act).await?);
                 }
-                let Some(info) = looked.flatten() else { return Ok(None) };
+                let Some(info) = looked.as_ref().and_then(Option::as_ref) else { return Ok(None) };
                 public(object_acl(&info.user_metadata, bucket)).allows(caller.who(), permission)
             }
         }))
@@ -297,12 +380,12 @@ impl Gateway {
         bucket: &Bucket,
         act: Act<'_>,
         block: &PublicAccess,
-        looked: &mut Option<Option<ObjectInfo>>,
+        looked: &mut Looked,
     ) -> S3Result<Verdict> {
         let Some(text) = bucket.document(BucketDocument::Policy) else { return Ok(Verdict::Silent) };
         // It was parsed before it was set: where it is none any more, nobody knows whom it keeps out. Its owner may take it away.
         let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Deny) };
-        if act.key.is_some() && policy.asks_of("s3:existingobjecttag") {
+        if act.key.is_some() && policy.asks_of("s3:existingobjecttag") && looked.is_none() {
             *looked = Some(self.look(act).await?);
         }
         let info = looked.as_ref().and_then(Option::as_ref);

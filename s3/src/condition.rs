@@ -222,6 +222,14 @@ mod tests {
     }
 
     #[test]
+    fn times_that_cannot_be_written_are_the_last_that_can() {
+        for ms in [TIME_MS_MAX, TIME_MS_MAX + 5_000, u64::MAX] {
+            assert_eq!((ms_of(&at_ms(ms)), ms_of(&at_exact_ms(ms))), (TIME_MS_MAX, TIME_MS_MAX), "{ms}");
+            assert!(metadata::http_date(&at_ms(ms)).is_some_and(|date| date.contains("9999")));
+        }
+    }
+
+    #[test]
     fn reads_are_refused_or_answered_as_the_rfc_orders() {
         let none = OfRead::default;
         assert_eq!(code(none()), None);

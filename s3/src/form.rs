@@ -81,6 +81,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     encryption::head::check(&Method::PUT, &headers, gateway.is_safe(&extensions))?;
     let caller = gateway.caller(account, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
+    gateway.allow_words(&caller, bucket, &key, &headers).await?;
     let put = S3Request {
         input,
         method: Method::PUT,
@@ -294,4 +295,48 @@ fn answer(fields: &Fields, bucket: &str, key: &str, etag: &str) -> HttpResponse 
 
 fn is_address(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(all: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        all.iter().for_each(|(name, value)| fields.add(name, (*value).to_owned()));
+        fields
+    }
+
+    #[test]
+    fn policies_of_buckets_see_the_words_that_are_written() {
+        let given = fields(&[
+            ("ACL", "public-read"),
+            ("Content-Type", "text/x"),
+            ("Content-Encoding", ""),
+            ("x-amz-meta-a", "b"),
+            ("x-amz-tagging", "kept=no"),
+            ("tagging", "<xml/>"),
+            ("x-amz-signature", "s"),
+            ("policy", "p"),
+        ]);
+        let headers = headers_of(&given, Some("kept=yes"));
+        let mut told: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();
+        told.sort_unstable();
+        let written = [("content-type", "text/x"), ("x-amz-acl", "public-read"), ("x-amz-meta-a", "b"), ("x-amz-tagging", "kept=yes")];
+        assert_eq!(told, written);
+    }
+
+    #[test]
+    fn a_form_is_answered_as_it_asks_for_and_leads_nowhere_but_to_an_address() {
+        let of = |all: &[(&str, &str)]| {
+            let answer = answer(&fields(all), "b", "a k", "e");
+            let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+            (answer.status().as_u16(), location)
+        };
+        assert_eq!(of(&[]), (204, "/b/a%20k".into()));
+        assert_eq!(of(&[("success_action_status", "201")]).0, 201);
+        let led = of(&[("success_action_redirect", "http://h/x?y=1")]);
+        assert_eq!(led, (303, "http://h/x?y=1&bucket=b&key=a%20k&etag=%22e%22".into()));
+        assert_eq!(of(&[("success_action_redirect", "javascript:alert(1)")]), (204, "/b/a%20k".into()));
+    }
 }

@@ -73,7 +73,13 @@ impl Gateway {
 
     /// Sets a document of a bucket, or removes it. When it returns, every gateway acts on it.
     pub(crate) async fn set_document(&self, bucket: &Bucket, document: BucketDocument, text: Option<String>) -> S3Result<()> {
-        self.client.set_bucket_document(bucket.id, document, text).await.map_err(|e| error::of(Of::Bucket, e))
+        self.client.set_bucket_document(bucket.id, document, text).await.map_err(|failure| match failure {
+            // What the gateway knew of the bucket when it looked was changed meanwhile.
+            client::Error::Condition { .. } => {
+                s3_error!(InvalidBucketState, "The request is not valid with the current state of the bucket.")
+            }
+            other => error::of(Of::Bucket, other),
+        })
     }
 }
 

@@ -219,6 +219,8 @@ pub enum RecordDone {
     Reopened,
     /// Something of that name is there already.
     Exists,
+    /// It is not changed: what is set of the bucket already does not go with it.
+    Contradicts,
 }
 
 /// All global records as of one entry of HA's log, as gateways read them.

@@ -1,5 +1,8 @@
 """Bucket policies: kept, told, refused, and what they allow and deny to whom."""
 
+import base64
+import datetime
+import hashlib
 import json
 
 from wire import policy
@@ -140,6 +143,30 @@ def a_condition_names_the_acl(s3):
     _set(s3, name, _allow(name, "s3:PutObject"), deny)
     s3.alt.client.put_object(Bucket=name, Key="k", Body=b"x")
     fails(403, "AccessDenied", s3.alt.client.put_object, Bucket=name, Key="x", Body=b"x", ACL="public-read")
+
+
+def what_headers_of_a_put_do_may_be_denied(s3):
+    name = s3.bucket()
+    words = {"s3:PutObjectTagging": {"Tagging": "a=b"}, "s3:PutObjectAcl": {"ACL": "public-read"}}
+    for action, header in words.items():
+        _set(s3, name, _allow(name, "s3:PutObject"), _allow(name, action, effect="Deny"))
+        s3.alt.client.put_object(Bucket=name, Key="k", Body=b"x")
+        for user in (s3.alt.client, s3.client):
+            fails(403, "AccessDenied", user.put_object, Bucket=name, Key="k", Body=b"x", **header)
+            fails(403, "AccessDenied", user.create_multipart_upload, Bucket=name, Key="k", **header)
+    fails(403, "AccessDenied", s3.client.copy_object, Bucket=name, Key="x", CopySource={"Bucket": name, "Key": "k"}, ACL="public-read")
+
+
+def who_may_put_may_not_lock(s3):
+    name = s3.bucket(ObjectLockEnabledForBucket=True)
+    _set(s3, name, _allow(name, "s3:PutObject"))
+    put = {"Bucket": name, "Key": "k", "Body": b"x", "ContentMD5": base64.b64encode(hashlib.md5(b"x").digest()).decode()}
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    s3.alt.client.put_object(**put)
+    fails(403, "AccessDenied", s3.alt.client.put_object, **put, ObjectLockLegalHoldStatus="ON")
+    fails(403, "AccessDenied", s3.alt.client.put_object, **put, ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until)
+    _set(s3, name, _allow(name, ["s3:PutObject", "s3:PutObjectLegalHold"]))
+    s3.alt.client.put_object(**put, ObjectLockLegalHoldStatus="ON")
 
 
 def a_condition_asks_for_encryption(s3):

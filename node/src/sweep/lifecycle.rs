@@ -244,6 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_name_that_was_not_read_to_its_end_nothing_goes() {
+        let rules = rules("<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>");
+        let marker = VersionRow { id: VersionId::At(Seq(9)), order: Seq(9), replaced_ms: 0, version: Stored::Marker { modified_ms: 1 } };
+        let mut looked = Looked { catalogue: CAT, rules: &rules, now_ms: 5, name: None };
+        assert_eq!(looked.at(&scanned(keys::version(b"n", At::Marker), 9, marker.to_value())), [], "there may be versions behind it");
+        assert_eq!(removed(&looked.end()), [(VersionId::At(Seq(9)), 9)]);
+    }
+
+    #[test]
+    fn sizes_of_rules_are_those_of_the_bytes_that_were_put() {
+        let text = "<LifecycleConfiguration><Rule><ID>r</ID><Filter><ObjectSizeLessThan>10</ObjectSizeLessThan></Filter><Status>Enabled</Status>\
+                    <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+        let documents = [(BucketDocument::Lifecycle, text.to_owned())].into();
+        let rules = Lifecycle::of(&Bucket { id: CAT, owner: String::new(), created_ms: 0, seal: None, documents }, 1000).expect("rules");
+        let row = |words| scanned(keys::object(b"n"), 9, ObjectRecord { size: 25, ..record(0, words) }.to_value());
+        let encrypted = vec![(types::object::PLAIN_BYTES.to_owned(), "9".to_owned())];
+        assert_eq!((look(&rules, 9000, &[row(Vec::new())]).len(), look(&rules, 9000, &[row(encrypted)]).len()), (0, 1));
+    }
+
+    #[test]
     fn a_delete_marker_goes_once_it_is_alone() {
         let rules = rules("<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>");
         let marker = VersionRow { id: VersionId::At(Seq(9)), order: Seq(9), replaced_ms: 0, version: Stored::Marker { modified_ms: 1 } };

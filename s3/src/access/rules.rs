@@ -1,5 +1,7 @@
 //! Which action an operation of the protocol is, and what a list of access has to give for it. What is not here nobody but an account may ask for.
 
+use hyper::HeaderMap;
+
 use crate::acl::Permission;
 
 /// What has to be given for an act where no policy speaks.
@@ -65,6 +67,22 @@ pub fn of(operation: &str) -> Option<Rule> {
     Some(Rule { action, of_version, need })
 }
 
+/// Operations whose headers can do more than write.
+pub const WRITES: [&str; 3] = ["PutObject", "CopyObject", "CreateMultipartUpload"];
+
+/// What the headers of such an operation do beside it, and whether that has to be allowed by itself.
+pub fn of_headers(headers: &HeaderMap) -> Vec<(&'static str, bool)> {
+    let is_it = |name: &str, wanted: &str| name == wanted || (wanted.ends_with('-') && name.starts_with(wanted));
+    let is_given = |names: &[&str]| headers.keys().any(|name| names.iter().any(|one| is_it(name.as_str(), one)));
+    let all: [(&[&str], _, _); 4] = [
+        (&["x-amz-acl", "x-amz-grant-"], "s3:PutObjectAcl", false),
+        (&["x-amz-tagging"], "s3:PutObjectTagging", false),
+        (&["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"], "s3:PutObjectRetention", true),
+        (&["x-amz-object-lock-legal-hold"], "s3:PutObjectLegalHold", true),
+    ];
+    all.into_iter().filter(|(names, ..)| is_given(names)).map(|(_, action, is_a_right)| (action, is_a_right)).collect()
+}
+
 /// What an owner does with the bucket itself, where no list gives it away.
 fn of_bucket(operation: &str) -> Option<Rule> {
     let action = match operation {
@@ -103,4 +121,32 @@ fn of_bucket(operation: &str) -> Option<Rule> {
         _ => return None,
     };
     Some(Rule { action, of_version: None, need: Need::Owner })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::{HeaderName, HeaderValue};
+
+    #[test]
+    fn headers_of_a_write_are_actions_of_their_own() {
+        let of = |names: &[&'static str]| {
+            let pairs = names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x")));
+            of_headers(&pairs.collect())
+        };
+        assert_eq!(of(&["content-type", "x-amz-meta-acl"]), []);
+        assert_eq!(of(&["x-amz-acl"]), [("s3:PutObjectAcl", false)]);
+        assert_eq!(of(&["x-amz-grant-read", "x-amz-tagging"]), [("s3:PutObjectAcl", false), ("s3:PutObjectTagging", false)]);
+        assert_eq!(of(&["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"]), [("s3:PutObjectRetention", true)]);
+        assert_eq!(of(&["x-amz-object-lock-legal-hold"]), [("s3:PutObjectLegalHold", true)]);
+    }
+
+    #[test]
+    fn what_takes_rights_or_history_away_is_the_owners() {
+        for operation in ["PutObjectTagging", "DeleteObjectTagging", "PutObjectRetention", "PutObjectLegalHold", "PutBucketEncryption"] {
+            assert!(of(operation).is_some_and(|rule| rule.need == Need::Owner), "{operation}");
+        }
+        assert!(of("PutBucketPolicy").is_some_and(|rule| rule.need == Need::OwnPolicy));
+        assert!(of("CompleteEverything").is_none());
+    }
 }

@@ -181,6 +181,9 @@ mod tests {
         let policy =
             FormPolicy::parse(&format!(r#"{{{UNTIL},"conditions":[{{"bucket":"b"}},["content-length-range",1,"20"]]}}"#)).expect("good");
         assert_eq!(policy.length, Some((1, 20)));
+        let both = r#"["content-length-range",1,20],["content-length-range",5,30]"#;
+        let both = FormPolicy::parse(&format!(r#"{{{UNTIL},"conditions":[{both}]}}"#)).expect("good");
+        assert_eq!(both.length, Some((5, 20)), "each of several has to hold");
         assert!(policy.check(&before(), "b", &fields(&[])).is_ok());
         let late = Timestamp::from(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         assert!(policy.check(&late, "b", &fields(&[])).is_err());

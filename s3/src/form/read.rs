@@ -108,8 +108,9 @@ impl File {
 
     /// The bytes up to the boundary, which is taken too.
     async fn part(&mut self, most: usize) -> S3Result<Vec<u8>> {
+        let mut looked = 0;
         loop {
-            if let Some(at) = find(&self.buffer, &self.end) {
+            if let Some(at) = find_from(&self.buffer, &self.end, &mut looked) {
                 let value = self.buffer.split_to(at).to_vec();
                 let _boundary = self.buffer.split_to(self.end.len());
                 return Ok(value);
@@ -133,8 +134,9 @@ impl File {
     }
 
     async fn head(&mut self) -> S3Result<Head> {
+        let mut looked = 0;
         let end = loop {
-            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+            if let Some(at) = find_from(&self.buffer, b"\r\n\r\n", &mut looked) {
                 break at;
             }
             if self.buffer.len() > HEAD_BYTES_MAX {
@@ -182,6 +184,14 @@ impl Stream for File {
             }
         }
     }
+}
+
+/// Where `wanted` begins, of which nothing begins before `looked`; sets that to where it may begin in what comes later. So bytes are
+/// looked through once, in however small pieces they come.
+fn find_from(bytes: &[u8], wanted: &[u8], looked: &mut usize) -> Option<usize> {
+    let found = find(bytes.get(*looked..)?, wanted).map(|at| *looked + at);
+    *looked = (*looked).max((bytes.len() + 1).saturating_sub(wanted.len()));
+    found
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -264,6 +274,17 @@ mod tests {
         assert_eq!(code(long).await.as_deref(), Some("MaxPostPreDataLengthExceededError"));
         let cut = read(source(&FORM[..FORM.len() - 12], 100), "xx").await.expect("its head is whole");
         assert!(cut.file.collect::<Vec<_>>().await.iter().any(Result::is_err), "the end of the file did not come");
+    }
+
+    #[test]
+    fn a_search_goes_on_where_it_ended() {
+        let text = b"aab\r\n\r--x\r\n--xx";
+        for cut in 0..text.len() {
+            let mut looked = 0;
+            assert_eq!(find_from(&text[..cut], b"\r\n--xx", &mut looked), None, "{cut}");
+            assert_eq!(looked, (cut + 1).saturating_sub(6), "{cut}");
+            assert_eq!(find_from(text, b"\r\n--xx", &mut looked), Some(9), "{cut}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectAclInput>) -> S3Resu
     let input = req.input;
     let bucket = gateway.bucket(&input.bucket).await?;
     let (info, _) = super::tagging::stat(gateway, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    gateway.may_show(&req.extensions, &info).await?;
     let (owner, grants) = object_acl(&info.user_metadata, &bucket).to_xml(&*gateway.records().await?, &gateway.root);
     Ok(GetObjectAclOutput { owner: Some(owner), grants: Some(grants), ..GetObjectAclOutput::default() })
 }

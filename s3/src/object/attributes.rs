@@ -30,6 +30,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<GetObjectAttributesInput>) ->
     let wants = |attribute: &str| names.contains(&attribute);
     let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted_version).await;
     let info = found.map_err(|e| version::missing(wanted_version, e))?;
+    gateway.may_show(&req.extensions, &info).await?;
     gateway.told(&bucket, &input.key, &info, customer.as_ref())?;
     Ok(GetObjectAttributesOutput {
         version_id: version::shown(bucket.versioning(), info.id),

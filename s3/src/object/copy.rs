@@ -24,7 +24,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     let is_encrypted_anew = input.server_side_encryption.is_some() || customer.is_some();
     let Source { bucket: from_bucket, key: from_key, version: from_version } = source(&input.copy_source)?;
     let caller = access::caller(&req.extensions)?;
-    gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, named_version(&input.copy_source))).await?;
+    let allowed = gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, named_version(&input.copy_source))).await?;
     let of_source = gateway.bucket(&from_bucket).await?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
@@ -41,6 +41,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     }
     let target = condition::of_headers(gateway, &input.bucket, &input.key, &req.headers).await?;
     let reader = open(gateway, &from_bucket, &from_key, from_version).await?;
+    gateway.still_allowed(&caller, &allowed, reader.info()).await?;
     let (reader, _) = gateway.reading(&of_source, &from_key, reader, of_source_customer.as_ref())?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;

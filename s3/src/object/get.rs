@@ -125,7 +125,11 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectInput>) -> S3Result<
     let bucket = gateway.bucket(&input.bucket).await?;
     let wanted = version::wanted(input.version_id.as_deref())?;
     let opened = gateway.client.get_stored(&input.bucket, input.key.as_bytes(), wanted).await;
-    let reader = opened.map_err(|e| version::missing(wanted, e))?;
+    let reader = match opened {
+        Ok(reader) => reader,
+        Err(failure) => return Err(gateway.missing(&req.extensions, &input.bucket, version::missing(wanted, failure)).await?),
+    };
+    gateway.may_show(&req.extensions, reader.info()).await?;
     let (mut reading, told) = gateway.reading(&bucket, &input.key, reader, customer.as_ref())?;
     let conditions = conditions_given!(input);
     conditions.check(reading.info())?;
@@ -154,7 +158,11 @@ pub async fn head(gateway: &Gateway, req: S3Request<HeadObjectInput>) -> S3Resul
     let bucket = gateway.bucket(&input.bucket).await?;
     let wanted = version::wanted(input.version_id.as_deref())?;
     let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted).await;
-    let info = found.map_err(|e| version::missing(wanted, e))?;
+    let info = match found {
+        Ok(info) => info,
+        Err(failure) => return Err(gateway.missing(&req.extensions, &input.bucket, version::missing(wanted, failure)).await?),
+    };
+    gateway.may_show(&req.extensions, &info).await?;
     let told: Told = gateway.told(&bucket, &input.key, &info, customer.as_ref())?;
     let conditions = conditions_given!(input);
     conditions.check(&info)?;

@@ -29,6 +29,7 @@ pub async fn stat(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectTaggingInput>) -> S3Result<GetObjectTaggingOutput> {
     let input = req.input;
     let (info, version_id) = stat(gateway, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    gateway.may_show(&req.extensions, &info).await?;
     Ok(GetObjectTaggingOutput { tag_set: Tags::of(&info.user_metadata).to_xml(), version_id })
 }
 

@@ -176,6 +176,19 @@ fn a_policy_is_public_where_everybody_is_allowed_something_without_a_limit() {
             true,
         ),
         (r#"{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringLike":{"s3:prefix":"a"}}}"#, true),
+        // Whoever asks is himself; two halves are all; what has none of them fulfils it, too.
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:username":"${aws:username}"}}}"#,
+            true,
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":["0.0.0.0/1","128.0.0.0/1"]}}}"#,
+            true,
+        ),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"ForAllValues:IpAddress":{"aws:SourceIp":"10.0.0.0/32"}}}"#,
+            true,
+        ),
     ];
     for (statement, expected) in table {
         assert_eq!(policy(statement).is_public(), expected, "{statement}");

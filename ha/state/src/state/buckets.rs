@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use types::CatalogueId;
 use types::limits::BUCKET_DOCUMENT_BYTES_MAX;
 use types::map::CatalogueKind;
+use types::object::Versioning;
 use types::records::{Bucket, BucketDocument, RecordChange, RecordDone, Seal};
 
 use super::State;
@@ -57,6 +58,9 @@ impl State {
     fn set_document(&mut self, id: CatalogueId, document: BucketDocument, text: Option<&str>) -> Outcome {
         text.map_or(Ok(()), check_document)?;
         let bucket = self.buckets.get_mut(&id).ok_or(Refused::NoCatalogue(id))?;
+        if contradicts(bucket, document, text) {
+            return Ok(Done::Record(RecordDone::Contradicts));
+        }
         match text {
             Some(text) => bucket.documents.insert(document, text.into()),
             None => bucket.documents.remove(&document),
@@ -96,6 +100,19 @@ impl State {
 
     pub(super) fn note_account(&mut self, what: &str, name: &str) {
         self.note(Subject::Cluster, what, name);
+    }
+}
+
+/// A bucket with locks keeps versions. It is decided here, where one change comes after the other: gateways look at what they know, which may be
+/// about to change.
+fn contradicts(bucket: &Bucket, document: BucketDocument, text: Option<&str>) -> bool {
+    match document {
+        BucketDocument::Versioning => {
+            let is_kept = text.and_then(Versioning::parse) == Some(Versioning::Enabled);
+            !is_kept && bucket.documents.contains_key(&BucketDocument::ObjectLock)
+        }
+        BucketDocument::ObjectLock => text.is_some() && bucket.versioning() != Versioning::Enabled,
+        _ => false,
     }
 }
 

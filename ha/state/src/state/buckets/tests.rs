@@ -83,3 +83,25 @@ fn a_seal_that_nobody_takes_away_is_found_after_its_time() {
     assert!(found(&log, since.0).is_empty());
     assert_eq!(found(&log, since.0 + 1), [bucket]);
 }
+
+#[test]
+fn a_bucket_with_locks_keeps_versions_whichever_is_set_first() {
+    let set = |log: &mut Log, bucket, document, text: Option<&str>| {
+        record(log, RecordChange::SetDocument { bucket, document, text: text.map(Into::into) })
+    };
+    let (versioning, lock) = (BucketDocument::Versioning, BucketDocument::ObjectLock);
+    let mut log = Log::running();
+    let bucket = made(&mut log, "photos");
+    assert_eq!(set(&mut log, bucket, lock, Some("on")), Ok(RecordDone::Contradicts), "it keeps none yet");
+    set(&mut log, bucket, versioning, Some("Suspended")).expect("set");
+    assert_eq!(set(&mut log, bucket, lock, Some("on")), Ok(RecordDone::Contradicts));
+    set(&mut log, bucket, versioning, Some("Enabled")).expect("set");
+    assert_eq!(set(&mut log, bucket, lock, Some("on")), Ok(RecordDone::Done));
+    for text in [Some("Suspended"), Some("?"), None] {
+        assert_eq!(set(&mut log, bucket, versioning, text), Ok(RecordDone::Contradicts), "{text:?}");
+    }
+    assert_eq!(set(&mut log, bucket, versioning, Some("Enabled")), Ok(RecordDone::Done));
+    assert_eq!(log.state.buckets()[&bucket].versioning(), types::object::Versioning::Enabled);
+    assert_eq!(set(&mut log, bucket, lock, None), Ok(RecordDone::Done));
+    assert_eq!(set(&mut log, bucket, versioning, Some("Suspended")), Ok(RecordDone::Done));
+}
