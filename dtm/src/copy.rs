@@ -16,7 +16,8 @@
 //!   `normal` = the view, as by any Redo that reaches the base: now it counts
 //! ```
 //! One piece is on its way at a time; it is sent again until it is taken. Nothing of an interrupted copy is gone on from: where the target
-//! starts again, or follows another primary, it wipes and asks anew. Whoever counts in a view is not wiped in it.
+//! starts again, or follows another primary, it wipes and asks anew. Whoever counts in a view is wiped in it only where all that it holds was
+//! pruned: its word that it counts was lost, or no log was kept for it while it was away. Of that word, late, the source takes no notice then.
 
 use types::record::{Position, RowKey};
 use types::{Boot, DeviceId};

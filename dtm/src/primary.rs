@@ -84,6 +84,10 @@ impl Replica {
         let counts = normal == Some(view) || !self.config.counts_with_normal();
         if counts {
             self.notice_amnesia(from, upto, effects);
+            if upto < self.log.floor().seq {
+                // It lacks what is in no log any more, or did when it said so: it may have been wiped since.
+                return;
+            }
             self.hear(from, upto);
         } else if normal.is_none() && !self.note_blank(from, effects) {
             return;

@@ -83,6 +83,8 @@ pub struct Replica {
 
     /// As a follower: the log agrees with the primary of the promised view up to here.
     pub(crate) matched: Seq,
+    /// As a follower: the primary of the promised view has said that its log begins above this.
+    pub(crate) told_floor: Seq,
     /// As a follower: whom the next `Persistent` goes to, and of which view.
     pub(crate) ack_to: Option<(DeviceId, ViewNumber)>,
     /// What every participant has, as far as we were told.
@@ -268,22 +270,18 @@ impl Replica {
 
     fn on_committed(&mut self, upto: Ticket) {
         self.committed = self.committed.max(upto);
-        let mut latest = None;
-        while self.marks.front().is_some_and(|m| m.ticket <= upto) {
-            latest = self.marks.pop_front();
-        }
-        if let Some(mark) = latest {
-            self.marks.push_front(mark);
-            self.rows_show(mark.applied);
-        }
+        let committed = self.marks.partition_point(|mark| mark.ticket <= upto);
+        let Some(latest) = committed.checked_sub(1).and_then(|at| self.marks.get(at)).copied() else { return };
+        // A sync may be under way that ends with an older one of these. No sync is asked for the others: of them the last is enough.
+        let awaited = self.issued_sync;
+        self.marks.retain(|mark| mark.ticket <= awaited || mark.ticket >= latest.ticket);
+        self.rows_show(latest.applied);
     }
 
     fn on_persisted(&mut self, upto: Ticket, now: Instant, effects: &mut Vec<Effect>) {
         self.on_committed(upto);
         self.synced = self.synced.max(upto);
-        if self.marks.front().is_some_and(|m| m.ticket <= upto)
-            && let Some(mark) = self.marks.pop_front()
-        {
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.ticket <= upto) {
             self.durable = mark;
         }
         self.after_persist(now, effects);

@@ -148,6 +148,7 @@ fn build(me: Identity, config: Arc<Config>, saved: &ReplicaState) -> Replica {
         lease: None,
         role: Role::Follower,
         matched: Seq(0),
+        told_floor: Seq(0),
         ack_to: None,
         all_persistent: saved.floor.seq,
         reading_apply: false,

@@ -67,7 +67,7 @@ impl Replica {
         self.demote(effects);
         self.give_up_copy(effects);
         self.promised = view;
-        self.matched = Seq(0);
+        (self.matched, self.told_floor) = (Seq(0), Seq(0));
         self.ack_to = None;
         self.save(true);
     }
@@ -376,6 +376,22 @@ mod tests {
         assert!(replica.is_primary() && !replica.is_active());
         let sent = step(&mut replica, Event::Flush);
         assert_eq!(sent, [sends(B, None, redo(12, 3, at(3, 10), vec![], 0)), sends(C, None, redo(12, 3, at(3, 10), vec![], 0))]);
+    }
+
+    #[test]
+    fn its_promise_is_durable_by_its_own_sync_though_more_was_committed_meanwhile() {
+        let mut replica = fresh();
+        replica.log.append(record(1, 10));
+        replica.log.evict(Seq(1), 0);
+        replica.stable = Seq(1);
+        step(&mut replica, view(12, ME));
+        let promise = replica.issued;
+        let read = Event::LogRead { reader: Reader::Apply, from: Seq(1), records: records(1..=1, 10) };
+        assert!(matches!(step(&mut replica, read)[..], [Effect::Apply { .. }, Effect::SaveState { sync: false, .. }]));
+        step(&mut replica, Event::Committed(Ticket(promise.0 + 1)));
+        step(&mut replica, Event::Persisted(promise));
+        step(&mut replica, said(B, state(12, Some(10), (1, 10), 1)));
+        assert!(matches!(replica.role, Role::Installing { .. }), "its own answer is one of two");
     }
 
     #[test]

@@ -23,16 +23,21 @@ pub(crate) struct CopyPiece {
 }
 
 impl Replica {
-    /// Whether this replica counts in its view: then it is not wiped in it.
-    fn counts(&self) -> bool {
-        self.normal == Some(self.promised) && self.config.copy_spares_who_counts()
+    /// Whether what this replica holds may be needed: it counts in its view, and its log ends where the primary's still reaches. Then it is
+    /// not wiped. What the primary has pruned is STABLE: where that lies above all that this replica holds, f+1 others have it, and all before.
+    fn is_spared(&self) -> bool {
+        let counts = self.normal == Some(self.promised) && self.config.copy_spares_who_counts();
+        counts && self.told_floor <= self.log.last()
     }
 
     /// The primary says that no log reaches back to what this replica lacks. It may be an old word: looked at again.
     pub(crate) fn on_pruned(&mut self, from: From, view: ViewNumber, floor: Position, effects: &mut Vec<Effect>) {
         let lacks = floor.seq > self.stable && !self.log.holds(floor);
-        if view == self.promised && matches!(self.role, Role::Follower) && self.copy.is_none() && lacks && !self.counts() {
-            self.send(from.device, Message::CopyRequest { view }, self.unsynced(), effects);
+        if view == self.promised && matches!(self.role, Role::Follower) && self.copy.is_none() && lacks {
+            self.told_floor = self.told_floor.max(floor.seq);
+            if !self.is_spared() {
+                self.send(from.device, Message::CopyRequest { view }, self.unsynced(), effects);
+            }
         }
     }
 
@@ -43,7 +48,7 @@ impl Replica {
         let taken = Message::CopyTaken { view: piece.view, at: piece.at.seq, number: piece.number };
         let next = match &self.copy {
             // What it is to bring is here.
-            None if self.counts() || piece.at.seq <= self.stable => return self.send(from.device, taken, None, effects),
+            None if self.is_spared() || piece.at.seq <= self.stable => return self.send(from.device, taken, None, effects),
             None => None,
             Some(copy) if (copy.boot, copy.at) == (from.boot, piece.at) => Some(copy.next),
             Some(copy) if copy.at.seq >= piece.at.seq => return,
@@ -115,7 +120,7 @@ impl Replica {
         self.results = Results::starting_at(Seq(1));
         (self.stable, self.applied, self.committed_applied) = (at.seq, at.seq, at.seq);
         (self.matched, self.all_persistent) = (at.seq, at.seq);
-        (self.ack_to, self.reading_apply, self.copy) = (None, false, None);
+        (self.ack_to, self.reading_apply, self.copy, self.told_floor) = (None, false, None, Seq(0));
         // Nothing that was on its way to the device will be there.
         self.marks.clear();
         self.durable = Mark { last: at.seq, applied: at.seq, normal: None, ..self.durable };

@@ -12,10 +12,13 @@ use crate::replica::{From, Replica};
 use crate::role::{Blank, Progress, Role};
 
 impl Replica {
-    /// A peer says that it does not count. False where that is an old word.
+    /// A peer says that it does not count, or that it will not. False where that is an old word.
     pub(crate) fn note_blank(&mut self, from: From, effects: &mut Vec<Effect>) -> bool {
+        let floor = self.log.floor().seq;
         let Role::Primary(primary) = &mut self.role else { return false };
-        let Some(progress) = primary.peers.get_mut(&from.device).filter(|p| !p.normal) else { return false };
+        let Some(progress) = primary.peers.get_mut(&from.device).filter(|p| !p.normal || p.counted < floor) else { return false };
+        // No log was kept for it while it was away. What it counted for is held by f+1 others, with all that was pruned since.
+        (progress.normal, progress.counted, progress.fill) = (false, Seq(0), None);
         if progress.blank.is_none_or(|known| known.boot < from.boot) {
             // What it had in an earlier start is gone, and a copy to that start with it.
             progress.blank = Some(Blank { boot: from.boot, kept: None });

@@ -2,16 +2,19 @@
 
 use types::ops::Condition;
 use types::record::{Position, Row, RowKey};
+use types::state::DeviceState;
 use types::wire::dtm::{Message, Reason};
 use types::{Boot, Seq, ViewNumber};
 
 use crate::effect::{Effect, Ticket};
 use crate::event::{Event, Instant};
+use crate::placement::Peer;
 use crate::replica::Replica;
 use crate::restore::Restore;
 use crate::results::result_row;
 use crate::testing::{
-    B, C, ME, NOW, V, at, config, follower, identity, persist, persistent, primary, put, record, records, redo, said, sends, step,
+    B, C, ME, NOW, V, at, config, follower, identity, persist, persistent, placement, primary, put, record, records, redo, said, sends,
+    step,
 };
 
 /// What a copy at `seq` brings: a row and the result of each record.
@@ -103,21 +106,44 @@ fn another_primary_or_another_start_wipes_what_there_is_of_a_copy() {
     assert_eq!((replica.promised(), replica.normal(), replica.applied()), (ViewNumber(12), None, Seq(0)));
 }
 
-#[test]
-fn who_counts_in_a_view_is_not_wiped_in_it() {
+/// dev-1, which counts in view 12 with two records, and is told that all up to 5 is pruned.
+fn counting() -> Replica {
     let mut replica = lagging();
     step(&mut replica, said(C, redo(12, 2, at(2, 10), vec![], 2)));
     assert_eq!(replica.normal(), Some(ViewNumber(12)));
-    assert_eq!(step(&mut replica, said(C, pruned(at(5, 9)))), []);
+    persist(&mut replica);
     assert_eq!(
         step(&mut replica, said(C, piece(5, 0, rows(5), true))),
-        [sends(C, Some(3), taken(5, 0))].map(|mut e| {
-            if let Effect::Send { after, .. } = &mut e {
-                *after = None;
-            }
-            e
-        })
+        [sends(C, None, taken(5, 0))],
+        "nobody said that it lacks anything"
     );
+    let effects = step(&mut replica, said(C, pruned(at(5, 12))));
+    assert_eq!(effects, [sends(C, None, Message::CopyRequest { view: ViewNumber(12) })]);
+    replica
+}
+
+#[test]
+fn who_counts_in_a_view_is_wiped_in_it_where_all_that_it_holds_was_pruned() {
+    let mut replica = counting();
+    assert_eq!(replica.normal(), Some(ViewNumber(12)), "only the first piece ends what it counts for");
+    let effects = step(&mut replica, said(C, piece(5, 0, rows(3), false)));
+    assert!(matches!(effects[0], Effect::Wipe { .. }), "{effects:?}");
+    assert_eq!((replica.normal(), replica.state().copying), (None, true));
+}
+
+#[test]
+fn who_counts_in_a_view_and_holds_what_was_not_pruned_is_not_wiped_in_it() {
+    let mut replica = counting();
+    // They were on their way when the primary pruned.
+    step(&mut replica, said(C, redo(12, 2, at(2, 10), records(3..=5, 12), 5)));
+    persist(&mut replica);
+    assert_eq!(step(&mut replica, said(C, piece(6, 0, rows(6), true))), [sends(C, None, taken(6, 0))]);
+    assert_eq!(step(&mut replica, said(C, pruned(at(5, 12)))), []);
+    assert_eq!((replica.normal(), replica.log_range().1), (Some(ViewNumber(12)), Seq(5)));
+    // What another primary pruned is another matter.
+    let mut replica = counting();
+    step(&mut replica, said(B, redo(13, 2, at(2, 10), vec![], 2)));
+    assert_eq!((replica.normal(), replica.told_floor), (Some(ViewNumber(13)), Seq(0)));
 }
 
 #[test]
@@ -185,6 +211,43 @@ fn pieces_go_out_one_at_a_time_and_records_after_the_first() {
     assert!(heartbeat.iter().any(|e| matches!(e, Effect::Send { envelope, .. } if envelope.to == C)), "{heartbeat:?}");
     step(&mut replica, Event::CopyRead { target: C, number: 1, rows: rows(2).split_off(1), end: true });
     assert_eq!(step(&mut replica, taken(1)), [Effect::CloseCopy { target: C }]);
+}
+
+/// dev-3 says that it counts in this view, and that its log ends at `last`, below what is left of ours.
+fn counts_and_lacks(last: u64) -> Event {
+    said(C, Message::Gap { view: V, normal: Some(V), last: Seq(last), stable: Seq(0) })
+}
+
+#[test]
+fn who_counts_by_a_word_that_was_lost_and_lacks_what_was_pruned_is_filled_anew() {
+    let mut replica = source();
+    let refused = Message::Refused { view: V, reason: Reason::Pruned(at(2, 10)) };
+    assert_eq!(step(&mut replica, counts_and_lacks(1)), [sends(C, None, refused)]);
+    assert_eq!(step(&mut replica, asks()), [Effect::OpenCopy { target: C }]);
+    step(&mut replica, Event::CopyOpened { target: C, applied: Seq(3) });
+    assert_eq!(step(&mut replica, said(C, persistent(10, 1))), [], "the word that was lost, from before it was wiped, ends no copy");
+    step(&mut replica, Event::CopyRead { target: C, number: 0, rows: rows(3), end: true });
+    step(&mut replica, said(C, Message::CopyTaken { view: V, at: Seq(3), number: 0 }));
+    step(&mut replica, said(C, persistent(10, 3)));
+    assert_eq!((replica.all_persistent(), replica.copies()), (Seq(3), 0));
+}
+
+#[test]
+fn who_counted_and_was_away_while_no_log_was_kept_for_it_is_filled_anew() {
+    let mut replica = source();
+    step(&mut replica, said(C, persistent(10, 2)));
+    assert_eq!(step(&mut replica, asks()), [], "it counts, and has all that was pruned: an old word");
+    let mut away = placement(10, ME);
+    let peer = away.peers[&C];
+    away.peers.insert(C, Peer { state: DeviceState::Transient, copy: true, ..peer });
+    step(&mut replica, Event::Placement(Box::new(away)));
+    step(&mut replica, said(B, persistent(10, 3)));
+    persist(&mut replica);
+    assert_eq!(replica.pruned(), Seq(3));
+    let refused = Message::Refused { view: V, reason: Reason::Pruned(at(3, 10)) };
+    assert_eq!(step(&mut replica, counts_and_lacks(2)), [sends(C, None, refused)]);
+    assert_eq!(step(&mut replica, asks()), [Effect::OpenCopy { target: C }]);
+    assert_eq!(replica.stable(), Seq(3));
 }
 
 #[test]
