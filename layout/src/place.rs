@@ -39,6 +39,8 @@ pub struct Wish {
     pub groups: u32,
     /// Whether for each node of a storage set a third of the groups there have no slot on it.
     pub avoid_node: bool,
+    /// Whether new groups are made where the pool needs more; without, those that are there are spread over its devices.
+    pub grow: bool,
 }
 
 /// Why there is no placement.
@@ -86,7 +88,7 @@ pub fn place(map: &ClusterMap, pool: PoolId, wish: Wish) -> Result<Groups, Place
     let pool = map.pools.get(&pool).ok_or(PlacementError::NoPool(pool))?;
     let site = Site::of(map, pool);
     let existing = existing(map, pool.id);
-    let count = existing.len().max(wanted(pool.scheme, &site, wish.groups));
+    let count = if wish.grow { existing.len().max(wanted(pool.scheme, &site, wish.groups)) } else { existing.len() };
     let mut plan = assign::Plan::new(&site, pool, &wish, &existing, count);
     if existing.len() < count && plan.usable.is_empty() {
         return Err(refusal(&site, pool, &wish));

@@ -1,5 +1,6 @@
 //! `redoubt dev`: a cluster on this machine, of real processes with their own directories, to try things on and to break.
 
+mod add;
 pub mod cluster;
 mod down;
 mod kill;
@@ -30,6 +31,8 @@ pub enum Verb {
     Down(down::Arguments),
     /// Shows what runs, and what HA says of it
     Status,
+    /// Adds a node to the cluster that runs
+    Add(add::Arguments),
     /// Sends a signal to the processes of a node
     Kill(kill::Arguments),
     /// Starts what does not run of a node
@@ -86,6 +89,7 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
         Verb::Up(arguments) => up::run(common, arguments).await,
         Verb::Down(arguments) => down::run(common, &arguments).await,
         Verb::Status => status::run(common).await,
+        Verb::Add(arguments) => add::run(common, &arguments).await,
         Verb::Kill(arguments) => kill::run(common, &arguments).await,
         Verb::Start(arguments) => start::run(common, &arguments).await,
         Verb::Wipe(arguments) => wipe::run(common, &arguments).await,

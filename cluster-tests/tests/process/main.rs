@@ -10,6 +10,7 @@ mod emptiness;
 mod examples;
 mod failures;
 mod full_copy;
+mod growth;
 mod kills;
 mod local_cluster;
 mod names;

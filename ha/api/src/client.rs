@@ -20,7 +20,7 @@ use types::records::{Account, RecordChange, RecordDone};
 use types::wire::request::{DeviceUsage, Ticket};
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
-use crate::config::check_address;
+use crate::config::{DeviceConfig, NodeEntry, check_address};
 use crate::pb::ha_client::HaClient as Stub;
 use crate::report::{DeviceReport, EventLine, Found, Grant, RaftStatus, Registered, Verdict};
 use crate::tls::{Tls, channel};
@@ -311,6 +311,12 @@ impl HaClient {
     pub async fn ask_cluster(&self, wish: pb::ClusterWish) -> Result<(), HaError> {
         let request = pb::ClusterAsk { wish: wish.into() };
         self.done(self.call(|mut s| async move { s.ask_cluster(request).await }).await?)
+    }
+
+    /// A node joins the cluster with these devices of it.
+    pub async fn add_node(&self, node: &NodeEntry, devices: &[DeviceConfig]) -> Result<(), HaError> {
+        let request = pb::NodeAdd { node: encode(node), devices: encode(&devices.to_vec()) };
+        self.done(self.call(|mut s| send(request.clone(), async move |r| s.add_node(r).await)).await?)
     }
 
     /// A device had errors, or has ended.

@@ -22,7 +22,9 @@ pub mod pb {
 pub use client::follow::{Follower, Notice};
 pub use client::{ClientOptions, HaClient};
 pub use error::HaError;
-pub use report::{DeviceReport, DeviceTrouble, EventLine, Found, Grant, NodeStatus, RaftStatus, Registered, Status, Verdict};
+pub use report::{
+    DeviceReport, DeviceTrouble, EventLine, Found, Grant, NodeStatus, RaftStatus, RebalanceStatus, Registered, Status, Verdict,
+};
 
 /// Metadata key in which a request names its cluster.
 pub const CLUSTER_KEY: &str = "redoubt-cluster";

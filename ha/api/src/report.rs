@@ -137,6 +137,8 @@ pub struct Status {
     pub unfilled: BTreeMap<GroupId, BTreeSet<u8>>,
     /// Whether an operator has paused repair.
     pub repair_paused: bool,
+    /// The rebalance that goes on.
+    pub rebalance: Option<RebalanceStatus>,
     /// Devices that an operator wants replaced: their replicated groups move to others.
     pub leaving: BTreeSet<DeviceId>,
     /// Catalogues that were dropped and are being emptied.
@@ -147,6 +149,17 @@ pub struct Status {
     pub client_sessions: usize,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// A rebalance that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebalanceStatus {
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// Members and slots that are still to move, where the leader says so.
+    pub to_move: Option<usize>,
+    /// Groups that have a learner: a member is being filled.
+    pub filling: usize,
 }
 
 /// How full some devices are.

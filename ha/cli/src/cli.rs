@@ -8,6 +8,7 @@ mod log;
 mod node;
 mod pool;
 mod process;
+mod rebalance;
 mod repair;
 mod status;
 
@@ -86,6 +87,9 @@ enum Verb {
     /// The authority whose certificates the cluster takes
     #[command(subcommand)]
     Ca(ca::Verb),
+    /// Places that are spread over all devices
+    #[command(subcommand)]
+    Rebalance(rebalance::Verb),
     /// The Raft log behind it all, as each HA daemon sees it
     Log(log::Args),
 }
@@ -136,6 +140,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Check(verb) => check::run(&ha, format, &verb).await,
         Verb::Repair(verb) => repair::run(&ha, format, &verb).await,
         Verb::Ca(_) => unreachable!("it is done"),
+        Verb::Rebalance(verb) => rebalance::run(&ha, format, &verb).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
 }
@@ -172,6 +177,8 @@ mod tests {
             "ha repair status",
             "ha check stop node-1",
             "ha repair pause",
+            "ha rebalance start",
+            "ha node add /etc/redoubt/ha.toml --dry-run",
             "ha device scrub dev-1",
             "ha device scrub --all",
             "ha process list",

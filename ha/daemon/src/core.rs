@@ -47,8 +47,8 @@ pub struct Core {
     pub peers: Arc<Peers>,
     /// By what times are scaled.
     pub factor: f64,
-    /// Addresses of all daemons.
-    pub addresses: BTreeMap<NodeId, String>,
+    /// Addresses of daemons as this one is configured: what counts until the cluster is created.
+    configured: BTreeMap<NodeId, String>,
     /// Daemons that answered when last asked.
     pub reachable: Mutex<BTreeSet<NodeId>>,
     /// When a leader was last heard of.
@@ -79,11 +79,19 @@ impl Core {
         group: Group,
         lead: Arc<Lead>,
         peers: Arc<Peers>,
-        addresses: BTreeMap<NodeId, String>,
+        configured: BTreeMap<NodeId, String>,
         factor: f64,
     ) -> Arc<Self> {
         let (reachable, heard) = (Mutex::default(), Mutex::new(Instant::now()));
-        Arc::new(Self { machine, group, lead, peers, factor, addresses, reachable, heard })
+        Arc::new(Self { machine, group, lead, peers, factor, configured, reachable, heard })
+    }
+
+    /// Addresses of all daemons: as the cluster says, once it is created.
+    pub fn addresses(&self) -> BTreeMap<NodeId, String> {
+        self.machine.read(|state| match state.topology() {
+            Some(topology) => topology.nodes.iter().map(|node| (node.id, node.ha_address.clone())).collect(),
+            None => self.configured.clone(),
+        })
     }
 
     /// This daemon's node.

@@ -61,7 +61,7 @@ impl Daemon {
         let store = opened.map_err(|e| DaemonError::Raft(e.to_string()))??;
         let fresh = store.log.is_fresh() && store.snapshots.last().is_none();
         let addresses = addresses_of(config);
-        let peers = Arc::new(Peers::new(store.identity, store.pins, &addresses, factor, config.tls.as_ref())?);
+        let peers = Arc::new(Peers::new(store.identity, store.pins, &addresses, factor, config.tls.clone())?);
         let machine = Machine::open(store.snapshots)?;
         let group = Group::start(store.identity, store.log, machine.clone(), peers.clone(), factor).await?;
         let (lead, asks) = Lead::new(machine.clone(), Arc::new(group.clone()), factor);

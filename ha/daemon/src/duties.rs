@@ -42,6 +42,7 @@ pub async fn probe(core: Arc<Core>, voters: BTreeSet<NodeId>, fresh: bool) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
+        know_all(&core);
         let answers = ask_all(&core).await;
         let members: BTreeSet<NodeId> = core.group.status().voters.into_iter().collect();
         let voting = if members.is_empty() { &voters } else { &members };
@@ -59,9 +60,18 @@ pub async fn probe(core: Arc<Core>, voters: BTreeSet<NodeId>, fresh: bool) {
     }
 }
 
+/// Daemons of nodes that joined are known from the moment that this one has applied it.
+fn know_all(core: &Core) {
+    for (node, address) in core.addresses() {
+        if let Err(error) = core.peers.know(node, &address) {
+            tracing::warn!(%node, %error, "no link to the daemon of a node");
+        }
+    }
+}
+
 async fn ask_all(core: &Core) -> BTreeMap<NodeId, Hello> {
     let within = PROBE_ANSWER.mul_f64(core.factor);
-    let asked = core.peers.others().map(|node| async move {
+    let asked = core.peers.others().into_iter().map(|node| async move {
         let bytes = core.peers.call(node, PeerCall::Hello, Vec::new(), within).await.ok()?;
         Some((node, decode(&bytes).ok()?))
     });
@@ -69,7 +79,8 @@ async fn ask_all(core: &Core) -> BTreeMap<NodeId, Hello> {
 }
 
 async fn make_group(core: &Core, voters: &BTreeSet<NodeId>) {
-    let with_address = voters.iter().filter_map(|id| Some((*id, core.addresses.get(id)?.clone()))).collect();
+    let addresses = core.addresses();
+    let with_address = voters.iter().filter_map(|id| Some((*id, addresses.get(id)?.clone()))).collect();
     match core.group.initialize(with_address).await {
         Ok(()) => tracing::info!(?voters, "the group is made"),
         Err(error) => tracing::error!(%error, "the group cannot be made"),
@@ -94,9 +105,9 @@ pub async fn complete(core: Arc<Core>, topology: Topology) {
         }
         let members = core.group.members();
         let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
-        let missing = core.addresses.iter().find(|(id, _)| !members.contains(id) && reachable.contains(id));
+        let missing = core.addresses().into_iter().find(|(id, _)| !members.contains(id) && reachable.contains(id));
         if let Some((id, address)) = missing {
-            match core.group.add_learner(*id, address, ADD.mul_f64(core.factor)).await {
+            match core.group.add_learner(id, &address, ADD.mul_f64(core.factor)).await {
                 Ok(()) => tracing::info!(node = %id, "follows without a vote"),
                 Err(error) => tracing::warn!(node = %id, %error, "does not follow yet"),
             }

@@ -95,6 +95,8 @@ pub struct LeaderView {
     pub usage: BTreeMap<DeviceId, DeviceUsage>,
     /// What the director says.
     pub warnings: Vec<String>,
+    /// Members and slots that a rebalance still has to move.
+    pub to_move: Option<usize>,
 }
 
 type Waiting = (Ask, oneshot::Sender<Result<Told, Denied>>);
@@ -343,13 +345,14 @@ impl Lead {
             lease_age_ms: term.renewed().iter().map(|(boot, at)| (*boot, age(at))).collect(),
             usage: self.usage(),
             warnings: term.warnings().to_vec(),
+            to_move: term.to_move(),
         })
     }
 }
 
 /// The groups of a pool, by `layout`.
 fn place_groups(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String> {
-    place(map, request.pool, Wish { groups: request.groups, avoid_node: request.avoid_node }).map_err(|e| e.to_string())
+    place(map, request.pool, Wish { groups: request.groups, avoid_node: request.avoid_node, grow: request.grow }).map_err(|e| e.to_string())
 }
 
 /// Who takes a member's place, by `layout`: of those that have room, as far as that is known.

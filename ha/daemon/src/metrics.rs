@@ -81,7 +81,7 @@ fn raft(core: &Core, page: &mut Page) {
     let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
     let own = core.node();
     let mut metric = page.metric("redoubt_ha_peer_reachable", Kind::Gauge, "Whether the daemon of another node answers this one.");
-    for node in core.addresses.keys().filter(|node| **node != own) {
+    for node in core.addresses().keys().filter(|node| **node != own) {
         metric.sample(&[("peer", node)], u8::from(reachable.contains(node)));
     }
 }

@@ -4,7 +4,7 @@
 //! any of that is not as it was. Raft's small messages have a connection of their own, so that no snapshot stands in their way.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use ha_api::pb::peer_client::PeerClient;
@@ -40,18 +40,20 @@ pub struct Peers {
     pub identity: Identity,
     pins: Pins,
     factor: f64,
-    links: BTreeMap<NodeId, Link>,
+    tls: Option<Tls>,
+    links: RwLock<BTreeMap<NodeId, Link>>,
     /// The last complaint about each peer: one is logged once, not with every message.
     complaints: Mutex<BTreeMap<NodeId, String>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Link {
+    address: String,
     quick: PeerClient<Channel>,
     bulk: PeerClient<Channel>,
 }
 
-fn link(address: &str, factor: f64, tls: Option<&Tls>) -> Result<PeerClient<Channel>, DaemonError> {
+fn client(address: &str, factor: f64, tls: Option<&Tls>) -> Result<PeerClient<Channel>, DaemonError> {
     let keep_alive = KEEP_ALIVE.mul_f64(factor);
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| DaemonError::Topology(format!("`{address}`: {e}")))?
@@ -64,6 +66,10 @@ fn link(address: &str, factor: f64, tls: Option<&Tls>) -> Result<PeerClient<Chan
     Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
+fn link(address: &str, factor: f64, tls: Option<&Tls>) -> Result<Link, DaemonError> {
+    Ok(Link { address: address.into(), quick: client(address, factor, tls)?, bulk: client(address, factor, tls)? })
+}
+
 impl Peers {
     /// Links to the daemons at these addresses; they connect when they are used.
     pub fn new(
@@ -71,24 +77,37 @@ impl Peers {
         pins: Pins,
         addresses: &BTreeMap<NodeId, String>,
         factor: f64,
-        tls: Option<&Tls>,
+        tls: Option<Tls>,
     ) -> Result<Self, DaemonError> {
-        let mut links = BTreeMap::new();
-        for (node, address) in addresses.iter().filter(|(node, _)| **node != identity.node) {
-            links.insert(*node, Link { quick: link(address, factor, tls)?, bulk: link(address, factor, tls)? });
+        let peers = Self { identity, pins, factor, tls, links: RwLock::default(), complaints: Mutex::default() };
+        for (node, address) in addresses {
+            peers.know(*node, address)?;
         }
-        Ok(Self { identity, pins, factor, links, complaints: Mutex::default() })
+        Ok(peers)
+    }
+
+    /// The daemon of a node is there from now on; nothing changes where that is known.
+    pub fn know(&self, node: NodeId, address: &str) -> Result<(), DaemonError> {
+        let mut links = self.links.write().expect("nobody panics with the lock");
+        if node != self.identity.node && links.get(&node).is_none_or(|known| known.address != address) {
+            links.insert(node, link(address, self.factor, self.tls.as_ref())?);
+        }
+        Ok(())
     }
 
     /// The other daemons' nodes.
-    pub fn others(&self) -> impl Iterator<Item = NodeId> {
-        self.links.keys().copied()
+    pub fn others(&self) -> Vec<NodeId> {
+        self.links.read().expect("nobody panics with the lock").keys().copied().collect()
+    }
+
+    fn link(&self, node: NodeId) -> Option<Link> {
+        self.links.read().expect("nobody panics with the lock").get(&node).cloned()
     }
 
     /// One message and its answer.
     pub async fn call(&self, node: NodeId, call: PeerCall, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, HaError> {
-        let link = self.links.get(&node).ok_or_else(|| HaError::NotFound(format!("{node} is not in the topology")))?;
-        let mut client = if call == PeerCall::Snapshot { link.bulk.clone() } else { link.quick.clone() };
+        let link = self.link(node).ok_or_else(|| HaError::NotFound(format!("{node} is not in the topology")))?;
+        let mut client = if call == PeerCall::Snapshot { link.bulk } else { link.quick };
         let answer = tokio::time::timeout(within, client.call(self.frame(node, call, body))).await;
         let result = match answer {
             Err(_) => Err(HaError::Unknown(format!("{node} within {within:?}"))),
@@ -141,7 +160,7 @@ impl Peers {
         if peer.cluster == own.cluster && to != own.node {
             return Err(HaError::Stranger(format!("this is {}, not {to}: two daemons have each other's address", own.node)));
         }
-        if peer.cluster == own.cluster && !self.links.contains_key(&from) {
+        if peer.cluster == own.cluster && self.link(from).is_none() {
             return Err(HaError::Stranger(format!("{from} is not in the topology of {}", own.node)));
         }
         self.pins.check(own, &peer).map_err(HaError::Stranger)?;

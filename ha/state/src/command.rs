@@ -11,7 +11,7 @@ use types::records::RecordChange;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use crate::state::FilledSlot;
-use crate::topology::Topology;
+use crate::topology::{DeviceSpec, NodeSpec, Topology};
 
 /// Version of the byte form of [`Command`], its first byte.
 pub const COMMAND_VERSION: u8 = 1;
@@ -196,6 +196,15 @@ pub enum Change {
     },
     /// What an operator wants of the cluster.
     AskCluster(ClusterWish),
+    /// A node with its devices joins. Pools that take all devices take these too, and places are spread over them.
+    AddNode {
+        /// The node; its daemon has no vote yet, whatever is said here.
+        node: NodeSpec,
+        /// Its devices.
+        devices: Vec<DeviceSpec>,
+    },
+    /// Nothing was left to move for balance in the state of that epoch.
+    Balanced(Epoch),
 }
 
 /// What an operator wants of the cluster.
@@ -205,6 +214,12 @@ pub enum ClusterWish {
     PauseRepair,
     /// They do so again.
     ResumeRepair,
+    /// Places are spread over all devices.
+    Rebalance,
+    /// No place moves for balance until further notice.
+    PauseRebalance,
+    /// They do so again.
+    ResumeRebalance,
 }
 
 /// What an operator wants of a device.

@@ -12,6 +12,7 @@
 
 pub mod members;
 mod primaries;
+mod rebalance;
 pub mod slots;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ pub const PLACEMENT_GRACE_MS: u64 = 60_000;
 /// How long it may take to decide whether a bucket goes, in milliseconds of HA time: whoever sealed it has ended by then, and writers wait.
 pub const SEALED_MS_MAX: u64 = 10_000;
 
-/// Computes the groups of a pool that has none; `layout::place` behind a plain function, so that this crate need not know it.
+/// Computes the groups of a pool; `layout::place` behind a plain function, so that this crate need not know it.
 pub type Placer<'a> = &'a dyn Fn(&ClusterMap, &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String>;
 
 /// Chooses the device that takes a member's place, by `layout` behind a plain function; `None` where there is none.
@@ -82,6 +83,8 @@ pub struct PlaceRequest {
     pub groups: u32,
     /// Whether a third of the groups avoid each node.
     pub avoid_node: bool,
+    /// Whether new groups are made; without, those that there are are spread anew, each place that may stay does.
+    pub grow: bool,
 }
 
 /// What only the leader sees.
@@ -110,12 +113,14 @@ pub struct Proposals {
     pub commands: Vec<Command>,
     /// What an operator should know: for the log and for `ha status`.
     pub warnings: Vec<String>,
+    /// Members and slots that a rebalance still has to move, as far as it was looked at.
+    pub to_move: Option<usize>,
 }
 
 /// The commands that follow from `state` and `seen`.
 pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Proposals {
     let mut changes = Vec::new();
-    let mut warnings = Vec::new();
+    let (mut warnings, mut to_move) = (Vec::new(), None);
     if state.topology().is_some() {
         lost_processes(state, seen, &mut changes);
         worn_devices(state, &mut changes);
@@ -126,8 +131,11 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
         // What follows is no hurry: it waits until nothing of the above is left to decide.
         if changes.is_empty() {
             new_groups(state, seen, place.groups, &mut changes, &mut warnings);
-            changes.extend(members::replace(state, seen, place, &mut warnings));
-            changes.extend(slots::move_slots(state, place, &mut warnings));
+            let aims = rebalance::aims(state, place, &mut warnings);
+            to_move = state.rebalance().filter(|rebalance| !rebalance.paused && !aims.waits).map(|_| aims.count(state.map()));
+            changes.extend(members::replace(state, seen, place, &aims, &mut warnings));
+            changes.extend(slots::move_slots(state, place, &aims, &mut warnings));
+            changes.extend(rebalance::ended(state, &aims));
         }
         if changes.is_empty() {
             changes.extend(primaries::balance(state, seen));
@@ -147,7 +155,7 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
         }
     }
     let command = |change| Command { epoch: state.epoch(), at: seen.ha_time, wall_ms: seen.wall_ms, change };
-    Proposals { commands: changes.into_iter().map(command).collect(), warnings }
+    Proposals { commands: changes.into_iter().map(command).collect(), warnings, to_move }
 }
 
 fn lost_processes(state: &State, seen: &Observations<'_>, out: &mut Vec<Change>) {
@@ -190,7 +198,7 @@ fn new_groups(state: &State, seen: &Observations<'_>, place: Placer<'_>, out: &m
             warnings.push(format!("pool `{}` waits for {} devices to be ONLINE: {}", pool.name, missing.len(), some_of(&missing)));
             continue;
         }
-        let request = PlaceRequest { pool: pool.id, groups: spec.groups, avoid_node: spec.avoid_node };
+        let request = PlaceRequest { pool: pool.id, groups: spec.groups, avoid_node: spec.avoid_node, grow: true };
         match place(map, &request) {
             Ok(groups) => out.push(Change::CreateGroups { pool: pool.id, groups }),
             Err(problem) => warnings.push(problem),

@@ -89,7 +89,7 @@ impl Log {
         }
         for pool in [PoolId(1), PoolId(2)] {
             let groups = if pool == META { GROUPS } else { 4 };
-            let groups = place(log.state.map(), &PlaceRequest { pool, groups, avoid_node: false }).expect("groups");
+            let groups = place(log.state.map(), &PlaceRequest { pool, groups, avoid_node: false, grow: true }).expect("groups");
             log.put(Change::CreateGroups { pool, groups }).expect("created");
         }
         log.activate();
@@ -146,7 +146,8 @@ impl Log {
 
     /// Every primary that there is reports that it is active.
     pub(crate) fn activate(&mut self) {
-        for node in 1..=3 {
+        let nodes: Vec<u16> = self.state.map().nodes.keys().map(|id| id.0).collect();
+        for node in nodes {
             let boot = self.boot(node);
             let groups: Vec<(GroupId, ViewNumber)> = (0..GROUPS)
                 .map(|index| GroupId { pool: META, index })

@@ -7,6 +7,7 @@
 mod accounts;
 mod buckets;
 mod device;
+mod growth;
 mod members;
 mod placement;
 mod process;
@@ -20,9 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
-use types::map::{CatalogueKind, ClusterMap, Device, Group, Node, Pool, Primary};
+use types::map::{CatalogueKind, ClusterMap, Group, Node, Pool, Primary};
 use types::records::{Account, Bucket};
-use types::state::{DeviceState, ProcessState};
+use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
 
 use crate::command::{Change, ClusterWish, Command, versioned};
@@ -30,17 +31,19 @@ use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
+pub use growth::Rebalance;
 pub use members::Filled;
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
 pub use slots::{FilledSlot, Unfilled};
 pub use views::Fitness;
 
 /// Version of the byte form of a snapshot, its first byte.
-pub const SNAPSHOT_VERSION: u8 = 4;
+pub const SNAPSHOT_VERSION: u8 = 5;
 /// The versions before. What came with a version stands at the end, and was empty then.
 const SNAPSHOT_VERSION_1: u8 = 1;
 const SNAPSHOT_VERSION_2: u8 = 2;
 const SNAPSHOT_VERSION_3: u8 = 3;
+const SNAPSHOT_VERSION_4: u8 = 4;
 
 /// What HA replicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,8 @@ pub struct State {
     unfilled: BTreeMap<GroupId, Unfilled>,
     /// Since version 4: an operator wants nothing rebuilt.
     repair_paused: bool,
+    /// Since version 5: places are being spread over all devices.
+    rebalance: Option<Rebalance>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -157,6 +162,9 @@ impl State {
             Change::SlotsFilled { boot, slots } => self.slots_filled(*boot, slots),
             Change::AskCluster(ClusterWish::PauseRepair) => self.pause_repair(true),
             Change::AskCluster(ClusterWish::ResumeRepair) => self.pause_repair(false),
+            Change::AskCluster(wish) => self.ask_rebalance(*wish),
+            Change::AddNode { node, devices } => self.add_node(node, devices),
+            Change::Balanced(epoch) => self.balanced(*epoch),
             Change::AdvanceTime => Ok(Done::Changed),
             Change::SetVoters(voters) => self.set_voters(voters),
             Change::Record(change) => self.change_record(change),
@@ -173,7 +181,7 @@ impl State {
         &self.map
     }
 
-    /// The topology that the cluster was created with.
+    /// The topology: as the cluster was created, and what was added since.
     pub fn topology(&self) -> Option<&Topology> {
         self.topology.as_ref()
     }
@@ -263,11 +271,13 @@ impl State {
         let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
         let records = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
         let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
-        let since_4 = [records, repair].concat();
+        let since_5 = encode(&None::<Rebalance>);
+        let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,
             Some((&SNAPSHOT_VERSION_2, rest)) => decode(&[rest, &since_3, &since_4].concat())?,
             Some((&SNAPSHOT_VERSION_3, rest)) => decode(&[rest, &since_4].concat())?,
+            Some((&SNAPSHOT_VERSION_4, rest)) => return decode(&[rest, &since_5].concat()),
             _ => return decode(versioned(bytes, SNAPSHOT_VERSION, "HA snapshot")?),
         };
         // Buckets had no records then.
@@ -286,33 +296,10 @@ impl State {
         topology.validate().map_err(Refused::Topology)?;
         self.map.cluster = topology.cluster;
         for n in &topology.nodes {
-            let node = Node {
-                id: n.id,
-                name: n.name.clone(),
-                storage_set: n.storage_set,
-                rack: n.rack,
-                ha_address: n.ha_address.clone(),
-                fabric_address: n.fabric_address.clone(),
-                state: ProcessState::Unknown,
-                boot: Boot(0),
-                voter: n.voter,
-            };
-            self.map.nodes.insert(n.id, node);
-            self.processes.insert(n.id, Process::default());
+            self.insert_node(n);
         }
         for d in &topology.devices {
-            let device = Device {
-                id: d.id,
-                node: d.node,
-                disk_group: d.disk_group,
-                state: DeviceState::Unknown,
-                incarnation: types::Incarnation(0),
-                registered: Epoch(0),
-                bytes: d.bytes,
-                reason: "never seen".into(),
-            };
-            self.map.devices.insert(d.id, device);
-            self.devices.insert(d.id, DeviceExtra::default());
+            self.insert_device(d);
         }
         for p in &topology.pools {
             let devices = if p.devices.is_empty() { topology.devices.iter().map(|d| d.id).collect() } else { p.devices.clone() };

@@ -33,6 +33,7 @@ pub struct Term {
     /// HA time at the election.
     base: HaTime,
     warnings: Vec<String>,
+    to_move: Option<usize>,
 }
 
 /// Why a lease is not renewed.
@@ -58,6 +59,7 @@ impl Term {
             confirmed: BTreeMap::new(),
             base: state.ha_time(),
             warnings: Vec::new(),
+            to_move: None,
         }
     }
 
@@ -126,6 +128,7 @@ impl Term {
             }
         }
         self.warnings = proposals.warnings;
+        self.to_move = proposals.to_move.or(self.to_move);
         proposals.commands
     }
 
@@ -161,6 +164,11 @@ impl Term {
     /// What an operator should know, as of the last look.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Members and slots that a rebalance still has to move, as of the last look at that.
+    pub fn to_move(&self) -> Option<usize> {
+        self.to_move
     }
 
     /// Index confirmed by each process.

@@ -155,7 +155,7 @@ fn data_groups_are_legal_and_balanced_at_3_12_and_36_nodes() {
     for nodes in [3, 12, 36] {
         let shape = Shape { nodes, per_set: 3, disk_groups: 2, devices: 1 };
         let map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false }).expect("a placement");
+        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false, grow: true }).expect("a placement");
         assert!(full(&groups));
         assert_legal(&map, &groups, 1, 2);
         assert_balanced(&map, &groups);
@@ -172,7 +172,7 @@ fn sets_of_four_and_five_nodes_with_several_devices_a_disk_group_are_balanced() 
     for per_set in [4, 5] {
         let shape = Shape { nodes: per_set * 3, per_set, disk_groups: 2, devices: 3 };
         let map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false }).expect("a placement");
+        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false, grow: true }).expect("a placement");
         assert!(full(&groups));
         assert_legal(&map, &groups, 1, 2);
         assert_balanced(&map, &groups);
@@ -183,7 +183,7 @@ fn sets_of_four_and_five_nodes_with_several_devices_a_disk_group_are_balanced() 
 fn larger_devices_carry_more() {
     let shape = Shape { nodes: 10, per_set: 5, disk_groups: 2, devices: 2 };
     let map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |id| [4, 5, 6, 7][id as usize % 4] << 40);
-    let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false }).expect("a placement");
+    let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false, grow: true }).expect("a placement");
     assert_legal(&map, &groups, 1, 2);
     assert_balanced(&map, &groups);
 }
@@ -193,7 +193,7 @@ fn a_third_of_the_second_pools_groups_avoid_each_node() {
     for (nodes, per_set) in [(3, 3), (12, 3), (36, 3), (12, 4), (10, 5)] {
         let shape = Shape { nodes, per_set, disk_groups: 2, devices: 1 };
         let map = cluster(&shape, "2+2", FailureDomain::DiskGroup, |_| 1 << 40);
-        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: true }).expect("a placement");
+        let groups = place(&map, POOL, Wish { groups: 0, avoid_node: true, grow: true }).expect("a placement");
         assert!(full(&groups));
         assert_legal(&map, &groups, 1, 2);
         assert_balanced(&map, &groups);
@@ -211,7 +211,7 @@ fn copies_are_on_three_nodes_and_first_members_are_spread() {
     for (nodes, groups) in [(3u16, 32u32), (3, 256), (12, 256), (36, 0)] {
         let shape = Shape { nodes, per_set: 3, disk_groups: 2, devices: 1 };
         let map = cluster(&shape, "1+2", FailureDomain::Node, |_| 1 << 40);
-        let placed = place(&map, POOL, Wish { groups, avoid_node: false }).expect("a placement");
+        let placed = place(&map, POOL, Wish { groups, avoid_node: false, grow: true }).expect("a placement");
         assert_eq!(placed.len(), if groups == 0 { 256 } else { groups as usize });
         assert_legal(&map, &placed, 1, 1);
         assert_balanced(&map, &placed);
@@ -228,7 +228,7 @@ fn copies_are_on_three_nodes_and_first_members_are_spread() {
 fn parity_is_spread_over_the_devices() {
     let shape = Shape { nodes: 3, per_set: 3, disk_groups: 2, devices: 1 };
     let map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-    let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false }).expect("a placement");
+    let groups = place(&map, POOL, Wish { groups: 0, avoid_node: false, grow: true }).expect("a placement");
     let mut parity: BTreeMap<DeviceId, usize> = BTreeMap::new();
     for slots in &groups {
         slots[4..].iter().flatten().for_each(|d| *parity.entry(*d).or_insert(0) += 1);
@@ -240,7 +240,7 @@ fn parity_is_spread_over_the_devices() {
 #[test]
 fn too_few_nodes_or_disk_groups_are_said_clearly() {
     let one = Shape { nodes: 1, per_set: 3, disk_groups: 2, devices: 4 };
-    let wish = Wish { groups: 0, avoid_node: false };
+    let wish = Wish { groups: 0, avoid_node: false, grow: true };
     let map = cluster(&one, "4+2", FailureDomain::DiskGroup, |_| 1);
     assert!(matches!(place(&map, POOL, wish), Err(PlacementError::TooFewDomains { needed: 6, found: 2, .. })));
     let map = cluster(&one, "1+2", FailureDomain::Node, |_| 1);
@@ -260,7 +260,7 @@ fn too_few_nodes_or_disk_groups_are_said_clearly() {
 fn a_lost_device_with_no_legal_target_leaves_its_slots_empty_and_the_others_where_they_were() {
     let shape = Shape { nodes: 3, per_set: 3, disk_groups: 2, devices: 1 };
     let mut map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-    let wish = Wish { groups: 0, avoid_node: false };
+    let wish = Wish { groups: 0, avoid_node: false, grow: true };
     let before = place(&map, POOL, wish).expect("a placement");
     adopt(&mut map, &before);
     map.devices.get_mut(&DeviceId(3)).expect("a device").state = DeviceState::Failed;
@@ -279,7 +279,7 @@ fn a_lost_devices_slots_move_to_others_with_few_other_moves() {
     for (nodes, extra) in [(4, 0.1), (12, 0.5)] {
         let shape = Shape { nodes, per_set: 4, disk_groups: 2, devices: 2 };
         let mut map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-        let wish = Wish { groups: 0, avoid_node: false };
+        let wish = Wish { groups: 0, avoid_node: false, grow: true };
         let before = place(&map, POOL, wish).expect("a placement");
         adopt(&mut map, &before);
         map.devices.get_mut(&DeviceId(5)).expect("a device").state = DeviceState::Failed;
@@ -298,7 +298,7 @@ fn added_nodes_take_their_share_with_few_moves() {
     for (per_set_before, per_set_after, nodes_before, nodes_after) in [(3, 3, 9, 12), (4, 5, 8, 10)] {
         let shape = Shape { nodes: nodes_before, per_set: per_set_before, disk_groups: 2, devices: 1 };
         let mut map = cluster(&shape, "4+2", FailureDomain::DiskGroup, |_| 1 << 40);
-        let before = place(&map, POOL, Wish { groups: 320, avoid_node: false }).expect("a placement");
+        let before = place(&map, POOL, Wish { groups: 320, avoid_node: false, grow: true }).expect("a placement");
         adopt(&mut map, &before);
         for node in nodes_before + 1..=nodes_after {
             add_node(&mut map, node, &Shape { nodes: nodes_after, per_set: per_set_before, disk_groups: 2, devices: 1 }, |_| 1 << 40);
@@ -307,13 +307,48 @@ fn added_nodes_take_their_share_with_few_moves() {
             }
         }
         map.pools.get_mut(&POOL).expect("the pool").devices = map.devices.keys().copied().collect();
-        let after = place(&map, POOL, Wish { groups: 320, avoid_node: false }).expect("a placement");
+        let after = place(&map, POOL, Wish { groups: 320, avoid_node: false, grow: true }).expect("a placement");
         assert!(full(&after));
         assert_legal(&map, &after, 1, 2);
         assert_balanced(&map, &after);
         let least = needed(&before, &after);
         let moves = moved(&before, &after);
         assert!(moves <= least + least / 5 + 2, "{moves} moves where {least} are needed");
+    }
+}
+
+/// As a leader does it: one place, then a look at what is wanted now.
+#[test]
+fn what_is_wanted_is_reached_one_place_at_a_time_without_detours() {
+    for (scheme, domain, avoid_node) in
+        [("4+2", FailureDomain::DiskGroup, false), ("2+2", FailureDomain::DiskGroup, true), ("1+2", FailureDomain::Node, false)]
+    {
+        let shape = Shape { nodes: 3, per_set: 100, disk_groups: 2, devices: 1 };
+        let mut map = cluster(&shape, scheme, domain, |_| 1 << 40);
+        let before = place(&map, POOL, Wish { groups: 0, avoid_node, grow: true }).expect("a placement");
+        adopt(&mut map, &before);
+        for node in 4..=5 {
+            add_node(&mut map, node, &shape, |_| 1 << 40);
+            map.pools.get_mut(&POOL).expect("the pool").devices = map.devices.keys().copied().collect();
+            let wish = Wish { groups: 0, avoid_node, grow: false };
+            let mut now = super::existing(&map, POOL);
+            let at_once = moved(&now, &place(&map, POOL, wish).expect("a placement"));
+            let mut steps = 0;
+            loop {
+                let wanted = place(&map, POOL, wish).expect("a placement");
+                assert_eq!(wanted.len(), before.len(), "no new groups");
+                let places =
+                    wanted.iter().enumerate().flat_map(|(group, slots)| slots.iter().enumerate().map(move |(slot, to)| (group, slot, *to)));
+                let mut moves = places.filter(|(group, slot, to)| now[*group][*slot] != *to && !now[*group].contains(to));
+                let Some((group, slot, to)) = moves.next() else { break };
+                now[group][slot] = to;
+                adopt(&mut map, &now);
+                steps += 1;
+                assert!(steps <= at_once + at_once / 10 + 2, "{scheme}: {steps} steps where {at_once} places move");
+            }
+            assert_legal(&map, &now, if domain == FailureDomain::DiskGroup { 1 } else { usize::MAX }, if scheme == "1+2" { 1 } else { 2 });
+            assert_balanced(&map, &now);
+        }
     }
 }
 
@@ -324,7 +359,7 @@ fn nothing_moves_when_nothing_changed() {
     {
         let shape = Shape { nodes: 12, per_set: 4, disk_groups: 2, devices: 2 };
         let mut map = cluster(&shape, scheme, domain, |id| (10 + u64::from(id % 3)) << 36);
-        let wish = Wish { groups: 0, avoid_node };
+        let wish = Wish { groups: 0, avoid_node, grow: true };
         let before = place(&map, POOL, wish).expect("a placement");
         adopt(&mut map, &before);
         assert_eq!(place(&map, POOL, wish).expect("a placement"), before, "{scheme}");
@@ -364,7 +399,7 @@ proptest! {
             FailureDomain::Node => tolerance,
             _ => width,
         };
-        let wish = Wish { groups: 0, avoid_node };
+        let wish = Wish { groups: 0, avoid_node, grow: true };
         let Ok(before) = place(&map, POOL, wish) else { return Ok(()) };
         prop_assert!(full(&before));
         prop_assert_eq!(place(&map, POOL, wish).expect("the same again"), before.clone());

@@ -76,6 +76,46 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
     Ok(file)
 }
 
+/// Makes directories and configurations for one more node; gives it with the configuration of its HA daemon. What was planned before and
+/// did not get into the cluster's file is taken as it is.
+pub fn add(file: &ClusterFile, device_bytes: Option<u64>) -> Result<(NodeFile, HaConfig), Failure> {
+    let load = |node: &NodeFile| HaConfig::load(&file.config(node, Service::Ha)).map_err(|e| Failure::other(e.to_string()));
+    let last = file.nodes.last().ok_or_else(|| Failure::other("a cluster without nodes"))?;
+    let id = last.id + 1;
+    let mut node = NodeFile { id, name: format!("node-{id}"), ha: String::new(), fabric: String::new(), s3: None };
+    if file.config(&node, Service::Node).exists() {
+        let config = load(&node)?;
+        let storage = NodeConfig::load(&file.config(&node, Service::Node)).map_err(|e| Failure::other(e.to_string()))?;
+        (node.ha, node.fabric, node.s3) = (config.listen.clone(), storage.fabric, storage.s3.map(|s3| s3.listen));
+        return Ok((node, config));
+    }
+    let ports = service::ports::free(3).map_err(|e| Failure::other(e.to_string()))?;
+    let address = |at: usize| format!("127.0.0.1:{}", ports[at]);
+    (node.ha, node.fabric, node.s3) = (address(0), address(1), Some(address(2)));
+    // The newest has all that came before it.
+    let HaConfig { cluster, factor, mut topology, .. } = load(last)?;
+    let like: Vec<DeviceConfig> = topology.devices.iter().filter(|device| device.node == last.name).cloned().collect();
+    let sets = topology.nodes.iter().map(|known| known.storage_set).max().unwrap_or(1).max(1);
+    topology.nodes.push(NodeEntry {
+        id: NodeId(id),
+        name: node.name.clone(),
+        ha: node.ha.clone(),
+        fabric: node.fabric.clone(),
+        rack: 1,
+        storage_set: (id - 1) % sets + 1,
+    });
+    topology.devices.extend(devices_of(id, like.len() as u16).zip(like).map(|(id, like)| DeviceConfig {
+        id: DeviceId(id),
+        node: node.name.clone(),
+        disk_group: DiskGroupId(id),
+        bytes: device_bytes.unwrap_or(like.bytes),
+    }));
+    topology.check().map_err(Failure::usage)?;
+    configure(file, &node, cluster, factor, &topology)?;
+    let config = load(&node)?;
+    Ok((node, config))
+}
+
 /// What was asked for when that cluster was made, as its configuration says; no size where its devices have several.
 pub fn planned(file: &ClusterFile) -> Result<Wish, Failure> {
     let first = file.nodes.first().ok_or_else(|| Failure::other("a cluster without nodes"))?;

@@ -194,7 +194,7 @@ pub fn host_of(node: NodeId) -> u32 {
 }
 
 fn place(map: &ClusterMap, request: &PlaceRequest) -> Result<Vec<Vec<Option<DeviceId>>>, String> {
-    let wish = Wish { groups: request.groups, avoid_node: request.avoid_node };
+    let wish = Wish { groups: request.groups, avoid_node: request.avoid_node, grow: request.grow };
     layout::place::place(map, request.pool, wish).map_err(|error| error.to_string())
 }
 

@@ -1,11 +1,14 @@
-//! `ha node list|show`: nodes with their processes and daemons.
+//! `ha node list|show|add`: nodes with their processes and daemons.
 
+use std::path::{Path, PathBuf};
+
+use ha_api::config::{DeviceConfig, HaConfig};
 use ha_api::{NodeStatus, Status};
 use serde_json::{Value, json};
 use types::map::{Group, Node};
 
 use crate::connect::Ha;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Format, Tone, fields, show, state, table, toned};
 use crate::time::span;
 
@@ -19,17 +22,28 @@ pub enum Verb {
         /// Its name or id, as `node-1`
         node: String,
     },
+    /// A new node joins: its devices get their share of what there is, while clients go on
+    Add {
+        /// The configuration of its HA daemon (ha.toml), which declares the node and its devices
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Say what would join, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
-    let status = super::status::ask(ha).await?;
     match verb {
+        Verb::Add { config, dry_run } => add(ha, format, config, *dry_run).await,
         Verb::List => {
+            let status = super::status::ask(ha).await?;
             let all: Vec<Value> = status.map.nodes.values().map(|n| value(&status, n)).collect();
             show(format, &json!(all), |coloured| list(&status, coloured))
         }
         Verb::Show { node: name } => {
+            let status = super::status::ask(ha).await?;
             let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
             let found = status.map.nodes.values().find(is_it);
             let node = found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))?;
@@ -39,6 +53,32 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
             show(format, &shown, |coloured| page(&status, node, coloured))
         }
     }
+}
+
+/// The node that `config` is of joins the cluster.
+async fn add(ha: &Ha, format: Format, config: &Path, dry_run: bool) -> Result<(), Failure> {
+    let config = HaConfig::load(config).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let of = config.topology.node_named(&config.node);
+    let node = of.ok_or_else(|| Failure::new(Exit::Usage, format!("its topology does not declare `{}`", config.node)))?;
+    let devices: Vec<DeviceConfig> = config.topology.devices.iter().filter(|d| d.node == config.node).cloned().collect();
+    let status = super::status::ask(ha).await?;
+    if status.map.cluster != config.cluster {
+        let words =
+            format!("it is of cluster {}, and HA answers for {}: name the daemons of that cluster", config.cluster, status.map.cluster);
+        return Err(Failure::new(Exit::Usage, words));
+    }
+    let was_there = status.map.nodes.contains_key(&node.id);
+    if !dry_run {
+        ha.ask(async |client| client.add_node(node, &devices).await).await?;
+    }
+    let word = match (was_there, dry_run) {
+        (true, _) => "is in the cluster already",
+        (false, true) => "would join",
+        (false, false) => "joins: start its HA daemon and its storage process, then see `ha rebalance status`",
+    };
+    let devices: Vec<String> = devices.iter().map(|d| d.id.to_string()).collect();
+    let shown = json!({ "node": node.name, "id": node.id.to_string(), "devices": devices, "was_there": was_there, "dry_run": dry_run });
+    show(format, &shown, |_| format!("{} ({}) with {} {word}", node.name, node.id, devices.join(", ")))
 }
 
 /// A node for programs.

@@ -62,7 +62,7 @@ impl HaService {
         let retryable = error.is_retryable();
         let mut status = Status::from(error);
         if retryable
-            && let Some(address) = self.core.group.standing().leader.and_then(|id| self.core.addresses.get(&id))
+            && let Some(address) = self.core.group.standing().leader.and_then(|id| self.core.addresses().remove(&id))
             && let Ok(value) = address.parse()
         {
             status.metadata_mut().insert(LEADER_KEY, value);
@@ -285,9 +285,18 @@ impl Ha for HaService {
         let wish = match self.open_for(&[Role::Operator], request)?.wish() {
             pb::ClusterWish::PauseRepair => ClusterWish::PauseRepair,
             pb::ClusterWish::ResumeRepair => ClusterWish::ResumeRepair,
+            pb::ClusterWish::Rebalance => ClusterWish::Rebalance,
+            pb::ClusterWish::PauseRebalance => ClusterWish::PauseRebalance,
+            pb::ClusterWish::ResumeRebalance => ClusterWish::ResumeRebalance,
             pb::ClusterWish::Unspecified => return Err(HaError::Refused("nothing is asked of the cluster".into()).into()),
         };
         self.done(Change::AskCluster(wish)).await
+    }
+
+    async fn add_node(&self, request: Request<pb::NodeAdd>) -> Result<Response<pb::DoneReply>, Status> {
+        let pb::NodeAdd { node, devices } = self.open_for(&[Role::Operator], request)?;
+        let (node, devices) = convert::new_node(&read(&node)?, &read::<Vec<_>>(&devices)?);
+        self.done(Change::AddNode { node, devices }).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

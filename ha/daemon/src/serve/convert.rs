@@ -2,9 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use ha_api::config::{DeviceConfig, NodeEntry};
 use ha_api::{DeviceReport, DeviceTrouble, EventLine};
-use ha_state::{Change, Event};
+use ha_state::{Change, DeviceSpec, Event, NodeSpec};
 use types::DeviceId;
+
+/// A node that joins, with its devices.
+pub fn new_node(node: &NodeEntry, devices: &[DeviceConfig]) -> (NodeSpec, Vec<DeviceSpec>) {
+    let device = |d: &DeviceConfig| DeviceSpec { id: d.id, node: node.id, disk_group: d.disk_group, bytes: d.bytes };
+    let spec = NodeSpec {
+        id: node.id,
+        name: node.name.clone(),
+        storage_set: node.storage_set,
+        rack: node.rack,
+        ha_address: node.ha.clone(),
+        fabric_address: node.fabric.clone(),
+        voter: false,
+    };
+    (spec, devices.iter().map(device).collect())
+}
 
 /// What a process found.
 pub fn found(found: ha_api::Found) -> ha_state::Found {

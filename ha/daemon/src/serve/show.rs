@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ha_api::{EventLine, NodeStatus, Status};
+use ha_api::{EventLine, NodeStatus, RebalanceStatus, Status};
 use ha_state::{State, Subject};
+use types::map::Group;
 use types::{DeviceId, NodeId};
 
 use crate::core::{Core, RETRY};
@@ -53,6 +54,11 @@ pub async fn status(core: &Core) -> Status {
             units_missing: state.units_missing().clone(),
             unfilled: state.unfilled().iter().map(|(group, slots)| (*group, slots.keys().copied().collect())).collect(),
             repair_paused: state.repair_is_paused(),
+            rebalance: state.rebalance().map(|rebalance| RebalanceStatus {
+                paused: rebalance.paused,
+                to_move: view.to_move,
+                filling: map.groups.values().filter(|group| has_learner(group)).count(),
+            }),
             leaving: state.leaving().clone(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
@@ -60,6 +66,10 @@ pub async fn status(core: &Core) -> Status {
             map,
         }
     })
+}
+
+fn has_learner(group: &Group) -> bool {
+    matches!(group, Group::Replicated(view) if !view.learners.is_empty())
 }
 
 /// Waits for a leader, as after the loss of one, and until the state here has all that was committed; what the leader adds. Without one for

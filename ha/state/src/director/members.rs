@@ -4,6 +4,7 @@ use types::map::{Group, GroupView};
 use types::state::DeviceState;
 use types::{DeviceId, GroupId};
 
+use super::rebalance::{self, Aims};
 use super::{Observations, Placers, SubstituteRequest};
 use crate::command::{Change, MemberChange, ViewChange};
 use crate::state::{Fitness, State};
@@ -14,7 +15,13 @@ pub const REPLACEMENTS_MAX: usize = 8;
 pub const LEARNER_AWAY_MS: u64 = 60_000;
 
 /// The next step of every group that has a member to be replaced, or a learner.
-pub(super) fn replace(state: &State, seen: &Observations<'_>, place: Placers<'_>, warnings: &mut Vec<String>) -> Option<Change> {
+pub(super) fn replace(
+    state: &State,
+    seen: &Observations<'_>,
+    place: Placers<'_>,
+    aims: &Aims,
+    warnings: &mut Vec<String>,
+) -> Option<Change> {
     let views = || {
         state.map().groups.iter().filter_map(|(id, group)| match group {
             Group::Replicated(view) => Some((*id, view)),
@@ -28,25 +35,26 @@ pub(super) fn replace(state: &State, seen: &Observations<'_>, place: Placers<'_>
     let mut under_way = views().filter(|(_, view)| !view.learners.is_empty()).count();
     let (mut changes, mut without_place) = (Vec::new(), Vec::new());
     for (group, view) in views() {
-        let out = going(state, view);
+        let learner = view.learners.first().copied();
+        let wish = going(state, view).map(|from| (from, None)).or_else(|| aim(state, aims, group, learner));
         // One change at a time: the members that there are have to be recorded active first.
-        if (out.is_none() && view.learners.is_empty()) || view.active != view.number {
+        if (wish.is_none() && learner.is_none()) || view.active != view.number {
             continue;
         }
-        let next = match (view.learners.first().copied(), out) {
-            (Some(learner), Some(from)) if !is_over(state, seen, learner) => take_place(state, group, from, learner),
+        let next = match (learner, wish) {
+            (Some(learner), Some((from, _))) if !is_over(state, seen, learner) => take_place(state, group, from, learner),
+            // What it has copied is of use when the rebalance goes on.
+            (Some(learner), None) if aims.waits && !is_over(state, seen, learner) => None,
             (Some(_), _) => Some(MemberChange::Learners(Vec::new())),
             (None, Some(_)) if under_way >= REPLACEMENTS_MAX => None,
-            (None, Some(from)) => match (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: state.leaving() }) {
-                Some(to) => {
-                    under_way += 1;
-                    Some(MemberChange::Learners(vec![to]))
+            (None, Some((from, to))) => {
+                let chosen = to.or_else(|| (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: state.leaving() }));
+                match chosen {
+                    Some(_) => under_way += 1,
+                    None => without_place.push(from),
                 }
-                None => {
-                    without_place.push(from);
-                    None
-                }
-            },
+                chosen.map(|to| MemberChange::Learners(vec![to]))
+            }
             (None, None) => None,
         };
         changes.extend(next.map(|change| ViewChange { group, from: view.number, change }));
@@ -57,6 +65,13 @@ pub(super) fn replace(state: &State, seen: &Observations<'_>, place: Placers<'_>
         warnings.push(format!("no device is left that could take the groups of {}: add or repair one", super::some_of(&without_place)));
     }
     (!changes.is_empty()).then_some(Change::ChangeViews(changes))
+}
+
+/// The member that gives its place to another for balance, and to whom: to the learner where there is one.
+fn aim(state: &State, aims: &Aims, group: GroupId, learner: Option<DeviceId>) -> Option<(DeviceId, Option<DeviceId>)> {
+    let places = rebalance::places(state.map(), group);
+    let mut moves = aims.moves(group, &places).filter(|(_, _, to)| learner.is_none_or(|learner| learner == *to));
+    moves.next().map(|(_, from, to)| (from, Some(to)))
 }
 
 /// The member that is to go first: one that has failed, else one that an operator wants replaced.

@@ -7,6 +7,7 @@ use types::map::{ClusterMap, Group, Slots};
 use types::state::DeviceState;
 use types::{DeviceId, GroupId};
 
+use super::rebalance::{self, Aims};
 use super::{Placers, SubstituteRequest};
 use crate::command::{Change, GroupSlots};
 use crate::state::State;
@@ -17,11 +18,12 @@ pub const SLOTS_A_ROUND_MAX: usize = 256;
 pub const DRAINS_MAX: usize = 16;
 
 /// The next slots that move.
-pub(super) fn move_slots(state: &State, place: Placers<'_>, warnings: &mut Vec<String>) -> Option<Change> {
+pub(super) fn move_slots(state: &State, place: Placers<'_>, aims: &Aims, warnings: &mut Vec<String>) -> Option<Change> {
     if state.repair_is_paused() {
         return None;
     }
     let mut waiting = waiting(state);
+    waiting.extend(for_balance(state, aims));
     if waiting.is_empty() {
         return None;
     }
@@ -41,7 +43,7 @@ pub(super) fn move_slots(state: &State, place: Placers<'_>, warnings: &mut Vec<S
             continue;
         }
         let request = SubstituteRequest { group: wish.group, out: wish.device, not: state.leaving() };
-        match (place.substitute)(&planned, &request) {
+        match wish.to.or_else(|| (place.substitute)(&planned, &request)) {
             Some(to) => {
                 drains += usize::from(wish.serves);
                 moves.extend(put(&mut planned, &wish, to));
@@ -65,6 +67,8 @@ struct Wish {
     device: DeviceId,
     /// Whether that still serves it.
     serves: bool,
+    /// Whose it is to be, where that is known.
+    to: Option<DeviceId>,
     /// Slots that the group could lose before data is lost.
     to_spare: usize,
 }
@@ -82,7 +86,19 @@ fn waiting(state: &State) -> Vec<Wish> {
         }
         let wishes = slots.iter().enumerate().filter_map(|(slot, device)| device.filter(|id| going.contains(id)).map(|id| (slot, id)));
         let to_spare = state.sound_slots(*group).saturating_sub(state.data_units(*group));
-        waiting.extend(wishes.map(|(slot, device)| Wish { group: *group, slot, device, serves: !failed(&device), to_spare }));
+        waiting.extend(wishes.map(|(slot, device)| Wish { group: *group, slot, device, serves: !failed(&device), to: None, to_spare }));
+    }
+    waiting
+}
+
+/// Slots that move for balance: none of a group that lacks anything.
+fn for_balance(state: &State, aims: &Aims) -> Vec<Wish> {
+    let mut waiting = Vec::new();
+    for group in aims.groups().filter(|group| !state.unfilled().contains_key(group) && state.map().slots(*group).is_some()) {
+        let to_spare = state.sound_slots(group).saturating_sub(state.data_units(group));
+        let places = rebalance::places(state.map(), group);
+        let wish = |(slot, device, to)| Wish { group, slot, device, serves: true, to: Some(to), to_spare };
+        waiting.extend(aims.moves(group, &places).map(wish));
     }
     waiting
 }

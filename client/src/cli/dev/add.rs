@@ -1,0 +1,70 @@
+//! `redoubt dev add`: one more node for a local cluster that runs.
+
+use std::time::Duration;
+
+use ha_api::{ClientOptions, HaClient};
+use serde_json::json;
+use tokio::time::Instant;
+use types::NodeId;
+use types::state::ProcessState;
+
+use super::Service;
+use super::cluster::ClusterFile;
+use super::lock::Lock;
+use super::plan;
+use super::process;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{Common, output};
+
+/// How often HA is asked whether the node is ONLINE.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long an answer may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Arguments of `dev add`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Size of each device for objects, as 512MiB or 4GiB [default: as those of the first node]
+    #[arg(long, value_name = "SIZE", value_parser = crate::cli::size::parse)]
+    device_bytes: Option<u64>,
+    /// How long to wait until the node is ONLINE
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    wait: u64,
+}
+
+/// Runs the verb. What an earlier one left half done is gone on with.
+pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut file = ClusterFile::read(&common.dir)?;
+    let _lock = Lock::take(&file.dir, super::LOCK_PATIENCE).await?;
+    process::adopt(&file)?;
+    let (node, config) = plan::add(&file, arguments.device_bytes)?;
+    let entry = config.topology.node_named(&node.name).ok_or_else(|| Failure::other("a node that was planned is not declared"))?;
+    let devices: Vec<_> = config.topology.devices.iter().filter(|device| device.node == node.name).cloned().collect();
+    let options = ClientOptions { name: "redoubt dev add".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
+    let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::other(e.to_string()))?;
+    ha.add_node(entry, &devices).await.map_err(|e| Failure::from(&e))?;
+    file.ha.push(node.ha.clone());
+    file.nodes.push(node.clone());
+    file.write()?;
+    for service in [Service::Ha, Service::Node] {
+        process::start(&file, &node, service)?;
+    }
+    let deadline = began + Duration::from_secs(arguments.wait);
+    loop {
+        let state = ha.status().await.ok().and_then(|status| status.map.nodes.get(&NodeId(node.id)).map(|known| known.state));
+        if state == Some(ProcessState::Online) {
+            break;
+        }
+        if Instant::now() >= deadline {
+            let state = state.map_or_else(|| "unknown".into(), |state| state.to_string());
+            let logs = file.node_dir(&node);
+            return Err(Failure::new(Exit::Unavailable, format!("{} is {state}: look at the logs in {}", node.name, logs.display())));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    let value = json!({ "node": node.name, "ha": node.ha, "fabric": node.fabric, "seconds": began.elapsed().as_secs_f64() });
+    output::value(common.output, &value, || {
+        format!("{} is ONLINE after {:.1} s; `ha rebalance status` shows how it gets its share", node.name, began.elapsed().as_secs_f64())
+    })
+}
