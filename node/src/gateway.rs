@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use client::{Client, ClusterKey, Options};
 use ha_api::config::{NodeConfig, S3Config};
-use s3::{Gateway, Keys};
+use s3::{Gateway, Keys, TlsFiles};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use types::records::Records;
@@ -124,7 +124,8 @@ async fn serve(
         // Without a sender the process is at its end, too.
         let _ = stop.wait_for(|over| *over).await;
     };
-    s3::serve(gateway, &config.listen, listening, over).await.map_err(|error| error.to_string())?;
+    let tls = config.tls.as_ref().map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
+    s3::serve(gateway, &config.listen, tls, listening, over).await.map_err(|error| error.to_string())?;
     client.close().await;
     writes.close().await;
     Ok(())

@@ -301,7 +301,7 @@ impl Gateway {
         let sealing = sealed(self.keys.cluster_key(), bucket, key, &reader.info().user_metadata, customer, What::Object)?;
         let told = Sealing::told(sealing.as_ref());
         let reading = match sealing {
-            None => Reading::plain(reader),
+            None => Reading::plain(reader).map_err(|e| error::of(Of::Object, e))?,
             Some(sealing) => Reading::encrypted(reader, sealing.data_key).map_err(|e| error::of(Of::Object, e))?,
         };
         Ok((reading, told))

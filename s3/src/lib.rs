@@ -34,4 +34,4 @@ pub use gateway::Gateway;
 pub use keys::Keys;
 pub use lifecycle::{DAY_MS, Lifecycle};
 pub use records::Source;
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, TlsFiles, serve};

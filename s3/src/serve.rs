@@ -3,6 +3,7 @@
 mod answer;
 mod front;
 mod rest;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpError, HttpResponse, S3Error, s3_error};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::answer::Asked;
 use self::rest::Lent;
@@ -28,6 +29,9 @@ use crate::Gateway;
 use crate::access::facts::Peer;
 use crate::bucket::cors::CrossOrigin;
 use crate::form;
+use tls::Tls;
+
+pub use tls::TlsFiles;
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
@@ -51,19 +55,24 @@ pub enum ServeError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Its certificate cannot be used; in words, which file and why.
+    #[error("the S3 gateway cannot speak TLS: {0}")]
+    Tls(String),
 }
 
-/// Serves S3 at `address` until `stop`; tells where it listens.
+/// Serves S3 at `address` until `stop`, with TLS where there are files for it; tells where it listens.
 ///
 /// # Errors
-/// [`ServeError::Listen`], at once.
+/// [`ServeError`], at once.
 pub async fn serve(
     gateway: Gateway,
     address: &str,
+    tls: Option<TlsFiles>,
     listening: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let failed = |error| ServeError::Listen { address: address.to_owned(), error };
+    let tls = tls.map(Tls::new).transpose().map_err(ServeError::Tls)?.map(Arc::new);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     listening(listener.local_addr().map_err(failed)?);
     let service = service(gateway.clone());
@@ -90,14 +99,19 @@ pub async fn serve(
         };
         // Answers are small or written in large pieces: waiting for more to send has no use.
         let _best_effort = stream.set_nodelay(true);
-        let peer = Peer { address: from.ip(), is_secure: false };
+        let peer = Peer { address: from.ip(), is_secure: tls.is_some() };
         let guarded = Guarded { service: service.clone(), gateway: gateway.clone(), peer };
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), guarded));
+        let Some(tls) = tls.clone() else {
+            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), guarded));
+            tokio::spawn(ended(connection, permit));
+            continue;
+        };
+        let (http, watcher) = (http.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            match tls.accept(stream).await {
+                Ok(stream) => ended(watcher.watch(http.serve_connection(TokioIo::new(stream), guarded)), permit).await,
+                Err(error) => tracing::debug!(%from, %error, "a connection is not encrypted"),
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -105,6 +119,14 @@ pub async fn serve(
         tracing::warn!("requests were under way for too long and are cut off");
     }
     Ok(())
+}
+
+/// Holds the connection's permit until it ends.
+async fn ended(connection: impl Future<Output = Result<(), hyper::Error>>, permit: OwnedSemaphorePermit) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended");
+    }
+    drop(permit);
 }
 
 /// The service, behind what it must not be asked, and what it knows nothing of.

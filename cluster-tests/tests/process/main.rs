@@ -21,6 +21,7 @@ mod recovery;
 mod replacement;
 mod s3;
 mod s3_tags;
+mod s3_tls;
 mod s3_uploads;
 mod s3_versions;
 mod scrub;

@@ -36,7 +36,7 @@ impl S3 {
         Ok(Self { endpoints, access_key: text(&status["s3"]["access_key"])?, secret_key: text(&status["s3"]["secret_key"])? })
     }
 
-    fn host(&self, node: usize) -> &str {
+    pub(crate) fn host(&self, node: usize) -> &str {
         self.endpoints[node].trim_start_matches("http://")
     }
 
@@ -158,7 +158,7 @@ fn who_has_no_key_or_a_wrong_one_sees_nothing() -> Result<()> {
 }
 
 /// Sends this and gives all that comes back until the other side closes, or says nothing more.
-fn http(host: &str, request: &str) -> Result<String> {
+pub(crate) fn http(host: &str, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(request.as_bytes())?;

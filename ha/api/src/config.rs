@@ -103,6 +103,19 @@ pub struct S3Config {
     /// Whether keys of customers are taken over connections that are not encrypted.
     #[serde(default, skip_serializing_if = "is_off")]
     pub customer_keys_over_http: bool,
+    /// With these it serves HTTPS, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<S3Tls>,
+}
+
+/// The files of the S3 gateway's TLS, in PEM. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Tls {
+    /// The certificate, and those between it and its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 fn is_off(flag: &bool) -> bool {
@@ -111,13 +124,14 @@ fn is_off(flag: &bool) -> bool {
 
 impl std::fmt::Debug for S3Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { listen, region, access_key, secret_key: _, key_file, customer_keys_over_http } = self;
+        let Self { listen, region, access_key, secret_key: _, key_file, customer_keys_over_http, tls } = self;
         f.debug_struct("S3Config")
             .field("listen", listen)
             .field("region", region)
             .field("access_key", access_key)
             .field("key_file", key_file)
             .field("customer_keys_over_http", customer_keys_over_http)
+            .field("tls", tls)
             .finish_non_exhaustive()
     }
 }

@@ -19,8 +19,14 @@ pub struct Reading {
 
 impl Reading {
     /// Of an object whose bytes lie as they are.
-    pub fn plain(reader: ObjectReader) -> Self {
-        Self { reader, opening: None }
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where its record says that they are encrypted bytes.
+    pub fn plain(reader: ObjectReader) -> Result<Self, Error> {
+        if reader.stored() != reader.info().size {
+            return Err(contradiction(reader.info()));
+        }
+        Ok(Self { reader, opening: None })
     }
 
     /// Of one that is encrypted under a data key.
@@ -69,6 +75,11 @@ impl Reading {
             opening.take(&run)?;
         }
     }
+}
+
+fn contradiction(info: &ObjectInfo) -> Error {
+    let what = format!("object {}", client::escaped(&info.name));
+    Error::Corrupt { what, reason: "what it says of its encryption is not how it lies".into() }
 }
 
 /// A piece of the object.
@@ -141,12 +152,10 @@ struct Opening {
 
 impl Opening {
     fn new(info: &ObjectInfo, stored: u64, data_key: DataKey) -> Result<Self, Error> {
-        let shown = client::escaped(&info.name);
-        let wrong =
-            || Error::Corrupt { what: format!("object {shown}"), reason: "what it says of its encryption is not how it lies".into() };
+        let wrong = || contradiction(info);
         let pieces = pieces_of(info, stored).ok_or_else(wrong)?;
         let key = data_key.piece(pieces.first().ok_or_else(wrong)?.name);
-        let (left, missing) = (info.size, info.size);
+        let (shown, left, missing) = (client::escaped(&info.name), info.size, info.size);
         let (buffer, ready) = (BytesMut::new(), VecDeque::new());
         Ok(Self { shown, data_key, pieces, at: 0, segment: 0, key, skip: 0, left, missing, buffer, ready })
     }

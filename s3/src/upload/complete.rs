@@ -6,6 +6,7 @@ use s3s::{S3Request, S3Result, s3_error};
 use types::object::{ENCRYPTION, PLAIN_BYTES};
 
 use crate::Gateway;
+use crate::access::facts::Peer;
 use crate::checksum::{Algorithm, Kind, checksums_given, etag_of_parts};
 use crate::condition;
 use crate::encryption;
@@ -31,6 +32,7 @@ struct Wanted {
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>) -> S3Result<CompleteMultipartUploadOutput> {
     let host = req.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let scheme = if req.extensions.get::<Peer>().is_some_and(|peer| peer.is_secure) { "https" } else { "http" };
     let input = req.input;
     // The key of a customer is not needed: nothing is encrypted or decrypted here.
     gateway.check_bucket(&input.bucket).await?;
@@ -48,7 +50,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>
     let info = complete(gateway, &input.bucket, &input.key, upload, &wanted).await?;
     let sums = metadata::checksums(&info);
     Ok(CompleteMultipartUploadOutput {
-        location: Some(format!("http://{host}/{}/{}", input.bucket, input.key)),
+        location: Some(format!("{scheme}://{host}/{}/{}", input.bucket, input.key)),
         bucket: Some(input.bucket),
         key: Some(input.key),
         e_tag: Some(metadata::etag(&info)),

@@ -211,6 +211,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         key_file: Some(file.dir.join(KEY_FILE)),
         // All of it is on this machine.
         customer_keys_over_http: true,
+        tls: None,
     });
     let storage = NodeConfig {
         cluster,

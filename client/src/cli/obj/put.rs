@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use client::{CatalogueKind, Client, Condition, ObjectInfo, PutOptions};
 use futures::{StreamExt, TryStreamExt};
+use types::object::{ENCRYPTION, PLAIN_BYTES};
 
 use super::{Bucket, JOBS, JOBS_MAX, Total, json_of};
 use crate::cli::connect::with_client;
@@ -60,6 +61,7 @@ impl Arguments {
             None => Condition::Always,
         };
         let word = |text: &String| match text.split_once('=') {
+            Some((ENCRYPTION | PLAIN_BYTES, _)) => Err(Failure::usage(format!("`{text}` is said by who encrypts: choose another KEY"))),
             Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
             _ => Err(Failure::usage(format!("`{text}` is no metadata: say KEY=VALUE"))),
         };

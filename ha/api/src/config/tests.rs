@@ -57,6 +57,7 @@ fn node_config() -> NodeConfig {
             secret_key: "secret".into(),
             key_file: None,
             customer_keys_over_http: true,
+            tls: Some(S3Tls { certificate: "c.pem".into(), key: "k.pem".into() }),
         }),
         metrics: None,
         tls: None,
