@@ -177,4 +177,9 @@ pub enum Refused {
         /// The bound.
         max: usize,
     },
+    /// The name of an account that was deleted.
+    #[error(
+        "`{0}` was the name of an account that was deleted; what that one was allowed, another one of its name would be: take another name"
+    )]
+    FormerAccount(String),
 }

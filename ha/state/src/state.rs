@@ -78,6 +78,8 @@ pub struct State {
     repair_paused: bool,
     /// Since version 5: places are being spread over all devices.
     rebalance: Option<Rebalance>,
+    /// Since version 5: names of accounts that were deleted.
+    former_accounts: BTreeSet<String>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -271,7 +273,7 @@ impl State {
         let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
         let records = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
         let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
-        let since_5 = encode(&None::<Rebalance>);
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new()));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

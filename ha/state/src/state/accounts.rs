@@ -25,7 +25,11 @@ impl State {
         if self.accounts.contains_key(name) {
             return Ok(Done::Record(RecordDone::Exists));
         }
-        if self.accounts.len() >= ACCOUNTS_MAX {
+        // Policies, lists and objects know accounts by their names.
+        if self.former_accounts.contains(name) {
+            return Err(Refused::FormerAccount(name.into()));
+        }
+        if self.accounts.len() + self.former_accounts.len() >= ACCOUNTS_MAX {
             return Err(Refused::TooMany { what: "accounts".into(), max: ACCOUNTS_MAX });
         }
         let account = Account {
@@ -55,6 +59,7 @@ impl State {
             return Err(Refused::OwnsBuckets(name.into()));
         }
         if self.accounts.remove(name).is_some() {
+            self.former_accounts.insert(name.into());
             self.note_account("account deleted", name);
         }
         Ok(Done::Record(RecordDone::Done))

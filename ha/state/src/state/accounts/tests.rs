@@ -67,3 +67,15 @@ fn a_disabled_account_says_so_until_it_is_enabled() {
     record(&mut log, set(false)).expect("enabled");
     assert!(!log.state.accounts()["ann"].disabled);
 }
+
+#[test]
+fn the_name_of_a_deleted_account_is_given_to_no_other_one() {
+    let mut log = Log::running();
+    record(&mut log, create("ann")).expect("made");
+    record(&mut log, RecordChange::DeleteAccount { name: "ann".into() }).expect("deleted");
+    assert_eq!(record(&mut log, create("ann")), Err(Refused::FormerAccount("ann".into())));
+    assert_eq!(record(&mut log, RecordChange::DeleteAccount { name: "bob".into() }), Ok(RecordDone::Done), "who was never there");
+    assert_eq!(record(&mut log, create("bob")), Ok(RecordDone::Done));
+    let again = crate::State::decode(&log.state.encode()).expect("reads");
+    assert_eq!(again, log.state);
+}
