@@ -1,6 +1,11 @@
 """Access control lists: the canned ones, of buckets and of objects."""
 
-from world import eq, fails, status, truth
+import collections
+import threading
+
+from botocore.exceptions import ClientError
+
+from world import eq, error_of, fails, status, truth
 
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 AUTHENTICATED = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -130,3 +135,29 @@ def a_bucket_whose_owner_enforces_has_no_lists(s3):
     eq(s3.client.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"], rule)
     fails(400, "AccessControlListNotSupported", s3.client.put_bucket_acl, Bucket=name, ACL="public-read", message="The bucket does not allow ACLs")
     fails(400, "AccessControlListNotSupported", s3.client.put_object, Bucket=name, Key="k", Body=b"", ACL="public-read")
+
+
+def what_is_private_is_not_shown_while_it_is_replaced(s3):
+    name = s3.bucket()
+    over, seen = threading.Event(), collections.Counter()
+
+    def look():
+        while not over.is_set():
+            try:
+                seen[s3.anyone.client.get_object(Bucket=name, Key="k")["Body"].read()] += 1
+            except ClientError as error:
+                seen[error_of(error)[0]] += 1
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(60):
+            s3.put(name, "k", b"open", ACL="public-read")
+            s3.put(name, "k", b"secret")
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
+    truth(seen[b"secret"] == 0, f"it was shown: {seen}")
+    truth(seen[b"open"] and seen[403], f"nobody looked in between: {seen}")
