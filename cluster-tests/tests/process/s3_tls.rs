@@ -1,4 +1,5 @@
-//! S3 over TLS, from a client that looks at certificates: keys of customers come this way only, and a certificate is replaced while it serves.
+//! S3 over TLS, from a client that looks at certificates: keys of customers come this way only, and a certificate is replaced while it serves. And
+//! the cluster's key is replaced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,37 @@ fn configure(cluster: &Cluster) -> Result<()> {
         let files = format!("\n[s3.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", utf8(&certificate), utf8(&key));
         fs::write(&path, text.replace(OVER_HTTP, "") + if node == "node-1" { &files } else { "" })?;
     }
+    Ok(())
+}
+
+#[test]
+fn the_clusters_key_is_replaced_and_what_it_encrypted_stays() -> Result<()> {
+    let cluster = Cluster::up(3, &[])?;
+    let s3 = S3::of(&cluster)?;
+    let config = s3.rclone(&cluster.dir)?;
+    let rclone = |args: &[&str]| client("rclone", &config, &[&["--s3-server-side-encryption", "AES256"], args].concat())?.success();
+    let (source, back) = (cluster.dir.join("source"), cluster.dir.join("back"));
+    Pattern(5).write(&source, 200_003)?;
+    rclone(&["mkdir", "n0:photos"])?;
+    rclone(&["copyto", utf8(&source), "n0:photos/before"])?;
+    let path = cluster.dir.join("s3.key");
+    let old = fs::read_to_string(&path)?;
+    let restart_with = |keys: &str| {
+        cluster.ok(&["dev", "down"])?;
+        fs::write(&path, keys)?;
+        cluster.ok(&["dev", "up"])
+    };
+    let new = "0f".repeat(32);
+    restart_with(&format!("{new}\n{old}"))?;
+    rclone(&["copyto", utf8(&source), "n1:photos/after"])?;
+    for name in ["n2:photos/before", "n2:photos/after"] {
+        rclone(&["copyto", name, utf8(&back)])?;
+        ensure!(first_difference(&source, &back)?.is_none(), "{name} came back different");
+    }
+    restart_with(&format!("{new}\n"))?;
+    rclone(&["copyto", "n0:photos/after", utf8(&back)])?;
+    let lost = rclone(&["--retries", "1", "--low-level-retries", "1", "copyto", "n0:photos/before", utf8(&back)]);
+    ensure!(lost.is_err(), "without its key it is not read");
     Ok(())
 }
 
