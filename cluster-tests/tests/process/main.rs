@@ -1,5 +1,6 @@
 //! Real processes with real faults: a file for each promise. Run one at a time (`--test-threads 1`): they measure.
 
+mod away;
 mod bad_input;
 mod certificates;
 mod damage;

@@ -307,9 +307,15 @@ impl HaClient {
         self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_slots(r).await)).await?)
     }
 
-    /// What an operator wants of the cluster.
-    pub async fn ask_cluster(&self, wish: pb::ClusterWish) -> Result<(), HaError> {
-        let request = pb::ClusterAsk { wish: wish.into() };
+    /// What an operator wants of a node.
+    pub async fn ask_node(&self, node: NodeId, wish: pb::NodeWish) -> Result<(), HaError> {
+        let request = pb::NodeAsk { node: node.0.into(), wish: wish.into() };
+        self.done(self.call(|mut s| async move { s.ask_node(request).await }).await?)
+    }
+
+    /// What an operator wants of the cluster; `ms` where that is a time.
+    pub async fn ask_cluster(&self, wish: pb::ClusterWish, ms: u64) -> Result<(), HaError> {
+        let request = pb::ClusterAsk { wish: wish.into(), ms };
         self.done(self.call(|mut s| async move { s.ask_cluster(request).await }).await?)
     }
 

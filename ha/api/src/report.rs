@@ -114,6 +114,17 @@ pub struct EventLine {
     pub cause: String,
 }
 
+/// What becomes of a device that is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Away {
+    /// For how many milliseconds its absence counts.
+    pub for_ms: u64,
+    /// After how many more it is FAILED; `None` where it is waited for.
+    pub fails_in_ms: Option<u64>,
+    /// Why it is waited for, in words.
+    pub waits: Option<String>,
+}
+
 /// The cluster as one daemon sees it, with what the leader adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -139,6 +150,14 @@ pub struct Status {
     pub repair_paused: bool,
     /// The rebalance that goes on.
     pub rebalance: Option<RebalanceStatus>,
+    /// After how many milliseconds a device that its process does not use is given up; 0 is never.
+    pub device_away_ms: u64,
+    /// After how many the devices of a node that is away are; 0 is never.
+    pub node_away_ms: u64,
+    /// Nodes in maintenance, for how many milliseconds.
+    pub maintenance: BTreeMap<NodeId, u64>,
+    /// Devices that are away.
+    pub away: BTreeMap<DeviceId, Away>,
     /// Devices that an operator wants replaced: their replicated groups move to others.
     pub leaving: BTreeSet<DeviceId>,
     /// Catalogues that were dropped and are being emptied.

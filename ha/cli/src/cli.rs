@@ -6,6 +6,7 @@ mod device;
 mod events;
 mod log;
 mod node;
+mod policy;
 mod pool;
 mod process;
 mod rebalance;
@@ -84,6 +85,9 @@ enum Verb {
     /// Units of objects that are rebuilt
     #[command(subcommand)]
     Repair(repair::Verb),
+    /// For how long what is away is waited for before it is given up and rebuilt elsewhere
+    #[command(subcommand)]
+    Policy(policy::Verb),
     /// The authority whose certificates the cluster takes
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -139,6 +143,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Pool(verb) => pool::run(&ha, format, &verb).await,
         Verb::Check(verb) => check::run(&ha, format, &verb).await,
         Verb::Repair(verb) => repair::run(&ha, format, &verb).await,
+        Verb::Policy(verb) => policy::run(&ha, format, &verb).await,
         Verb::Ca(_) => unreachable!("it is done"),
         Verb::Rebalance(verb) => rebalance::run(&ha, format, &verb).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
@@ -179,6 +184,10 @@ mod tests {
             "ha repair pause",
             "ha rebalance start",
             "ha node add /etc/redoubt/ha.toml --dry-run",
+            "ha policy show",
+            "ha policy set --device-away 15m --node-away never --dry-run",
+            "ha node maintenance start node-1 --dry-run",
+            "ha node maintenance end node-1",
             "ha device scrub dev-1",
             "ha device scrub --all",
             "ha process list",
@@ -187,7 +196,7 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show", "ha device scrub"] {
+        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show", "ha device scrub", "ha policy set"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

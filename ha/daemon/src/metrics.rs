@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ha_api::tls::Tls;
+use ha_state::State;
 use service::metrics::{Kind, Page};
 use types::PoolId;
 use types::map::{ClusterMap, Group};
@@ -17,6 +18,7 @@ use types::wire::request::DeviceUsage;
 use crate::core::Core;
 use crate::lead::LeaderView;
 use crate::raft::Consensus;
+use crate::serve::show;
 
 const PROCESS_STATES: [ProcessState; 5] =
     [ProcessState::Unknown, ProcessState::Recovering, ProcessState::Online, ProcessState::Transient, ProcessState::Failed];
@@ -55,6 +57,7 @@ pub async fn page(core: Arc<Core>, tls: Option<Tls>) -> Page {
             let name = node_name(state.map(), device.node);
             errors.sample(&[("device", id), ("node", &name)], state.device(*id).map_or(0, |known| known.errors));
         }
+        away(state, &mut page);
         let clients = state.sessions().values().filter(|session| session.node.is_none()).count();
         page.metric("redoubt_client_sessions", Kind::Gauge, "Open sessions of native clients.").sample(&[], clients);
     });
@@ -83,6 +86,20 @@ fn raft(core: &Core, page: &mut Page) {
     let mut metric = page.metric("redoubt_ha_peer_reachable", Kind::Gauge, "Whether the daemon of another node answers this one.");
     for node in core.addresses().keys().filter(|node| **node != own) {
         metric.sample(&[("peer", node)], u8::from(reachable.contains(node)));
+    }
+}
+
+/// What is away for how long yet, and which nodes are so on purpose.
+fn away(state: &State, page: &mut Page) {
+    let mut metric = page.metric("redoubt_device_fails_in_seconds", Kind::Gauge, "After how long a device that is away is given up.");
+    for (id, device) in &state.map().devices {
+        if let Some(ms) = show::away(state, *id).and_then(|away| away.fails_in_ms) {
+            metric.sample(&[("device", id), ("node", &node_name(state.map(), device.node))], ms as f64 / 1000.0);
+        }
+    }
+    let mut metric = page.metric("redoubt_node_maintenance", Kind::Gauge, "Whether a node is in maintenance.");
+    for (id, node) in &state.map().nodes {
+        metric.sample(&[("node", &node.name)], u8::from(state.maintenance().contains_key(id)));
     }
 }
 

@@ -205,6 +205,30 @@ pub enum Change {
     },
     /// Nothing was left to move for balance in the state of that epoch.
     Balanced(Epoch),
+    /// A device is given up, for it is away for longer than the policy bears. Refused where that is not so any more, its node is in maintenance,
+    /// or a group needs what is on it.
+    GiveUp {
+        /// Which device.
+        device: DeviceId,
+        /// In which format of it.
+        incarnation: Incarnation,
+    },
+    /// What an operator wants of a node.
+    AskNode {
+        /// Which.
+        node: NodeId,
+        /// What.
+        wish: NodeWish,
+    },
+}
+
+/// What an operator wants of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeWish {
+    /// It may be stopped at any time from now on: primaries leave it, nothing is given to it, and nothing of it is given up.
+    StartMaintenance,
+    /// It is as any other again.
+    EndMaintenance,
 }
 
 /// What an operator wants of the cluster.
@@ -220,6 +244,10 @@ pub enum ClusterWish {
     PauseRebalance,
     /// They do so again.
     ResumeRebalance,
+    /// A device that its process, which lives, does not use is given up after so many milliseconds; 0 is never.
+    DeviceAway(u64),
+    /// The devices of a node that is away are given up after so many; 0 is never.
+    NodeAway(u64),
 }
 
 /// What an operator wants of a device.

@@ -10,6 +10,7 @@
 //!
 //! Both need a new leader to wait one lease from its election, which [`Leases`] does.
 
+pub mod give_up;
 pub mod members;
 mod primaries;
 mod rebalance;
@@ -136,6 +137,8 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
             changes.extend(members::replace(state, seen, place, &aims, &mut warnings));
             changes.extend(slots::move_slots(state, place, &aims, &mut warnings));
             changes.extend(rebalance::ended(state, &aims));
+            changes.extend(give_up::give_up(state, seen, place, &mut warnings));
+            give_up::remind(state, seen, &mut warnings);
         }
         if changes.is_empty() {
             changes.extend(primaries::balance(state, seen));

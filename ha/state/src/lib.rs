@@ -20,7 +20,7 @@ pub mod state;
 pub mod term;
 pub mod topology;
 
-pub use command::{Change, ClusterWish, Command, DeviceWish, Found, GroupSlots, LossReason, MemberChange, ViewChange};
+pub use command::{Change, ClusterWish, Command, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeWish, ViewChange};
 pub use event::{Event, Subject};
 pub use outcome::{Done, Outcome, Refused, Registered, Verdict};
 pub use state::State;

@@ -182,4 +182,7 @@ pub enum Refused {
         "`{0}` was the name of an account that was deleted; what that one was allowed, another one of its name would be: take another name"
     )]
     FormerAccount(String),
+    /// The device is not away, or not for long enough.
+    #[error("{0} is not away for so long that it is given up")]
+    NotOver(DeviceId),
 }

@@ -5,6 +5,7 @@
 //! placement, and with nothing else.
 
 mod accounts;
+mod away;
 mod buckets;
 mod device;
 mod growth;
@@ -31,6 +32,7 @@ use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
+pub use away::{AwayPolicy, DEVICE_AWAY_MS, Fate, Why};
 pub use growth::Rebalance;
 pub use members::Filled;
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
@@ -80,6 +82,12 @@ pub struct State {
     rebalance: Option<Rebalance>,
     /// Since version 5: names of accounts that were deleted.
     former_accounts: BTreeSet<String>,
+    /// Since version 5: for how long what is away is waited for.
+    away_policy: AwayPolicy,
+    /// Since version 5: nodes in maintenance, since when.
+    maintenance: BTreeMap<NodeId, HaTime>,
+    /// Since version 5: from when on the absence of a node counts whose maintenance ended while it was away.
+    counted_from: BTreeMap<NodeId, HaTime>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -164,7 +172,11 @@ impl State {
             Change::SlotsFilled { boot, slots } => self.slots_filled(*boot, slots),
             Change::AskCluster(ClusterWish::PauseRepair) => self.pause_repair(true),
             Change::AskCluster(ClusterWish::ResumeRepair) => self.pause_repair(false),
+            Change::AskCluster(ClusterWish::DeviceAway(ms)) => self.set_away_policy(*ms, self.away_policy.node_ms),
+            Change::AskCluster(ClusterWish::NodeAway(ms)) => self.set_away_policy(self.away_policy.device_ms, *ms),
             Change::AskCluster(wish) => self.ask_rebalance(*wish),
+            Change::AskNode { node, wish } => self.ask_node(*node, *wish),
+            Change::GiveUp { device, incarnation } => self.give_up(*device, *incarnation),
             Change::AddNode { node, devices } => self.add_node(node, devices),
             Change::Balanced(epoch) => self.balanced(*epoch),
             Change::AdvanceTime => Ok(Done::Changed),
@@ -273,7 +285,8 @@ impl State {
         let since_3 = encode(&(BTreeMap::<GroupId, Filled>::new(), BTreeSet::<DeviceId>::new()));
         let records = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
         let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
-        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new()));
+        let away = (AwayPolicy::default(), BTreeMap::<NodeId, HaTime>::new(), BTreeMap::<NodeId, HaTime>::new());
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

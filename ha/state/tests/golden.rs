@@ -4,9 +4,10 @@
 
 use std::fmt::Write;
 
+use ha_state::state::AwayPolicy;
 use ha_state::{
-    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State, Topology,
-    ViewChange,
+    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Found, GroupSlots, LossReason, MemberChange, NodeSpec, NodeWish, PoolSpec, State,
+    Topology, ViewChange,
 };
 use types::map::CatalogueKind;
 use types::records::{BucketDocument, RecordChange};
@@ -138,6 +139,11 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("slots-filled", Change::SlotsFilled { boot: Boot(5), slots: vec![(group, ViewNumber(7), 3, DeviceId(2), Incarnation(3))] }),
         ("ask-cluster-pause-repair", Change::AskCluster(ClusterWish::PauseRepair)),
         ("ask-cluster-resume-repair", Change::AskCluster(ClusterWish::ResumeRepair)),
+        ("ask-cluster-device-away", Change::AskCluster(ClusterWish::DeviceAway(900_000))),
+        ("ask-cluster-node-away", Change::AskCluster(ClusterWish::NodeAway(0))),
+        ("give-up", Change::GiveUp { device: DeviceId(1), incarnation: Incarnation(3) }),
+        ("ask-node-start-maintenance", Change::AskNode { node: NodeId(1), wish: NodeWish::StartMaintenance }),
+        ("ask-node-end-maintenance", Change::AskNode { node: NodeId(1), wish: NodeWish::EndMaintenance }),
         ("device-lags", Change::DeviceLags { device: DeviceId(1), incarnation: Incarnation(3), reason: "log full".into() }),
     ]
 }
@@ -161,6 +167,7 @@ fn state() -> State {
         Change::DeviceError { device: DeviceId(1), incarnation: Incarnation(2), count: 2, error: "EIO".into(), report: 4 },
         Change::Record(RecordChange::CreateAccount { name: "ann".into(), display_name: "A".into(), email: "a@b".into() }),
         Change::Record(RecordChange::SealBucket { bucket: CatalogueId(4) }),
+        Change::AskNode { node: NodeId(1), wish: NodeWish::StartMaintenance },
     ];
     for (index, change) in (1..).zip(steps) {
         state.apply(index, &command(change)).expect("applied");
@@ -237,12 +244,13 @@ fn a_snapshot_of_version_3_is_read() {
     assert_eq!(State::decode(&state.encode()), Ok(state));
 }
 
-/// As software before version 5 wrote it: no rebalance goes on.
+/// As software before version 5 wrote it: no rebalance goes on, what is away is waited for as by default, and no node is in maintenance.
 #[test]
 fn a_snapshot_of_version_4_is_read() {
     let kept = include_str!("golden/ha-snapshot-v4.txt");
     let state = State::decode(&unhex(kept.trim())).expect("reads");
     assert_eq!((state.rebalance(), state.topology().is_some()), (None, true));
+    assert!(state.maintenance().is_empty() && state.away_policy() == AwayPolicy::default());
     assert_eq!(State::decode(&state.encode()), Ok(state));
 }
 

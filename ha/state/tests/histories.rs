@@ -8,8 +8,8 @@ use types::{Boot, CatalogueId, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId,
 
 use ha_state::state::Fitness;
 use ha_state::{
-    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, PoolSpec, State,
-    Topology, ViewChange,
+    Change, ClusterWish, Command, DeviceSpec, DeviceWish, Done, Found, GroupSlots, LossReason, MemberChange, NodeSpec, NodeWish, PoolSpec,
+    State, Topology, ViewChange,
 };
 
 const NODES: u16 = 3;
@@ -59,6 +59,9 @@ enum Try {
     Ask { device: u32, wish: u8 },
     Fill { group: u32, slot: u8, old: u64 },
     Repair { pause: bool },
+    Away { of_node: bool, ms: u64 },
+    Maintain { node: u16, end: bool },
+    GiveUp { device: u32 },
     Error { device: u32, report: u64 },
     Catalogue { name: u8, drop: bool },
     Session { nonce: u64, close: Option<u64> },
@@ -83,6 +86,9 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         1 => (device(), old(), any::<bool>()).prop_map(|(device, old, ended)| Try::Fail { device, old, ended }),
         2 => (group(), 0u8..6, old()).prop_map(|(group, slot, old)| Try::Fill { group, slot, old }),
         1 => any::<bool>().prop_map(|pause| Try::Repair { pause }),
+        1 => (any::<bool>(), prop_oneof![Just(0u64), 1u64..30]).prop_map(|(of_node, ms)| Try::Away { of_node, ms }),
+        1 => (node(), any::<bool>()).prop_map(|(node, end)| Try::Maintain { node, end }),
+        2 => device().prop_map(|device| Try::GiveUp { device }),
         1 => (device(), 0u8..5).prop_map(|(device, wish)| Try::Ask { device, wish }),
         1 => (device(), 0u64..5).prop_map(|(device, report)| Try::Error { device, report }),
         2 => (0u8..4, any::<bool>()).prop_map(|(name, drop)| Try::Catalogue { name, drop }),
@@ -174,6 +180,14 @@ fn change(state: &State, what: &Try) -> Change {
         }
         Try::Repair { pause: true } => Change::AskCluster(ClusterWish::PauseRepair),
         Try::Repair { pause: false } => Change::AskCluster(ClusterWish::ResumeRepair),
+        Try::Away { of_node: false, ms } => Change::AskCluster(ClusterWish::DeviceAway(*ms)),
+        Try::Away { of_node: true, ms } => Change::AskCluster(ClusterWish::NodeAway(*ms)),
+        Try::Maintain { node, end: false } => Change::AskNode { node: NodeId(*node), wish: NodeWish::StartMaintenance },
+        Try::Maintain { node, end: true } => Change::AskNode { node: NodeId(*node), wish: NodeWish::EndMaintenance },
+        Try::GiveUp { device } => {
+            let incarnation = map.devices.get(&DeviceId(*device)).map(|d| d.incarnation).unwrap_or_default();
+            Change::GiveUp { device: DeviceId(*device), incarnation }
+        }
         Try::Fail { device, old, ended } => {
             let incarnation = map.devices.get(&DeviceId(*device)).map_or(0, |d| d.incarnation.0).saturating_sub(*old);
             Change::DeviceFailed {
@@ -217,6 +231,30 @@ fn change(state: &State, what: &Try) -> Change {
 /// The map without what every entry moves.
 fn settled(state: &State) -> ClusterMap {
     ClusterMap { index: 0, ha_time: HaTime(0), ..state.map().clone() }
+}
+
+/// What is given up for being away was away, for long enough, of a node that nobody works on, and each group has enough without it.
+fn assert_given_up(before: &State, after: &State, id: DeviceId) {
+    let device = &before.map().devices[&id];
+    let live = before.live(before.map().nodes[&device.node].boot).is_some();
+    let policy = before.away_policy();
+    let borne = if live { policy.device_ms } else { policy.node_ms };
+    let since = before.device(id).expect("it").since.0;
+    assert_eq!((device.state, after.map().devices[&id].state), (DeviceState::Transient, DeviceState::Failed));
+    assert!(borne > 0 && after.ha_time().0 >= since + borne && !before.maintenance().contains_key(&device.node));
+    for (group, of) in &after.map().groups {
+        let has = |d: &&DeviceId| after.map().devices[d].state != DeviceState::Failed && !after.device(**d).expect("it").blank;
+        match of {
+            Group::Replicated(view) if view.members.contains(&id) && !before.device(id).expect("it").blank => {
+                assert!(view.members.iter().filter(has).count() >= view.quorum(), "group {group}");
+            }
+            Group::Erasure(slots) if slots.slots.contains(&Some(id)) => {
+                let slot = slots.slots.iter().position(|d| *d == Some(id)).expect("it");
+                assert!(before.is_unfilled(*group, slot) || after.sound_slots(*group) >= after.data_units(*group), "group {group}");
+            }
+            _ => {}
+        }
+    }
 }
 
 fn assert_step(before: &State, after: &State, outcome: &ha_state::Outcome) {
@@ -327,6 +365,9 @@ proptest! {
             let before = state.clone();
             let outcome = state.apply(index, &command);
             assert_step(&before, &state, &outcome);
+            if let (Change::GiveUp { device, .. }, Ok(Done::Changed)) = (&command.change, &outcome) {
+                assert_given_up(&before, &state, *device);
+            }
             assert_state(&state);
             // The same command again changes nothing; refused or answered, but never a second effect.
             let mut twice = state.clone();

@@ -2,6 +2,7 @@
 //! and HA must see that within its bounds.
 
 use ha_state::director::SubstituteRequest;
+use ha_state::state::Fate;
 use types::map::Group;
 use types::state::{DeviceState, ProcessState};
 use types::{Boot, DeviceId, GroupId};
@@ -16,6 +17,8 @@ use crate::sim::run::Clock;
 const ASK: Micros = 20 * MILLISECOND;
 /// All are left alone for so long, and nobody may be taken for lost.
 const CALM: Micros = 2 * SECOND;
+/// What was asked for before the faults ended, and cannot be told from what HA decides by itself, is over by then.
+const LATE: Micros = SECOND;
 /// From the end of a process to the entry that says so: 100 ms to see it, the rest to agree.
 const KILL_SEEN: Micros = 100 * MILLISECOND + 50 * MILLISECOND;
 /// From a process's standstill to the entry that says so.
@@ -47,14 +50,17 @@ impl HaWorld {
         let (killed, frozen) = self.settings.exam;
         let well = self.ailment(now);
         let next = match (self.stage, &well) {
-            (Stage::Heals(_), None) => {
+            (Stage::Heals(_), None) if now >= self.settings.faulty + LATE => {
                 self.oracle.asked_for = false;
                 Stage::Calm(now + CALM, self.oracle.state.epoch())
             }
             // What was asked for before may still come: the calm begins after it.
             (Stage::Calm(..), _) if self.oracle.asked_for => Stage::Heals(now + CONVERGENCE),
             (Stage::Calm(_, epoch), _) if self.oracle.state.epoch() != epoch => {
-                self.oracle.fail(format!("a quiet cluster moved from {epoch} to {}", self.oracle.state.epoch()));
+                let state = &self.oracle.state;
+                let last = state.events().next_back().map(|event| format!("{} {}: {}", event.subject, event.what, event.cause));
+                let what = format!("a quiet cluster moved from {epoch} to {}: {}", state.epoch(), last.unwrap_or_default());
+                self.oracle.fail(what);
                 Stage::Over
             }
             (Stage::Calm(until, _), _) if now >= until => {
@@ -104,21 +110,27 @@ impl HaWorld {
                 return Some(format!("host {host} has {process} and {daemon} of {}", state.index()));
             }
         }
+        let not = state.not_for_more();
         for index in 0..GROUPS {
             let id = GroupId { pool: META, index };
             let Some(view) = state.map().view(id) else { return Some(format!("no group {id}")) };
             let best = view.members.iter().filter_map(|m| state.fitness(*m)).min();
-            let first = view.members.first().filter(|m| state.fitness(**m) == best && !state.is_going(**m));
-            let right = view.primary.is_some_and(|p| state.fitness(p.device) == best && first.is_none_or(|m| *m == p.device));
+            let first = view.members.first().filter(|m| state.fitness(**m) == best && !state.is_avoided(**m));
+            let better = |m: &DeviceId| state.fitness(*m) == best && !state.is_avoided(*m);
+            let leaves = |primary| state.is_resting(primary) && view.members.iter().any(better);
+            let is_right = |p: DeviceId| state.fitness(p) == best && first.is_none_or(|m| *m == p) && !leaves(p);
+            let right = view.primary.is_some_and(|p| is_right(p.device));
             if !right || view.active != view.number {
                 return Some(format!("group {id}: {view:?}"));
             }
-            if !view.learners.is_empty() {
+            // One that is away is waited for, for longer than a run takes.
+            let is_away = |id: &DeviceId| state.map().devices[id].state == DeviceState::Transient;
+            if !view.learners.iter().all(is_away) {
                 return Some(format!("group {id} has a learner: {view:?}"));
             }
             let to_go = view.members.iter().find(|m| state.is_going(**m));
-            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: id, out: *out, not: state.leaving() });
-            if let Some(to) = to_go.and_then(place) {
+            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: id, out: *out, not: &not });
+            if let Some(to) = to_go.filter(|_| view.learners.is_empty()).and_then(place) {
                 return Some(format!("group {id} has a member to be replaced, and {to} could: {view:?}"));
             }
             let primary = view.primary.map(|p| p.boot);
@@ -127,12 +139,24 @@ impl HaWorld {
                 return Some(format!("group {id}: {serving:?} serve, {primary:?} should"));
             }
         }
-        self.slots_ailment()
+        self.slots_ailment().or_else(|| self.away_ailment())
+    }
+
+    /// A device that is about to be given up.
+    fn away_ailment(&self) -> Option<String> {
+        let (state, not) = (&self.oracle.state, self.oracle.state.not_for_more());
+        let soon = state.ha_time().0 + CONVERGENCE / MILLISECOND;
+        let place = |group, out| substitute(state.map(), &SubstituteRequest { group, out, not: &not });
+        let goes = |id: &&DeviceId| {
+            let mut groups = state.map().groups.iter().filter(|(_, group)| group.devices().contains(id));
+            matches!(state.fate(**id), Some(Fate::Fails(at)) if at.0 <= soon) && groups.all(|(group, _)| place(*group, **id).is_some())
+        };
+        state.map().devices.keys().find(goes).map(|id| format!("{id} is about to be given up"))
     }
 
     /// A slot that lacks units and could have them, or is to move and could.
     fn slots_ailment(&self) -> Option<String> {
-        let state = &self.oracle.state;
+        let (state, not) = (&self.oracle.state, self.oracle.state.not_for_more());
         for (id, lacking) in state.unfilled() {
             let slots = state.map().slots(*id)?;
             let on = |slot: &u8| slots.slots.get(usize::from(*slot)).copied().flatten();
@@ -147,7 +171,7 @@ impl HaWorld {
             // One that serves gives its slot away only where the others are enough.
             let spare = state.sound_slots(*id) > state.data_units(*id);
             let goes = |d: &&DeviceId| failed(d) || (spare && state.is_going(**d));
-            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: *id, out: *out, not: state.leaving() });
+            let place = |out: &DeviceId| substitute(state.map(), &SubstituteRequest { group: *id, out: *out, not: &not });
             let to = slots.slots.iter().flatten().filter(goes).find_map(place);
             if let Some(to) = to.filter(|_| !state.unfilled().contains_key(id)) {
                 return Some(format!("group {id} has a slot on a device that is to go, and {to} could take it"));

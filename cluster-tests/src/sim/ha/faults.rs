@@ -12,8 +12,18 @@ use crate::sim::swarm::{FaultKind, log_uniform};
 /// The longest that a daemon takes to see that the process beside it has ended.
 pub const SEEN_MAX: Micros = 100 * MILLISECOND;
 /// All of them.
-const WHIMS: [Whim; 8] =
-    [Whim::Elect, Whim::BreakDevice, Whim::BlankDevice, Whim::HangDevice, Whim::Leave, Whim::Learn, Whim::Replace, Whim::StepDown];
+const WHIMS: [Whim; 10] = [
+    Whim::Elect,
+    Whim::BreakDevice,
+    Whim::BlankDevice,
+    Whim::HangDevice,
+    Whim::Leave,
+    Whim::Learn,
+    Whim::Replace,
+    Whim::StepDown,
+    Whim::Away,
+    Whim::Maintain,
+];
 
 /// What happens to begin with.
 pub fn first(settings: &Settings, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happening)> {

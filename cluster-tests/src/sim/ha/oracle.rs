@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ha_state::{Change, Command, Done, MemberChange, Outcome, State};
+use ha_state::state::DEVICE_AWAY_MS;
+use ha_state::{Change, ClusterWish, Command, Done, MemberChange, NodeWish, Outcome, State};
 use types::map::Group;
 use types::state::DeviceState;
-use types::{Boot, DeviceId, GroupId, Incarnation, NodeId};
+use types::{Boot, DeviceId, GroupId, HaTime, Incarnation, NodeId};
 
 use super::process::Process;
 use super::raft::Raft;
@@ -28,9 +29,17 @@ pub struct Oracle {
     recorded: BTreeMap<GroupId, Vec<DeviceId>>,
     /// Slots that have all their units: on which device, in which format of it.
     whole: BTreeMap<(GroupId, usize), (DeviceId, Incarnation)>,
+    /// Devices that are away, each with the HA time since when.
+    away: BTreeMap<DeviceId, HaTime>,
+    /// Nodes in maintenance, as operators said.
+    maintenance: BTreeSet<NodeId>,
+    /// For how long devices and nodes that are away are waited for, as operators said.
+    borne: (u64, u64),
+    /// Devices that were given up because they were away for too long.
+    pub given_up: u64,
     /// When each boot was declared lost.
     pub lost: BTreeMap<Boot, Micros>,
-    /// Members were changed as an operator asks for it, since this was last set back.
+    /// Members were changed as an operator asks for it, or an operator asked for something else, since this was last set back.
     pub asked_for: bool,
     /// The first thing that went wrong.
     pub violation: Option<String>,
@@ -67,8 +76,11 @@ impl Oracle {
                 Some(command) => {
                     let before = self.state.clone();
                     let outcome = self.state.apply(index, command);
-                    self.asked_for |=
-                        matches!(&command.change, Change::ChangeViews(changes) if changes.iter().any(|c| is_asked_for(&c.change)));
+                    self.asked_for |= match &command.change {
+                        Change::ChangeViews(changes) => changes.iter().any(|c| is_asked_for(&c.change)),
+                        Change::AskNode { .. } | Change::AskCluster(_) => true,
+                        _ => false,
+                    };
                     if let Err(what) = self.step(&before, command, &outcome, processes, now) {
                         self.fail(format!("entry {index}, {:?}: {what}", command.change));
                     }
@@ -99,6 +111,30 @@ impl Oracle {
         Ok(())
     }
 
+    /// What is given up for being away was so, all the time that an operator wants it waited for; nobody works on its node; and whoever needs
+    /// what is on it keeps it.
+    fn was_away(&mut self, before: &State, id: DeviceId) -> Result<(), String> {
+        self.given_up += 1;
+        let node = before.map().devices[&id].node;
+        let is_live = before.live(before.map().nodes[&node].boot).is_some();
+        let borne = if is_live { self.borne.0 } else { self.borne.1 };
+        let since = self.away.get(&id).ok_or_else(|| format!("{id} is given up, and was not away"))?;
+        let passed = self.state.ha_time().0.saturating_sub(since.0);
+        if borne == 0 || passed < borne || self.maintenance.contains(&node) {
+            return Err(format!("{id} is given up after {passed} ms, {borne} are borne, in maintenance are {:?}", self.maintenance));
+        }
+        for (group, of) in &self.state.map().groups {
+            let Group::Erasure(slots) = of else { continue };
+            let slot = slots.slots.iter().position(|device| *device == Some(id));
+            let had = slot.is_some_and(|slot| !before.is_unfilled(*group, slot));
+            let (left, needed) = (self.state.sound_slots(*group), self.state.data_units(*group));
+            if had && left < needed {
+                return Err(format!("{id} is given up, and group {group} is left with {left} slots that have their units"));
+            }
+        }
+        self.spared(before, id)
+    }
+
     fn step(&mut self, before: &State, command: &Command, outcome: &Outcome, all: &mut [Process], now: Micros) -> Result<(), String> {
         self.identities(before, outcome)?;
         for (node, n) in &before.map().nodes {
@@ -118,8 +154,22 @@ impl Oracle {
                 }
             }
         }
-        if let Change::DeviceHangs { device, .. } = &command.change {
-            self.spared(before, *device)?;
+        match &command.change {
+            Change::DeviceHangs { device, .. } => self.spared(before, *device)?,
+            Change::GiveUp { device, .. } if *outcome == Ok(Done::Changed) => self.was_away(before, *device)?,
+            Change::AskNode { node, wish: NodeWish::StartMaintenance } if outcome.is_ok() => drop(self.maintenance.insert(*node)),
+            Change::AskNode { node, wish: NodeWish::EndMaintenance } if outcome.is_ok() => drop(self.maintenance.remove(node)),
+            Change::AskCluster(ClusterWish::DeviceAway(ms)) => self.borne.0 = *ms,
+            Change::AskCluster(ClusterWish::NodeAway(ms)) => self.borne.1 = *ms,
+            Change::Bootstrap(_) if outcome.is_ok() => self.borne = (DEVICE_AWAY_MS, 0),
+            _ => {}
+        }
+        for (id, device) in &self.state.map().devices {
+            if device.state == DeviceState::Transient {
+                self.away.entry(*id).or_insert(self.state.ha_time());
+            } else {
+                self.away.remove(id);
+            }
         }
         for (id, group) in &self.state.map().groups {
             if let Group::Replicated(_) = group {

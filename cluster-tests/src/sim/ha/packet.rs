@@ -116,6 +116,10 @@ pub enum Whim {
     Leave,
     /// A primary is told to give up.
     StepDown,
+    /// An operator says for how long what is away is waited for.
+    Away,
+    /// An operator begins the maintenance of a node, or ends it.
+    Maintain,
 }
 
 /// One thing that happens. Numbers: processes from 0, then the daemons.

@@ -1,13 +1,16 @@
 //! What operators and chance do without need: elections, devices that break and return blank, members that change.
 
-use ha_state::{Change, DeviceWish, MemberChange, State, ViewChange};
+use ha_state::{Change, ClusterWish, DeviceWish, MemberChange, NodeWish, State, ViewChange};
 use types::{DeviceId, GroupId};
 
 use super::packet::{Happening, Whim};
 use super::process::Disk;
-use super::settings::{GROUPS, HOSTS, META, devices_of};
+use super::settings::{GROUPS, HOSTS, META, devices_of, node_of};
 use super::world::HaWorld;
 use crate::sim::run::Clock;
+
+/// For how long what is away is waited for, as an operator may want it: for ever, or for as long as faults last.
+const AWAY_MS: [u64; 4] = [0, 200, 1000, 3000];
 
 impl HaWorld {
     /// Does it, where it can be done.
@@ -27,6 +30,15 @@ impl HaWorld {
                 let incarnation = self.oracle.state.map().devices.get(&device).map(|d| d.incarnation).unwrap_or_default();
                 let wish = if self.oracle.state.leaving().contains(&device) { DeviceWish::Keep } else { DeviceWish::Replace };
                 Some(Change::AskDevice { device, incarnation, wish })
+            }
+            Whim::Away => {
+                let ms = AWAY_MS[choose % AWAY_MS.len()];
+                Some(Change::AskCluster(if choice.is_multiple_of(2) { ClusterWish::NodeAway(ms) } else { ClusterWish::DeviceAway(ms) }))
+            }
+            Whim::Maintain => {
+                let node = node_of(choice % HOSTS);
+                let on = self.oracle.state.maintenance().contains_key(&node);
+                Some(Change::AskNode { node, wish: if on { NodeWish::EndMaintenance } else { NodeWish::StartMaintenance } })
             }
             Whim::HangDevice => {
                 let disks = &mut self.processes[(choice % HOSTS) as usize].disks;

@@ -39,6 +39,8 @@ pub struct Counts {
     pub expired: u64,
     /// Leases granted.
     pub grants: u64,
+    /// Devices given up because they were away.
+    pub given_up: u64,
     /// Simulated microseconds.
     pub simulated: Micros,
 }
@@ -212,6 +214,7 @@ impl HaWorld {
         self.raft.commit(term, upto);
         self.counts.entries = self.raft.committed();
         self.oracle.advance(&self.raft, &mut self.processes, now);
+        self.counts.given_up = self.oracle.given_up;
         if self.apply(node, self.raft.committed(), clock) {
             self.append_all(node, term, clock);
         }

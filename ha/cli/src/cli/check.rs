@@ -1,7 +1,6 @@
 //! `ha check stop NODE`: whether the cluster serves on without a node, and if not, what would not.
 
 use serde_json::json;
-use types::map::Node;
 
 use crate::connect::Ha;
 use crate::exit::{Exit, Failure};
@@ -22,9 +21,7 @@ pub enum Verb {
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     let Verb::Stop { node: name } = verb;
     let status = super::status::ask(ha).await?;
-    let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
-    let found = status.map.nodes.values().find(is_it);
-    let node = found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))?;
+    let node = super::node::find(&status, name)?;
     let mut reasons = without::reasons(&status, node);
     if !status.confirmed {
         reasons.push("no leader of HA answers: what is known may be old".into());

@@ -2,8 +2,8 @@
 
 mod scrub;
 
-use ha_api::Status;
 use ha_api::pb::DeviceWish;
+use ha_api::{Away, Status};
 use serde_json::{Value, json};
 use types::map::{Device, Group};
 use types::state::DeviceState;
@@ -11,6 +11,7 @@ use types::state::DeviceState;
 use crate::connect::Ha;
 use crate::exit::Failure;
 use crate::output::{Cell, Format, Tone, bytes, fields, show, state, table, toned};
+use crate::time::span;
 
 /// `ha device ...`.
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -55,8 +56,26 @@ pub enum Verb {
 /// Columns of [`row`].
 pub const HEADING: [&str; 10] = ["DEVICE", "NODE", "DISK GROUP", "STATE", "USED", "FREE", "SIZE", "INCARNATION", "ERRORS", "REASON"];
 
+/// Columns of [`away_rows`].
+pub const AWAY_HEADING: [&str; 5] = ["AWAY", "NODE", "SINCE", "FAILED IN", "REASON"];
+
 /// The same as words of a page.
 const HEADING_WORDS: [&str; 10] = ["device", "node", "disk group", "state", "used", "free", "size", "incarnation", "errors", "reason"];
+
+/// Devices that are away, and what becomes of them.
+pub fn away_rows(status: &Status) -> Vec<Vec<Cell>> {
+    let row = |(id, away): (&types::DeviceId, &Away)| {
+        let node = status.map.node_of(*id).map_or_else(|| "-".into(), |node| node.name.clone());
+        let reason = status.map.devices.get(id).map_or_else(String::new, |device| device.reason.clone());
+        let (time, why) = match (away.fails_in_ms, &away.waits) {
+            (Some(ms), _) => (toned(span(ms), Tone::Bad), reason),
+            (None, Some(why)) => (Cell::from("-"), why.clone()),
+            (None, None) => (Cell::from("-"), reason),
+        };
+        vec![Cell::from(id), Cell::from(node), Cell::from(span(away.for_ms)), time, Cell::from(why)]
+    };
+    status.away.iter().map(row).collect()
+}
 
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
@@ -101,6 +120,11 @@ async fn show_one(ha: &Ha, format: Format, name: &str) -> Result<(), Failure> {
     show(format, &value(&status, device), |coloured| {
         let mut rows: Vec<(&str, Cell)> = HEADING_WORDS.iter().copied().zip(row(&status, device)).collect();
         rows.push(("scrub", Cell::from(scrub::words(&status, device))));
+        match status.away.get(&device.id) {
+            Some(Away { fails_in_ms: Some(ms), .. }) => rows.push(("FAILED in", toned(span(*ms), Tone::Bad))),
+            Some(Away { waits: Some(why), .. }) => rows.push(("waited for", Cell::from(why))),
+            _ => {}
+        }
         fields(&rows, coloured)
     })
 }
@@ -192,6 +216,9 @@ pub fn value(status: &Status, device: &Device) -> Value {
         "registered_epoch": device.registered.0,
         "errors": status.device_errors.get(&device.id).copied().unwrap_or(0),
         "reason": device.reason,
+        "away": status.away.get(&device.id).map(|away| {
+            json!({ "ms": away.for_ms, "fails_in_ms": away.fails_in_ms, "waits": away.waits })
+        }),
         "scrub": scrub::value(status, device),
     })
 }

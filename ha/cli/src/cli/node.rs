@@ -1,4 +1,6 @@
-//! `ha node list|show|add`: nodes with their processes and daemons.
+//! `ha node list|show|add|maintenance`: nodes with their processes and daemons.
+
+mod maintenance;
 
 use std::path::{Path, PathBuf};
 
@@ -31,12 +33,16 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Say that a node is about to be stopped, and that it is back
+    #[command(subcommand)]
+    Maintenance(maintenance::Verb),
 }
 
 /// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Add { config, dry_run } => add(ha, format, config, *dry_run).await,
+        Verb::Maintenance(verb) => maintenance::run(ha, format, verb).await,
         Verb::List => {
             let status = super::status::ask(ha).await?;
             let all: Vec<Value> = status.map.nodes.values().map(|n| value(&status, n)).collect();
@@ -44,9 +50,7 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
         }
         Verb::Show { node: name } => {
             let status = super::status::ask(ha).await?;
-            let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
-            let found = status.map.nodes.values().find(is_it);
-            let node = found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))?;
+            let node = find(&status, name)?;
             let mut shown = value(&status, node);
             let devices = status.map.devices.values().filter(|d| d.node == node.id);
             shown["device_states"] = devices.map(|d| super::device::value(&status, d)).collect();
@@ -81,6 +85,18 @@ async fn add(ha: &Ha, format: Format, config: &Path, dry_run: bool) -> Result<()
     show(format, &shown, |_| format!("{} ({}) with {} {word}", node.name, node.id, devices.join(", ")))
 }
 
+/// The node of that name or id.
+pub fn find<'a>(status: &'a Status, name: &str) -> Result<&'a Node, Failure> {
+    let is_it = |n: &&Node| n.name == *name || n.id.to_string() == *name || n.id.0.to_string() == *name;
+    let found = status.map.nodes.values().find(is_it);
+    found.ok_or_else(|| Failure::no_such("node", name, status.map.nodes.values().map(|n| n.name.clone())))
+}
+
+/// Its state, and whether it is in maintenance.
+pub fn state_of(status: &Status, node: &Node) -> Cell {
+    if status.maintenance.contains_key(&node.id) { toned(format!("{} (maintenance)", node.state), Tone::Warn) } else { state(node.state) }
+}
+
 /// A node for programs.
 pub fn value(status: &Status, node: &Node) -> Value {
     let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
@@ -96,6 +112,8 @@ pub fn value(status: &Status, node: &Node) -> Value {
         "confirmed_index": extra.confirmed_index,
         "lease_age_ms": extra.lease_age_ms,
         "daemon_reachable": extra.daemon_reachable,
+        "maintenance": status.maintenance.contains_key(&node.id),
+        "maintenance_ms": status.maintenance.get(&node.id),
         "voter": node.voter,
         "leader": status.leader == Some(node.id),
         "storage_set": node.storage_set,
@@ -126,7 +144,7 @@ fn list(status: &Status, coloured: bool) -> String {
         let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
         vec![
             Cell::from(&node.name),
-            state(node.state),
+            state_of(status, node),
             Cell::from(node.boot),
             Cell::from(extra.pid),
             Cell::from(span(status.wall_ms.saturating_sub(extra.since_wall_ms))),
@@ -145,7 +163,7 @@ fn page(status: &Status, node: &Node, coloured: bool) -> String {
     let or_none = |n: Option<u64>, unit: &str| n.map_or_else(|| "none".to_string(), |n| format!("{n}{unit}"));
     let rows = [
         ("node", Cell::from(format!("{} ({})", node.name, node.id))),
-        ("state", state(node.state)),
+        ("state", state_of(status, node)),
         ("reason", Cell::from(&extra.reason)),
         ("since", Cell::from(format!("{} ago", span(status.wall_ms.saturating_sub(extra.since_wall_ms))))),
         ("process", Cell::from(format!("{}, pid {}", node.boot, extra.pid))),

@@ -30,7 +30,7 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
         Verb::Resume => Some(ClusterWish::ResumeRebalance),
     };
     if let Some(wish) = wish {
-        ha.ask(async |client| client.ask_cluster(wish).await).await?;
+        ha.ask(async |client| client.ask_cluster(wish, 0).await).await?;
     }
     let status = super::status::ask(ha).await?;
     show(format, &value(&status), |coloured| page(&status, coloured))

@@ -9,7 +9,7 @@ use crate::cli::report;
 use crate::connect::Ha;
 use crate::exit::{Exit, Failure};
 use crate::health;
-use crate::output::{Cell, Format, Tone, coloured, fields, show, state, table, toned};
+use crate::output::{Cell, Format, Tone, coloured, fields, show, table, toned};
 use crate::time::span;
 
 /// `ha status`.
@@ -74,6 +74,8 @@ fn value(status: &Status) -> Value {
         "catalogues_being_emptied": status.dropped,
         "unix_ms": status.wall_ms,
         "client_sessions": status.client_sessions,
+        "device_away_ms": status.device_away_ms,
+        "node_away_ms": status.node_away_ms,
         "warnings": status.warnings,
     })
 }
@@ -102,7 +104,7 @@ fn text(status: &Status, coloured: bool) -> String {
             let tone = if online == devices.len() { Tone::Good } else { Tone::Bad };
             vec![
                 Cell::from(&node.name),
-                state(node.state),
+                super::node::state_of(status, node),
                 Cell::from(span(status.wall_ms.saturating_sub(extra.since_wall_ms))),
                 toned(format!("{online} of {}", devices.len()), tone),
                 super::node::daemon(node, &extra),
@@ -115,6 +117,10 @@ fn text(status: &Status, coloured: bool) -> String {
     let rows: Vec<Vec<Cell>> = map.pools.values().map(|p| super::pool::row(status, p)).collect();
     out.push_str("\n\n");
     out.push_str(&table(&super::pool::HEADING, &rows, coloured));
+    if !status.away.is_empty() {
+        out.push_str("\n\n");
+        out.push_str(&table(&super::device::AWAY_HEADING, &super::device::away_rows(status), coloured));
+    }
     for warning in &status.warnings {
         out.push_str(&format!("\n\n{}", crate::output::paint(&format!("warning: {warning}"), Tone::Warn, coloured)));
     }

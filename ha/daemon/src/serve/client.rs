@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_api::pb::ha_server::Ha;
 use ha_api::tls::{Role, permit};
 use ha_api::{Found, HaError, LEADER_KEY, pb};
-use ha_state::{Change, ClusterWish, DeviceWish, Done};
+use ha_state::{Change, ClusterWish, DeviceWish, Done, NodeWish};
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -281,8 +281,21 @@ impl Ha for HaService {
         self.done(Change::SlotsFilled { boot: Boot(boot), slots: read(&filled)? }).await
     }
 
+    async fn ask_node(&self, request: Request<pb::NodeAsk>) -> Result<Response<pb::DoneReply>, Status> {
+        let request = self.open_for(&[Role::Operator], request)?;
+        let wish = match request.wish() {
+            pb::NodeWish::StartMaintenance => NodeWish::StartMaintenance,
+            pb::NodeWish::EndMaintenance => NodeWish::EndMaintenance,
+            pb::NodeWish::Unspecified => return Err(HaError::Refused("nothing is asked of the node".into()).into()),
+        };
+        self.done(Change::AskNode { node: node_id(request.node)?, wish }).await
+    }
+
     async fn ask_cluster(&self, request: Request<pb::ClusterAsk>) -> Result<Response<pb::DoneReply>, Status> {
-        let wish = match self.open_for(&[Role::Operator], request)?.wish() {
+        let request = self.open_for(&[Role::Operator], request)?;
+        let wish = match request.wish() {
+            pb::ClusterWish::DeviceAway => ClusterWish::DeviceAway(request.ms),
+            pb::ClusterWish::NodeAway => ClusterWish::NodeAway(request.ms),
             pb::ClusterWish::PauseRepair => ClusterWish::PauseRepair,
             pb::ClusterWish::ResumeRepair => ClusterWish::ResumeRepair,
             pb::ClusterWish::Rebalance => ClusterWish::Rebalance,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ha_api::{EventLine, NodeStatus, RebalanceStatus, Status};
+use ha_api::{Away, EventLine, NodeStatus, RebalanceStatus, Status};
+use ha_state::state::Fate;
 use ha_state::{State, Subject};
 use types::map::Group;
-use types::{DeviceId, NodeId};
+use types::{DeviceId, HaTime, NodeId};
 
 use crate::core::{Core, RETRY};
 use crate::lead::{LeaderView, wall_ms};
@@ -59,6 +60,10 @@ pub async fn status(core: &Core) -> Status {
                 to_move: view.to_move,
                 filling: map.groups.values().filter(|group| has_learner(group)).count(),
             }),
+            device_away_ms: state.away_policy().device_ms,
+            node_away_ms: state.away_policy().node_ms,
+            maintenance: state.maintenance().iter().map(|(id, since)| (*id, passed_ms(state, *since))).collect(),
+            away: state.map().devices.keys().filter_map(|id| Some((*id, away(state, *id)?))).collect(),
             leaving: state.leaving().clone(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
@@ -70,6 +75,19 @@ pub async fn status(core: &Core) -> Status {
 
 fn has_learner(group: &Group) -> bool {
     matches!(group, Group::Replicated(view) if !view.learners.is_empty())
+}
+
+fn passed_ms(state: &State, since: HaTime) -> u64 {
+    state.ha_time().0.saturating_sub(since.0)
+}
+
+/// What becomes of a device, if it is away.
+pub fn away(state: &State, id: DeviceId) -> Option<Away> {
+    let (fails_in_ms, waits) = match state.fate(id)? {
+        Fate::Fails(at) => (Some(at.0.saturating_sub(state.ha_time().0)), None),
+        Fate::Waits(why) => (None, Some(why.to_string())),
+    };
+    Some(Away { for_ms: passed_ms(state, state.away_since(id)?), fails_in_ms, waits })
 }
 
 /// Waits for a leader, as after the loss of one, and until the state here has all that was committed; what the leader adds. Without one for

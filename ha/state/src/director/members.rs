@@ -33,6 +33,7 @@ pub(super) fn replace(
         return None;
     }
     let mut under_way = views().filter(|(_, view)| !view.learners.is_empty()).count();
+    let not = state.not_for_more();
     let (mut changes, mut without_place) = (Vec::new(), Vec::new());
     for (group, view) in views() {
         let learner = view.learners.first().copied();
@@ -48,7 +49,7 @@ pub(super) fn replace(
             (Some(_), _) => Some(MemberChange::Learners(Vec::new())),
             (None, Some(_)) if under_way >= REPLACEMENTS_MAX => None,
             (None, Some((from, to))) => {
-                let chosen = to.or_else(|| (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: state.leaving() }));
+                let chosen = to.or_else(|| (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: &not }));
                 match chosen {
                     Some(_) => under_way += 1,
                     None => without_place.push(from),

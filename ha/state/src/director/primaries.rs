@@ -51,8 +51,8 @@ fn best(state: &State, members: &[DeviceId], load: &mut BTreeMap<NodeId, usize>)
     let node_of = |device: &DeviceId| state.map().devices.get(device).map(|d| d.node);
     let fittest = members.iter().filter_map(|m| state.fitness(*m)).min()?;
     let mut fit: Vec<DeviceId> = members.iter().copied().filter(|m| state.fitness(*m) == Some(fittest)).collect();
-    if fit.iter().any(|m| !state.is_going(*m)) {
-        fit.retain(|m| !state.is_going(*m));
+    if fit.iter().any(|m| !state.is_avoided(*m)) {
+        fit.retain(|m| !state.is_avoided(*m));
     }
     let count = |device: &DeviceId| node_of(device).and_then(|n| load.get(&n).copied()).unwrap_or(0);
     let device = if fit.first() == members.first() { *fit.first()? } else { *fit.iter().min_by_key(|d| count(d))? };
@@ -60,8 +60,8 @@ fn best(state: &State, members: &[DeviceId], load: &mut BTreeMap<NodeId, usize>)
     Some(device)
 }
 
-/// Groups whose preferred member, the first, is ONLINE and settled while another one is primary: that one gives up, the preferred one is
-/// appointed when it has.
+/// Groups whose preferred member, the first, is ONLINE and settled while another one is primary, and groups whose primary is on a node that may
+/// be stopped at any time while another member could be: that one gives up, the better one is appointed when it has.
 pub(super) fn balance(state: &State, seen: &Observations<'_>) -> Option<Change> {
     if views(state).any(|(_, _, extra)| extra.stepping_down.is_some()) {
         return None;
@@ -74,7 +74,14 @@ pub(super) fn balance(state: &State, seen: &Observations<'_>) -> Option<Change> 
     };
     let misplaced = |view: &GroupView| {
         let (first, primary) = (*view.members.first()?, view.primary?);
-        (first != primary.device && view.active == view.number && !state.is_going(first)).then_some(())?;
+        if view.active != view.number {
+            return None;
+        }
+        if state.is_resting(primary.device) {
+            let others = || view.members.iter().copied().filter(|member| *member != primary.device && !state.is_avoided(*member));
+            return others().any(|member| settled(member).is_some()).then_some(());
+        }
+        (first != primary.device && !state.is_avoided(first)).then_some(())?;
         settled(first)
     };
     let change = |(group, view, _): (GroupId, &GroupView, &GroupExtra)| {

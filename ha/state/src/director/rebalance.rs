@@ -73,7 +73,11 @@ pub(super) fn aims(state: &State, place: Placers<'_>, warnings: &mut Vec<String>
     } else if !missing.is_empty() {
         warnings.push(format!("rebalance waits for {} devices to be ONLINE: {}", missing.len(), some_of(&missing)));
     }
-    aims.waits = !going.is_empty() || !missing.is_empty();
+    let resting: Vec<String> = state.maintenance().keys().filter_map(|id| Some(map.nodes.get(id)?.name.clone())).collect();
+    if !resting.is_empty() {
+        warnings.push(format!("rebalance waits for the end of the maintenance of {}", resting.join(", ")));
+    }
+    aims.waits = !going.is_empty() || !missing.is_empty() || !resting.is_empty();
     if aims.waits {
         return aims;
     }

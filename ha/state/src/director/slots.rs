@@ -30,7 +30,7 @@ pub(super) fn move_slots(state: &State, place: Placers<'_>, aims: &Aims, warning
     waiting.sort_by_key(|wish| (wish.to_spare, wish.group, wish.serves, wish.slot));
     let mut drains = state.unfilled().values().flatten().filter(|(_, from)| from.is_some()).count();
     // Each choice is one load more for whoever was chosen.
-    let mut planned = state.map().clone();
+    let (mut planned, not) = (state.map().clone(), state.not_for_more());
     let (mut moves, mut without_place): (Vec<GroupSlots>, _) = (Vec::new(), BTreeSet::new());
     for wish in waiting {
         if moves.len() >= SLOTS_A_ROUND_MAX {
@@ -42,7 +42,7 @@ pub(super) fn move_slots(state: &State, place: Placers<'_>, aims: &Aims, warning
         if wish.serves && (drains >= DRAINS_MAX || wish.to_spare == 0) {
             continue;
         }
-        let request = SubstituteRequest { group: wish.group, out: wish.device, not: state.leaving() };
+        let request = SubstituteRequest { group: wish.group, out: wish.device, not: &not };
         match wish.to.or_else(|| (place.substitute)(&planned, &request)) {
             Some(to) => {
                 drains += usize::from(wish.serves);

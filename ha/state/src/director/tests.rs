@@ -330,3 +330,54 @@ fn a_learner_that_fails_or_is_away_for_long_or_is_not_wanted_any_more_is_given_u
     let warnings = leader.propose(&log).warnings;
     assert!(warnings.iter().any(|w| w.contains("no device is left that could take the groups of dev-2")), "{warnings:?}");
 }
+
+#[test]
+fn what_is_away_for_too_long_is_given_up_one_at_a_time_and_only_where_another_could_take_its_place() {
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    log.put(Change::AskCluster(crate::ClusterWish::NodeAway(5000))).expect("taken");
+    log.lose(1).expect("lost");
+    let later = HaTime(log.state.ha_time().0 + 5000);
+    log.put_at(later, Change::AdvanceTime).expect("applied");
+    settle(&mut leader, &mut log);
+    // Groups of 4+2 are on all six devices.
+    let proposals = leader.propose(&log);
+    assert!(proposals.commands.is_empty(), "{proposals:?}");
+    assert!(proposals.warnings.iter().any(|w| w.contains("dev-1, dev-2 stay away for too long, and no device could")), "{proposals:?}");
+    let anywhere = |_: &ClusterMap, _: &SubstituteRequest<'_>| Some(DeviceId(9));
+    let seen = Observations {
+        now: leader.now,
+        ha_time: log.state.ha_time(),
+        wall_ms: 0,
+        leases: &leader.leases,
+        ended: &leader.ended,
+        confirmed: &leader.confirmed,
+        sessions_over: &leader.sessions_over,
+    };
+    let proposals = propose(&log.state, &seen, Placers { substitute: &anywhere, ..PLACERS });
+    let given_up: Vec<_> = proposals.commands.iter().map(|c| &c.change).collect();
+    let incarnation = log.state.map().devices[&DeviceId(1)].incarnation;
+    assert_eq!(given_up, [&Change::GiveUp { device: DeviceId(1), incarnation }]);
+}
+
+#[test]
+fn primaries_leave_a_node_in_maintenance_take_no_place_there_and_return_after_it() {
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    let at_home = |log: &Log| (0..GROUPS).filter(|i| log.node_of_primary(*i) == Some(1)).count();
+    let had = at_home(&log);
+    assert!(had > 0);
+    let later = |log: &mut Log, ms| {
+        let at = HaTime(log.state.ha_time().0 + ms);
+        log.put_at(at, Change::AdvanceTime).expect("applied");
+    };
+    later(&mut log, primaries::BALANCE_AFTER_MS);
+    log.put(Change::AskNode { node: types::NodeId(1), wish: crate::NodeWish::StartMaintenance }).expect("taken");
+    settle(&mut leader, &mut log);
+    assert_eq!((at_home(&log), without_primary(&log)), (0, 0));
+    assert!(leader.propose(&log).warnings.is_empty());
+    later(&mut log, give_up::MAINTENANCE_MS);
+    let warnings = leader.propose(&log).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("node-1 is in maintenance for 24 h"), "{warnings:?}");
+    log.put(Change::AskNode { node: types::NodeId(1), wish: crate::NodeWish::EndMaintenance }).expect("taken");
+    settle(&mut leader, &mut log);
+    assert_eq!(at_home(&log), had);
+}

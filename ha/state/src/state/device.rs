@@ -179,7 +179,7 @@ impl State {
     }
 
     /// A group that cannot do without what is on a device.
-    pub(super) fn group_that_needs(&self, id: DeviceId) -> Option<GroupId> {
+    pub fn group_that_needs(&self, id: DeviceId) -> Option<GroupId> {
         let members = self.is_whole(id).then(|| self.short_of_members_without(id)).flatten();
         members.or_else(|| self.short_of_units_without(id))
     }

@@ -6,6 +6,8 @@
 //! What goes on is seen from the state alone, so any leader goes on with it: who is to go by the devices, who comes by the view, whether it may by
 //! `filled`. The present members have to be recorded active before the next change of them.
 
+use std::collections::BTreeSet;
+
 use types::map::Group;
 use types::state::DeviceState;
 use types::{Boot, DeviceId, GroupId, Incarnation, ViewNumber};
@@ -20,8 +22,14 @@ pub type Filled = (DeviceId, Incarnation);
 
 impl State {
     /// Devices that an operator wants replaced: their replicated groups move to others.
-    pub fn leaving(&self) -> &std::collections::BTreeSet<DeviceId> {
+    pub fn leaving(&self) -> &BTreeSet<DeviceId> {
         &self.leaving
+    }
+
+    /// Devices that take no more groups: an operator is about to take them away.
+    pub fn not_for_more(&self) -> BTreeSet<DeviceId> {
+        let stopped = self.map.devices.values().filter(|device| self.maintenance().contains_key(&device.node)).map(|device| device.id);
+        stopped.chain(self.leaving.iter().copied()).collect()
     }
 
     /// Whether the learner of a group holds what the group holds.

@@ -48,6 +48,7 @@ impl State {
         if let Some(p) = self.processes.get_mut(&node) {
             (p.pid, p.nonce, p.announced) = (pid, nonce, epoch);
         }
+        self.counted_from.remove(&node);
         self.sessions.insert(SessionId(boot.0), Session::of_process(node, self.map.ha_time));
         let found: BTreeMap<DeviceId, Found> = found.iter().copied().collect();
         let mut renewed = Vec::new();

@@ -64,13 +64,14 @@ impl State {
         count
     }
 
-    /// The best primary among `members`: by fitness, then the node with the fewest primaries, then the order of the members.
+    /// The best primary among `members`: by fitness, then one that nothing speaks against, then the node with the fewest primaries, then the
+    /// order of the members.
     fn choose(&self, members: &[DeviceId], load: &mut BTreeMap<NodeId, usize>) -> Option<Primary> {
         let rank = |device: &DeviceId| {
             let node = self.map.devices.get(device)?.node;
-            Some((self.fitness(*device)?, load.get(&node).copied().unwrap_or(0)))
+            Some((self.fitness(*device)?, self.is_resting(*device), load.get(&node).copied().unwrap_or(0)))
         };
-        let mut best: Option<((Fitness, usize), DeviceId)> = None;
+        let mut best: Option<((Fitness, bool, usize), DeviceId)> = None;
         for member in members {
             if let Some(r) = rank(member)
                 && best.is_none_or(|(b, _)| r < b)
