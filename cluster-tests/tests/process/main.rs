@@ -2,6 +2,7 @@
 
 mod away;
 mod bad_input;
+mod bundle;
 mod certificates;
 mod damage;
 mod detection;

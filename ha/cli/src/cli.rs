@@ -1,5 +1,6 @@
 //! The command line: what all verbs share. One verb, one file.
 
+mod bundle;
 mod ca;
 mod check;
 mod device;
@@ -88,6 +89,8 @@ enum Verb {
     /// For how long what is away is waited for before it is given up and rebuilt elsewhere
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// What somebody needs who is asked for help, in one archive without secrets
+    Bundle(bundle::Args),
     /// The authority whose certificates the cluster takes
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -133,6 +136,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     if let Verb::Ca(verb) = &cli.verb {
         return ca::run(format, verb);
     }
+    // It is of use where HA cannot be asked, too.
+    if let Verb::Bundle(args) = &cli.verb {
+        return bundle::run(&cli.common, format, args).await;
+    }
     let ha = Ha::of(&cli.common)?;
     match cli.verb {
         Verb::Status(args) => status::run(&ha, format, &args).await,
@@ -144,7 +151,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Check(verb) => check::run(&ha, format, &verb).await,
         Verb::Repair(verb) => repair::run(&ha, format, &verb).await,
         Verb::Policy(verb) => policy::run(&ha, format, &verb).await,
-        Verb::Ca(_) => unreachable!("it is done"),
+        Verb::Bundle(_) | Verb::Ca(_) => unreachable!("it is done"),
         Verb::Rebalance(verb) => rebalance::run(&ha, format, &verb).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
@@ -193,6 +200,7 @@ mod tests {
             "ha process list",
             "ha pool show data",
             "ha log",
+            "ha bundle help.tar",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

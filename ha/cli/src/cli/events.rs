@@ -61,11 +61,13 @@ pub async fn run(ha: &Ha, format: Format, args: &Args) -> Result<(), Failure> {
     }
 }
 
-async fn ask(ha: &Ha, after: u64, limit: u32) -> Result<Vec<EventLine>, Failure> {
+/// The newest events after an entry.
+pub async fn ask(ha: &Ha, after: u64, limit: u32) -> Result<Vec<EventLine>, Failure> {
     ha.ask(async |client| client.events(after, limit).await).await
 }
 
-fn value(event: &EventLine) -> Value {
+/// An event for programs.
+pub fn value(event: &EventLine) -> Value {
     json!({
         "index": event.index,
         "epoch": event.epoch.0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ha_api::RaftStatus;
+use ha_api::{RaftStatus, Status};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use types::NodeId;
@@ -16,9 +16,19 @@ use crate::output::{Cell, Format, Tone, show, table, toned};
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {}
 
-/// Runs the verb: asks every daemon by itself, all at once.
+/// Runs the verb.
 pub async fn run(ha: &Ha, format: Format, _: &Args) -> Result<(), Failure> {
     let status = super::status::ask(ha).await?;
+    let asked = ask_all(ha, &status).await?;
+    let all: Vec<Value> = asked.iter().map(|(node, raft)| value(node, raft)).collect();
+    show(format, &json!(all), |coloured| {
+        let rows: Vec<Vec<Cell>> = asked.iter().map(|(node, raft)| row(node, raft)).collect();
+        table(&["NODE", "RAFT", "TERM", "LEADER", "LAST", "APPLIED", "SNAPSHOT", "PURGED", "VOTERS"], &rows, coloured)
+    })
+}
+
+/// Asks every daemon by itself, all at once.
+pub async fn ask_all<'a>(ha: &Ha, status: &'a Status) -> Result<Vec<(&'a Node, Result<RaftStatus, Failure>)>, Failure> {
     let mut answers = BTreeMap::new();
     let mut asking = JoinSet::new();
     for node in status.map.nodes.values() {
@@ -34,20 +44,15 @@ pub async fn run(ha: &Ha, format: Format, _: &Args) -> Result<(), Failure> {
         let (id, raft) = answer.map_err(|e| Failure::new(Exit::Failure, e.to_string()))?;
         answers.insert(id, raft);
     }
-    let asked: Vec<(&Node, &Result<RaftStatus, Failure>)> =
-        status.map.nodes.values().filter_map(|node| Some((node, answers.get(&node.id)?))).collect();
-    let all: Vec<Value> = asked.iter().map(|(node, raft)| value(node, raft)).collect();
-    show(format, &json!(all), |coloured| {
-        let rows: Vec<Vec<Cell>> = asked.iter().map(|(node, raft)| row(node, raft)).collect();
-        table(&["NODE", "RAFT", "TERM", "LEADER", "LAST", "APPLIED", "SNAPSHOT", "PURGED", "VOTERS"], &rows, coloured)
-    })
+    Ok(status.map.nodes.values().filter_map(|node| Some((node, answers.remove(&node.id)?))).collect())
 }
 
 fn names(nodes: &[NodeId]) -> Vec<String> {
     nodes.iter().map(ToString::to_string).collect()
 }
 
-fn value(node: &Node, raft: &Result<RaftStatus, Failure>) -> Value {
+/// What one says, for programs.
+pub fn value(node: &Node, raft: &Result<RaftStatus, Failure>) -> Value {
     match raft {
         Ok(r) => json!({
             "node": node.name,

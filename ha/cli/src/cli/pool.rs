@@ -41,11 +41,16 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
             let is_it = |p: &&Pool| p.name == *name || p.id.to_string() == *name || p.id.0.to_string() == *name;
             let found = map.pools.values().find(is_it);
             let pool = found.ok_or_else(|| Failure::no_such("pool", name, map.pools.values().map(|p| p.name.clone())))?;
-            let mut shown = value(&status, pool);
-            shown["group_states"] = groups_of(map, pool.id).map(|(id, group)| group_value(&status, pool, *id, group)).collect();
-            show(format, &shown, |coloured| page(&status, pool, coloured))
+            show(format, &whole_value(&status, pool), |coloured| page(&status, pool, coloured))
         }
     }
+}
+
+/// A pool with its groups, for programs.
+pub fn whole_value(status: &Status, pool: &Pool) -> Value {
+    let mut shown = value(status, pool);
+    shown["group_states"] = groups_of(&status.map, pool.id).map(|(id, group)| group_value(status, pool, *id, group)).collect();
+    shown
 }
 
 /// A pool for programs.

@@ -113,7 +113,8 @@ impl<'a> Repair<'a> {
         (self.bytes_per_second > 0).then(|| self.bytes_left.saturating_mul(1000) / self.bytes_per_second)
     }
 
-    fn value(&self) -> Value {
+    /// It for programs.
+    pub fn value(&self) -> Value {
         let device = |(id, (slots, progress)): (&DeviceId, &(usize, Option<&RebuildProgress>))| {
             json!({
                 "device": id.to_string(),

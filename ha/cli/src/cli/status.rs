@@ -54,7 +54,8 @@ fn leader(status: &Status) -> String {
     status.leader.map_or_else(|| "none".into(), name)
 }
 
-fn value(status: &Status) -> Value {
+/// All of it for programs.
+pub fn value(status: &Status) -> Value {
     let map = &status.map;
     let (word, _) = health::of_cluster(map, &status.unfilled);
     let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(status, p)).collect();
@@ -80,7 +81,8 @@ fn value(status: &Status) -> Value {
     })
 }
 
-fn text(status: &Status, coloured: bool) -> String {
+/// All of it for people.
+pub fn text(status: &Status, coloured: bool) -> String {
     let map = &status.map;
     let (word, tone) = health::of_cluster(map, &status.unfilled);
     let mut out = fields(
