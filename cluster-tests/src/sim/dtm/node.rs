@@ -219,7 +219,8 @@ impl Process {
             Packet::Replica(envelope) => self.push(Input::Event(Event::Message(envelope)), out),
             Packet::Execute { call, view, dtx, ops } => self.push(Input::Execute { caller: (from, call), view, dtx, ops }, out),
             Packet::Read { call, view, row } => self.push(Input::Read { caller: (from, call), view, row }, out),
-            Packet::Registered { start, boot, incarnation, registered } if start == self.life.start => {
+            // Its machine has the first boot that it got. Where a late message made the authority give another, its lease is refused.
+            Packet::Registered { start, boot, incarnation, registered } if start == self.life.start && self.boot.is_none() => {
                 (self.boot, self.format) = (Some(boot), Some(Format { incarnation, registered }));
             }
             Packet::Placement(placement) => self.take_placement(*placement, now, out),
