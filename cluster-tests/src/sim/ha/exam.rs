@@ -50,7 +50,7 @@ impl HaWorld {
         let (killed, frozen) = self.settings.exam;
         let well = self.ailment(now);
         let next = match (self.stage, &well) {
-            (Stage::Heals(_), None) if now >= self.settings.faulty + LATE => {
+            (Stage::Heals(_), None) if !self.settings.away || now >= self.settings.faulty + LATE => {
                 self.oracle.asked_for = false;
                 Stage::Calm(now + CALM, self.oracle.state.epoch())
             }
@@ -124,7 +124,7 @@ impl HaWorld {
                 return Some(format!("group {id}: {view:?}"));
             }
             // One that is away is waited for, for longer than a run takes.
-            let is_away = |id: &DeviceId| state.map().devices[id].state == DeviceState::Transient;
+            let is_away = |id: &DeviceId| self.settings.away && state.map().devices[id].state == DeviceState::Transient;
             if !view.learners.iter().all(is_away) {
                 return Some(format!("group {id} has a learner: {view:?}"));
             }

@@ -11,7 +11,7 @@ use crate::sim::swarm::{FaultKind, log_uniform};
 
 /// The longest that a daemon takes to see that the process beside it has ended.
 pub const SEEN_MAX: Micros = 100 * MILLISECOND;
-/// All of them.
+/// All of them: the last two are about what is away.
 const WHIMS: [Whim; 10] = [
     Whim::Elect,
     Whim::BreakDevice,
@@ -25,6 +25,10 @@ const WHIMS: [Whim; 10] = [
     Whim::Maintain,
 ];
 
+/// When there is a leader, mostly, and the choice of a whim that has nodes given up after 200 ms.
+const FIRST_POLICY: Micros = 1000 * MILLISECOND;
+const FIRST_CHOICE: u32 = super::settings::GROUPS;
+
 /// What happens to begin with.
 pub fn first(settings: &Settings, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happening)> {
     let mut first: Vec<(Micros, Happening)> = (0..2 * HOSTS).map(|node| (0, Happening::Start { node })).collect();
@@ -34,6 +38,11 @@ pub fn first(settings: &Settings, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happenin
             fault(settings, kind, at, rng, &mut first);
             at += rng.random_range(1..=2 * interval);
         }
+    }
+    if settings.away {
+        // To begin with a node is waited for for a moment only.
+        let at = settings.quiet.max(FIRST_POLICY);
+        first.push((at, Happening::Do { whim: Whim::Away, choice: FIRST_CHOICE }));
     }
     first.push((settings.faulty, Happening::Heal));
     first.push((settings.faulty, Happening::End));
@@ -74,7 +83,8 @@ fn fault(settings: &Settings, kind: FaultKind, at: Micros, rng: &mut ChaCha8Rng,
             cut([(host, other), (other, host)].into_iter().take(1 + usize::from(both)).collect());
         }
         FaultKind::ViewChange => {
-            let whim = WHIMS[rng.random_range(0..WHIMS.len())];
+            let whims = if settings.away { WHIMS.len() } else { WHIMS.len() - 2 };
+            let whim = WHIMS[rng.random_range(0..whims)];
             out.push((at, Happening::Do { whim, choice: rng.random_range(0..1000) }));
         }
     }

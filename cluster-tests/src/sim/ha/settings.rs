@@ -56,6 +56,8 @@ pub struct Settings {
     pub exam: (u32, u32),
     /// The rule that is left out.
     pub without: Option<Without>,
+    /// Whether operators say for how long what is away is waited for, and begin and end maintenance.
+    pub away: bool,
 }
 
 impl Settings {
@@ -73,6 +75,7 @@ impl Settings {
             follow: log_uniform(rng, 5 * MILLISECOND, 50 * MILLISECOND),
             exam: (rng.random_range(0..HOSTS), rng.random_range(0..HOSTS)),
             without: None,
+            away: false,
         }
     }
 }
