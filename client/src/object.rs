@@ -70,7 +70,7 @@ impl ObjectInfo {
 
     /// Whether its bytes are encrypted, so that only a gateway of S3 can read them.
     pub fn is_encrypted(&self) -> bool {
-        self.user_metadata.iter().any(|(name, _)| name == types::object::ENCRYPTION)
+        types::object::encryption(&self.user_metadata).is_some()
     }
 
     /// The pools that hold its bytes, without repetition.

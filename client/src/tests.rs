@@ -399,7 +399,7 @@ async fn what_is_encrypted_is_as_large_as_it_was_and_read_by_those_only_who_can_
     for size in [100, MIB] {
         let bytes = pattern(size, 5);
         let word = |name: &str, value: String| (name.to_owned(), value);
-        let options = PutOptions { user_metadata: vec![word(ENCRYPTION, "x".into())], ..PutOptions::default() };
+        let options = PutOptions { user_metadata: vec![word(ENCRYPTION, "cluster x".into())], ..PutOptions::default() };
         let at_end = || Some(vec![word(PLAIN_BYTES, "77".into())]);
         let put = client.put_described(BUCKET, b"a", &bytes[..], None, &options, at_end).await.expect("puts");
         assert_eq!((put.size, put.is_encrypted()), (77, true));

@@ -84,6 +84,17 @@ impl<'a> Act<'a> {
         Self { action, need: Need::Object(Permission::Read), bucket, key: Some(key), version }
     }
 
+    /// The tags of an object are read, as those of the source of a copy.
+    pub fn read_tags(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
+        let action = if version.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+        Self { action, need: Need::Object(Permission::Read), bucket, key: Some(key), version }
+    }
+
+    /// Tags of an object are written with it.
+    pub fn write_tags(bucket: &'a str, key: &'a str) -> Self {
+        Self { action: "s3:PutObjectTagging", need: Need::Owner, bucket, key: Some(key), version: None }
+    }
+
     /// An object is deleted, as one of many.
     pub fn delete(bucket: &'a str, key: &'a str, version: Option<&'a str>) -> Self {
         let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
@@ -236,12 +247,22 @@ impl Gateway {
         self.allow_of(caller, act, false, None).await.map(drop)
     }
 
-    /// The same for the source of a copy. Once that is open, [`Self::still_allowed`] has to be asked.
+    /// The same for the source of a copy, which may be open; once it is, [`Self::still_allowed`] has to be asked.
     ///
     /// # Errors
     /// As [`Self::allow`].
-    pub(crate) async fn allow_source(&self, caller: &Caller, act: Act<'_>) -> S3Result<Allowed> {
-        self.allow_of(caller, act, true, None).await
+    pub(crate) async fn allow_source(&self, caller: &Caller, act: Act<'_>, info: Option<&ObjectInfo>) -> S3Result<Allowed> {
+        self.allow_of(caller, act, true, info.cloned()).await
+    }
+
+    /// Refuses what a policy denies. Whether it is allowed is not asked.
+    ///
+    /// # Errors
+    /// As [`Self::allow`].
+    pub(crate) async fn not_denied(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
+        let bucket = self.bucket(act.bucket).await?;
+        let verdict = self.by_policy(caller, &bucket, act, &PublicAccess::of(&bucket), &mut None).await?;
+        if verdict == Verdict::Deny { Err(denied()) } else { Ok(()) }
     }
 
     /// Refuses to show an object that is not the one by which its request was let in, unless that one may be shown as well: between the two it
@@ -277,11 +298,8 @@ impl Gateway {
             let act = Act { action, need: Need::Owner, bucket, key: Some(key), version: None };
             if is_a_right {
                 self.allow(caller, act).await?;
-                continue;
-            }
-            let record = self.bucket(bucket).await?;
-            if self.by_policy(caller, &record, act, &PublicAccess::of(&record), &mut None).await? == Verdict::Deny {
-                return Err(denied());
+            } else {
+                self.not_denied(caller, act).await?;
             }
         }
         Ok(())

@@ -14,10 +14,10 @@ use md5::{Digest, Md5};
 use s3s::dto::ServerSideEncryption;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use tokio::io::AsyncRead;
-use types::object::{ENCRYPTION, PLAIN_BYTES};
+use types::object::{ENCRYPTION, OF_CLUSTER, OF_CUSTOMER, PLAIN_BYTES, encryption};
 use types::records::{Bucket, BucketDocument};
 
-pub use reading::{PIECES, Reading, pieces_word};
+pub use reading::{Reading, pieces_word};
 pub use segment::{PieceName, stored_bytes};
 
 use crate::Gateway;
@@ -32,9 +32,6 @@ use segment::{DataKey, PieceKey, SALT_BYTES};
 const SALT: &str = "salt";
 /// The one algorithm.
 const AES256: &str = "AES256";
-/// Whose key an envelope is encrypted under, as its word begins.
-const OF_CLUSTER: &str = "cluster ";
-const OF_CUSTOMER: &str = "customer ";
 
 /// A key that a customer brings. Shown nowhere.
 pub struct Customer {
@@ -162,6 +159,8 @@ pub fn words_of(sums: &Sums, sealing: Option<(&Sealing, PieceName)>) -> Vec<(Str
     let mut words = metadata::sum_words(&Sums { md5: etag, ..sums.clone() });
     words.push((PLAIN_BYTES.to_owned(), sums.bytes.to_string()));
     if name != PieceName::WHOLE {
+        // An object has it from the beginning on.
+        words.push(sealing.word());
         words.push((SALT.to_owned(), base64_simd::STANDARD.encode_to_string(name.salt)));
     }
     words
@@ -175,7 +174,7 @@ pub fn name_of_part(number: u16, words: &[(String, String)]) -> Option<PieceName
 
 /// Whether words say that something is encrypted, by a customer's key or the cluster's.
 fn is_of_customer(words: &[(String, String)]) -> Option<bool> {
-    find(words, ENCRYPTION).map(|word| word.starts_with(OF_CUSTOMER))
+    encryption(words).map(|word| word.starts_with(OF_CUSTOMER))
 }
 
 /// What the data key of an object is bound to.
@@ -233,7 +232,7 @@ fn sealed(
     customer: Option<&Customer>,
     what: What,
 ) -> S3Result<Option<Sealing>> {
-    let Some(word) = find(words, ENCRYPTION) else {
+    let Some(word) = encryption(words) else {
         return if customer.is_some() { Err(needless_key(what)) } else { Ok(None) };
     };
     let bound_to = bound_to(bucket, key);

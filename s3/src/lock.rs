@@ -2,6 +2,7 @@
 //! and looked at under the version of that record: nothing comes in between.
 
 use client::{Error, Lock, LockMode, VersionId, VersionInfo};
+use hyper::http::Extensions;
 use s3s::dto::{
     DefaultRetention, GetObjectLegalHoldInput, GetObjectLegalHoldOutput, GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput,
     GetObjectRetentionInput, GetObjectRetentionOutput, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockLegalHold,
@@ -166,28 +167,30 @@ pub fn told(lock: Lock) -> Given {
 }
 
 /// A version that can be locked: an object's.
-async fn find(gateway: &Gateway, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(Option<VersionId>, VersionInfo, Lock)> {
+async fn find(gateway: &Gateway, extensions: &Extensions, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(VersionInfo, Lock)> {
     check_on(&*gateway.bucket(bucket).await?)?;
     let wanted = version::wanted(named)?;
-    let found = gateway.client.version(bucket, key.as_bytes(), wanted).await.map_err(|e| version::missing(wanted, e))?;
-    let Some(object) = &found.object else {
-        let (what, id, modified_ms) = (String::new(), found.id, found.modified_ms);
-        return Err(version::missing(wanted, Error::Marker { what, id, modified_ms }));
+    let failure = match gateway.client.version(bucket, key.as_bytes(), wanted).await {
+        Ok(found) => match found.object.as_ref().map(|object| Lock::of(&object.user_metadata)) {
+            Some(lock) => return Ok((found, lock)),
+            None => Error::Marker { what: String::new(), id: found.id, modified_ms: found.modified_ms },
+        },
+        Err(failure) => failure,
     };
-    let lock = Lock::of(&object.user_metadata);
-    Ok((wanted, found, lock))
+    Err(gateway.missing(extensions, bucket, version::missing(wanted, failure)).await?)
 }
 
 /// Changes the lock of a version, by what `change` makes of the present one.
 async fn set(
     gateway: &Gateway,
+    extensions: &Extensions,
     bucket: &str,
     key: &str,
     named: Option<&str>,
     change: impl Fn(Lock) -> S3Result<Lock> + Sync,
 ) -> S3Result<()> {
     for _ in 0..TRIES_MAX {
-        let (_, found, lock) = find(gateway, bucket, key, named).await?;
+        let (found, lock) = find(gateway, extensions, bucket, key, named).await?;
         let words = found.object.map(|object| change(lock).map(|lock| lock.set_in(&object.user_metadata))).transpose()?.unwrap_or_default();
         let condition = client::Condition::Version(found.version);
         match gateway.client.describe_version(bucket, key.as_bytes(), Some(found.id), words, condition).await {
@@ -222,7 +225,7 @@ pub async fn put_retention(gateway: &Gateway, req: S3Request<PutObjectRetentionI
         && gateway.allow(&caller, Act::bypass(&input.bucket, &input.key, input.version_id.as_deref())).await.is_ok();
     let change =
         |lock: Lock| if may_retain(lock, wanted, bypass, now_ms()) { Ok(Lock { retention: wanted, ..lock }) } else { Err(denied()) };
-    set(gateway, &input.bucket, &input.key, input.version_id.as_deref(), change).await?;
+    set(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref(), change).await?;
     Ok(PutObjectRetentionOutput::default())
 }
 
@@ -236,7 +239,7 @@ fn may_retain(lock: Lock, wanted: Option<(LockMode, u64)>, bypass: bool, now_ms:
 /// Runs GetObjectRetention.
 pub async fn get_retention(gateway: &Gateway, req: S3Request<GetObjectRetentionInput>) -> S3Result<GetObjectRetentionOutput> {
     let input = req.input;
-    let (_, _, lock) = find(gateway, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let (_, lock) = find(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
     let (mode, until_ms) = lock.retention.ok_or_else(not_locked)?;
     let mode = Some(ObjectLockRetentionMode::from_static(mode.name()));
     let retention = ObjectLockRetention { mode, retain_until_date: Some(at_exact_ms(until_ms)) };
@@ -257,14 +260,15 @@ pub async fn put_hold(gateway: &Gateway, req: S3Request<PutObjectLegalHoldInput>
         "OFF" => false,
         _ => return Err(malformed()),
     };
-    set(gateway, &input.bucket, &input.key, input.version_id.as_deref(), |lock| Ok(Lock { hold: Some(hold), ..lock })).await?;
+    set(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref(), |lock| Ok(Lock { hold: Some(hold), ..lock }))
+        .await?;
     Ok(PutObjectLegalHoldOutput::default())
 }
 
 /// Runs GetObjectLegalHold.
 pub async fn get_hold(gateway: &Gateway, req: S3Request<GetObjectLegalHoldInput>) -> S3Result<GetObjectLegalHoldOutput> {
     let input = req.input;
-    let (_, _, lock) = find(gateway, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let (_, lock) = find(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
     let status = told(Lock { hold: Some(lock.hold.ok_or_else(not_locked)?), ..lock }).hold;
     Ok(GetObjectLegalHoldOutput { legal_hold: Some(ObjectLockLegalHold { status }) })
 }

@@ -5,6 +5,8 @@ use client::ObjectInfo;
 use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, StorageClass, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
 
+pub use types::object::{PART_SIZES, PART_SUMS};
+
 use crate::access::ACL;
 use crate::body::Sums;
 use crate::checksum::{Algorithm, Kind};
@@ -15,10 +17,6 @@ const USER: &str = "x-amz-meta-";
 pub const ETAG: &str = "etag";
 /// Of an object that was uploaded in parts: which upload it was.
 pub const UPLOAD: &str = "upload";
-/// How large its parts are.
-pub const PART_SIZES: &str = "part-sizes";
-/// The checksums of its parts.
-pub const PART_SUMS: &str = "part-sums";
 /// The storage class that was asked for.
 pub const STORAGE_CLASS: &str = "x-amz-storage-class";
 /// What its checksum is made of.
@@ -253,6 +251,11 @@ impl PartSizes {
     /// How many they are.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// The sizes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().flat_map(|(size, count)| (0..*count).map(|_| *size))
     }
 
     /// First byte and length of a part, by its place from 1 on.

@@ -147,6 +147,7 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             front::mend_date(&mut head.headers);
+            front::hide_secrets(&mut head.headers);
             head.extensions.insert(guarded.peer);
             let asked = Asked::of(&head);
             let is_awaited = head.headers.contains_key(EXPECT);

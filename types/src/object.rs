@@ -108,14 +108,33 @@ pub enum Stored {
 /// Format of object records and rows that this build writes, the first byte of the value.
 pub const FORMAT: u8 = 1;
 
-/// The word of a record that says how its bytes are encrypted: whoever has it not reads bytes as they were written.
+/// The word of a record that says how its bytes are encrypted, as [`encryption`] reads it.
 pub const ENCRYPTION: &str = "encryption";
 /// Beside it: how many bytes the object has for its readers. What lies there is more.
 pub const PLAIN_BYTES: &str = "plain-bytes";
+/// As [`ENCRYPTION`] begins where the key is encrypted under the cluster's.
+pub const OF_CLUSTER: &str = "cluster ";
+/// As it begins where the key is encrypted under a customer's.
+pub const OF_CUSTOMER: &str = "customer ";
+/// Words about the parts of an object, which grow with their number: the system's own.
+pub const OF_PARTS: [&str; 3] = [PIECES, PART_SIZES, PART_SUMS];
+/// The names of an encrypted object's pieces.
+pub const PIECES: &str = "pieces";
+/// How large the parts of an object are.
+pub const PART_SIZES: &str = "part-sizes";
+/// The checksums of its parts.
+pub const PART_SUMS: &str = "part-sums";
+
+/// The word that says how something is encrypted; none where it is not. A user may have a word of that name.
+pub fn encryption(words: &[(String, String)]) -> Option<&str> {
+    let is_it = |(name, word): &&(String, String)| name == ENCRYPTION && (word.starts_with(OF_CLUSTER) || word.starts_with(OF_CUSTOMER));
+    words.iter().find(is_it).map(|(_, word)| word.as_str())
+}
 
 /// How many bytes an object or a part has for its readers, of which so many lie there.
 pub fn plain_bytes(stored: u64, words: &[(String, String)]) -> u64 {
-    words.iter().find(|(name, _)| name == PLAIN_BYTES).and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(stored)
+    let told = encryption(words).and_then(|_| words.iter().find(|(name, _)| name == PLAIN_BYTES));
+    told.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(stored)
 }
 
 impl ObjectRecord {
@@ -223,5 +242,24 @@ pub(crate) fn from_versioned<T: serde::de::DeserializeOwned>(value: &[u8]) -> Re
         None => Err(RowError::Empty),
         Some((&FORMAT, rest)) => Ok(crate::codec::decode(rest)?),
         Some((&other, _)) => Err(RowError::Format(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_the_users_with_the_name_of_the_systems_encrypts_nothing() {
+        let words = |encryption: &str| vec![(ENCRYPTION.to_owned(), encryption.to_owned()), (PLAIN_BYTES.to_owned(), "5".to_owned())];
+        for own in ["gpg", "cluster", "customers", ""] {
+            assert_eq!((encryption(&words(own)), plain_bytes(9, &words(own))), (None, 9), "{own}");
+        }
+        for sealed in ["cluster x", "customer x"] {
+            assert_eq!((encryption(&words(sealed)), plain_bytes(9, &words(sealed))), (Some(sealed), 5));
+        }
+        assert_eq!(plain_bytes(9, &words("gpg")[1..]), 9);
+        let both = [words("gpg"), words("cluster x")].concat();
+        assert_eq!((encryption(&both), plain_bytes(9, &both)), (Some("cluster x"), 5));
     }
 }

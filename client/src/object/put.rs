@@ -36,7 +36,7 @@ const FULL_MAX: u32 = 6;
 /// What a writer spends on abandoning its fids; the end of its session does the rest.
 const ABANDON: Duration = Duration::from_secs(2);
 /// Largest user metadata of an object, in bytes: what S3 allows of headers, and ten tags of the largest size, encoded.
-const USER_METADATA_BYTES_MAX: usize = 64 * 1024;
+pub(super) const USER_METADATA_BYTES_MAX: usize = 64 * 1024;
 
 /// How an object is to be written.
 #[derive(Clone, Debug, Default)]
@@ -112,9 +112,13 @@ pub(super) fn now_ms() -> u64 {
 }
 
 pub(super) fn check_metadata(words: &[(String, String)]) -> Result<(), Error> {
-    let bytes: usize = words.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if bytes > USER_METADATA_BYTES_MAX {
-        return Err(Error::Invalid(format!("user metadata has {bytes} bytes: at most {USER_METADATA_BYTES_MAX}")));
+    check_metadata_of(words, USER_METADATA_BYTES_MAX)
+}
+
+pub(super) fn check_metadata_of<'a>(words: impl IntoIterator<Item = &'a (String, String)>, max: usize) -> Result<(), Error> {
+    let bytes: usize = words.into_iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > max {
+        return Err(Error::Invalid(format!("user metadata has {bytes} bytes: at most {max}")));
     }
     Ok(())
 }

@@ -98,21 +98,45 @@ async fn uploads_are_listed_until_they_end() {
 
 #[tokio::test(start_paused = true)]
 async fn parts_that_are_encrypted_are_joined_as_they_lie() {
-    use types::object::PLAIN_BYTES;
+    use types::object::{ENCRYPTION, PLAIN_BYTES};
     let fake = Fake::new();
     let client = client(&fake).await;
     let upload = begin(&client).await;
     let bytes = [pattern(MIB + 3, 1), pattern(100, 2)];
+    let encrypted = |bytes: &str| vec![(ENCRYPTION.to_owned(), "cluster x".to_owned()), (PLAIN_BYTES.to_owned(), bytes.to_owned())];
     for (number, bytes) in (1..).zip(&bytes) {
-        let words = || Some(vec![(PLAIN_BYTES.to_owned(), "10".to_owned())]);
+        let words = || Some(encrypted("10"));
         client.put_part(BUCKET, NAME, upload, number, &bytes[..], None, words).await.expect("puts");
     }
     let all = parts(&client, upload).await;
     assert_eq!(all.iter().map(|part| part.size).collect::<Vec<_>>(), [10, 10]);
     let seen = client.upload(BUCKET, NAME, upload).await.expect("is there").version;
-    let words = vec![(PLAIN_BYTES.to_owned(), "20".to_owned())];
+    let words = encrypted("20");
     let done = client.complete_upload(BUCKET, NAME, upload, seen, &all, words, Condition::Always).await.expect("completes");
     assert_eq!(done.expect("as it was seen").size, 20);
     let stored = client.get_stored(BUCKET, NAME, None).await.expect("opens").bytes().await.expect("reads, and the checksum is right");
     assert!(stored == bytes.concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_system_says_of_many_parts_keeps_nobody_from_changing_the_rest() {
+    use types::object::{OF_PARTS, PART_SUMS};
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    let upload = begin(&client).await;
+    part(&client, upload, 1, b"one").await.expect("puts");
+    let seen = client.upload(BUCKET, NAME, upload).await.expect("is there").version;
+    // As many as ten thousand parts have.
+    let of_parts = OF_PARTS.map(|name| (name.to_owned(), "x".repeat(250_000)));
+    let all = parts(&client, upload).await;
+    client.complete_upload(BUCKET, NAME, upload, seen, &all, of_parts.to_vec(), Condition::Always).await.expect("completes");
+    let describe = async |more: Vec<(String, String)>| {
+        let words = of_parts.iter().cloned().chain(more).collect();
+        client.describe(BUCKET, NAME, words, Condition::Always).await
+    };
+    describe(vec![("lock".to_owned(), "x".repeat(60_000))]).await.expect("words about an object of many parts are set");
+    let found = client.stat(BUCKET, NAME).await.expect("is there").user_metadata;
+    assert_eq!(found.iter().map(|(_, word)| word.len()).collect::<Vec<_>>(), [250_000, 250_000, 250_000, 60_000]);
+    assert!(matches!(describe(vec![("lock".to_owned(), "x".repeat(70_000))]).await, Err(Error::Invalid(_))));
+    assert!(matches!(describe(vec![(PART_SUMS.to_owned(), "x".repeat(500_000))]).await, Err(Error::Invalid(_))));
 }

@@ -63,6 +63,45 @@ def who_may_not_list_is_not_told_what_is_missing(s3):
     fails(404, "NoSuchKey", s3.anyone.client.get_object, Bucket=name, Key="absent")
 
 
+def whatever_is_asked_who_may_not_list_is_not_told_what_is_missing(s3):
+    name, target = s3.bucket(ObjectLockEnabledForBucket=True), s3.bucket()
+    _set(s3, target, _allow(target, "s3:PutObject"))
+    user, source = s3.alt.client, {"Bucket": name, "Key": "absent"}
+    upload = user.create_multipart_upload(Bucket=target, Key="parts")["UploadId"]
+    for actions, answer in ((["s3:*Object*"], (403, "AccessDenied")), (["s3:*Object*", "s3:ListBucket"], (404, "NoSuchKey"))):
+        _set(s3, name, _allow(name, actions))
+        for call, settings in (
+            (user.get_object_attributes, {"ObjectAttributes": ["ETag"]}),
+            (user.get_object_tagging, {}),
+            (user.put_object_tagging, {"Tagging": {"TagSet": []}}),
+            (user.delete_object_tagging, {}),
+            (user.get_object_acl, {}),
+            (user.put_object_acl, {"ACL": "private"}),
+            (user.get_object_retention, {}),
+            (user.get_object_legal_hold, {}),
+            (user.put_object_legal_hold, {"LegalHold": {"Status": "ON"}}),
+        ):
+            fails(*answer, call, **source, **settings)
+        fails(*answer, user.copy_object, Bucket=target, Key="x", CopySource=source)
+        fails(*answer, user.upload_part_copy, Bucket=target, Key="parts", UploadId=upload, PartNumber=1, CopySource=source)
+
+
+def a_copy_that_keeps_tags_reads_and_writes_them(s3):
+    name, target = s3.bucket("untagged"), s3.bucket()
+    s3.put(name, "tagged", b"x", Tagging="a=1")
+    tagged, untagged = {"Bucket": name, "Key": "tagged"}, {"Bucket": name, "Key": "untagged"}
+    _set(s3, name, _allow(name, "s3:GetObject"))
+    _set(s3, target, _allow(target, "s3:PutObject"), _allow(target, "s3:PutObjectTagging", effect="Deny"))
+    fails(403, "AccessDenied", s3.client.copy_object, Bucket=target, Key="x", CopySource=tagged)
+    s3.client.copy_object(Bucket=target, Key="x", CopySource=untagged)
+    s3.client.copy_object(Bucket=target, Key="x", CopySource=tagged, TaggingDirective="REPLACE")
+    _set(s3, target, _allow(target, "s3:PutObject"))
+    fails(403, "AccessDenied", s3.alt.client.copy_object, Bucket=target, Key="x", CopySource=tagged)
+    s3.alt.client.copy_object(Bucket=target, Key="x", CopySource=untagged)
+    _set(s3, name, _allow(name, ["s3:GetObject", "s3:GetObjectTagging"]))
+    s3.alt.client.copy_object(Bucket=target, Key="x", CopySource=tagged)
+
+
 def another_user_is_let_in(s3):
     name = s3.bucket("k")
     other = s3.alt.client

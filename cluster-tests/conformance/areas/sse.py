@@ -190,6 +190,12 @@ def the_server_encrypts_where_it_is_asked_to(s3):
     eq(upload["ServerSideEncryption"], "AES256")
 
 
+def what_a_query_asks_for_is_done_or_refused(s3):
+    name = s3.bucket()
+    answer = s3.wire.send("PUT", f"/{name}/k?x-amz-server-side-encryption=AES256", {}, b"x")
+    truth(answer.status >= 400 or s3.client.head_object(Bucket=name, Key="k").get("ServerSideEncryption") == "AES256", f"{answer!r}")
+
+
 def another_algorithm_of_the_server_is_refused(s3):
     answer = s3.wire.send("PUT", f"/{s3.bucket()}/k", {"x-amz-server-side-encryption": "rot13"}, b"x")
     truth(answer.status == 400 and answer.code in ("InvalidArgument", "InvalidEncryptionAlgorithmError"), f"{answer!r}")

@@ -259,7 +259,8 @@ mod tests {
         let documents = [(BucketDocument::Lifecycle, text.to_owned())].into();
         let rules = Lifecycle::of(&Bucket { id: CAT, owner: String::new(), created_ms: 0, seal: None, documents }, 1000).expect("rules");
         let row = |words| scanned(keys::object(b"n"), 9, ObjectRecord { size: 25, ..record(0, words) }.to_value());
-        let encrypted = vec![(types::object::PLAIN_BYTES.to_owned(), "9".to_owned())];
+        let word = |name: &str, word: &str| (name.to_owned(), word.to_owned());
+        let encrypted = vec![word(types::object::ENCRYPTION, "cluster x"), word(types::object::PLAIN_BYTES, "9")];
         assert_eq!((look(&rules, 9000, &[row(Vec::new())]).len(), look(&rules, 9000, &[row(encrypted)]).len()), (0, 1));
     }
 

@@ -1,15 +1,11 @@
 //! An object that is read, decrypted where it has to be. A range takes its own segments and no others.
 
-use std::collections::VecDeque;
-
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use client::{Error, ObjectInfo, ObjectReader, Range};
+use types::object::PIECES;
 
 use super::segment::{DataKey, PieceKey, PieceName, SALT_BYTES, SEGMENT_BYTES, STORED_BYTES, TAG_BYTES, segments, stored_bytes};
 use crate::metadata::{PartSizes, word};
-
-/// The word of an object that was uploaded in parts that names its pieces: for each the number of the part and its salt, in base64.
-pub const PIECES: &str = "pieces";
 
 /// An object that is read.
 pub struct Reading {
@@ -67,12 +63,12 @@ impl Reading {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(opening) = &mut self.opening else { return self.reader.next().await };
         loop {
-            if let Some(bytes) = opening.ready.pop_front() {
+            if let Some(bytes) = opening.next()? {
                 opening.left -= bytes.len() as u64;
                 return Ok(Some(bytes));
             }
             let Some(run) = self.reader.next().await? else { return opening.end().map(|()| None) };
-            opening.take(&run)?;
+            opening.run = run;
         }
     }
 }
@@ -110,7 +106,7 @@ fn pieces_of(info: &ObjectInfo, stored: u64) -> Option<Vec<Piece>> {
                 return None;
             }
             let mut before = 0;
-            for (place, name) in (1..).zip(names) {
+            for (bytes, name) in sizes.iter().zip(names) {
                 let (number, salt) = name.split_first_chunk::<2>()?;
                 let name = PieceName { number: u16::from_be_bytes(*number), salt: salt.try_into().ok()? };
                 // In the order in which they were named.
@@ -118,14 +114,14 @@ fn pieces_of(info: &ObjectInfo, stored: u64) -> Option<Vec<Piece>> {
                     return None;
                 }
                 before = name.number;
-                add(name, sizes.part(place)?.1);
+                add(name, bytes);
             }
         }
     }
     (first == info.size && stored_first == stored).then_some(pieces)
 }
 
-/// The word that names the pieces of an object.
+/// The word that names the pieces of an object: for each the number of the part and its salt, in base64.
 pub fn pieces_word(names: impl Iterator<Item = PieceName>) -> String {
     let bytes: Vec<u8> = names.flat_map(|name| name.number.to_be_bytes().into_iter().chain(name.salt)).collect();
     base64_simd::STANDARD.encode_to_string(bytes)
@@ -146,8 +142,22 @@ struct Opening {
     left: u64,
     /// Of them, those that were not decrypted yet.
     missing: u64,
+    /// Stored bytes that were read, and not taken yet. It holds memory of the client's budget.
+    run: Bytes,
+    /// What is there of the segment that comes next.
     buffer: BytesMut,
-    ready: VecDeque<Bytes>,
+}
+
+/// Bytes of a segment, which hold the memory of the run that its end came in.
+struct Plain {
+    bytes: BytesMut,
+    _run: Bytes,
+}
+
+impl AsRef<[u8]> for Plain {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Opening {
@@ -156,8 +166,8 @@ impl Opening {
         let pieces = pieces_of(info, stored).ok_or_else(wrong)?;
         let key = data_key.piece(pieces.first().ok_or_else(wrong)?.name);
         let (shown, left, missing) = (client::escaped(&info.name), info.size, info.size);
-        let (buffer, ready) = (BytesMut::new(), VecDeque::new());
-        Ok(Self { shown, data_key, pieces, at: 0, segment: 0, key, skip: 0, left, missing, buffer, ready })
+        let (run, buffer) = (Bytes::new(), BytesMut::new());
+        Ok(Self { shown, data_key, pieces, at: 0, segment: 0, key, skip: 0, left, missing, run, buffer })
     }
 
     /// Only these bytes are wanted. Says where the segments lie that hold them.
@@ -175,42 +185,56 @@ impl Opening {
         start..stop
     }
 
-    /// Takes stored bytes, and decrypts the segments that are whole.
-    fn take(&mut self, run: &[u8]) -> Result<(), Error> {
-        self.buffer.extend_from_slice(run);
-        while let Some(piece) = self.pieces.get(self.at) {
-            let count = segments(piece.bytes);
-            let is_last = self.segment + 1 == count;
-            let before = self.segment * SEGMENT_BYTES as u64;
-            let stored = if is_last { (piece.bytes - before) as usize + TAG_BYTES } else { STORED_BYTES };
-            if self.buffer.len() < stored {
-                break;
-            }
-            let mut bytes = self.buffer.split_to(stored);
-            let length =
-                self.key.open(self.segment, is_last, &mut bytes).ok_or_else(|| self.broken("a segment is not what was written"))?;
-            bytes.truncate(length);
-            self.give(bytes.freeze());
-            self.segment += 1;
-            if is_last {
-                (self.at, self.segment) = (self.at + 1, 0);
-                if let Some(next) = self.pieces.get(self.at) {
-                    self.key = self.data_key.piece(next.name);
-                }
+    /// The next bytes that are wanted; `None` where the run has no more of them, and is let go. A segment at a time is decrypted, so that no
+    /// more of them lie about than are asked for.
+    fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(bytes) = self.segment()? {
+            let skip = self.skip.min(bytes.len());
+            self.skip -= skip;
+            let wanted = bytes.slice(skip..);
+            let wanted = wanted.slice(..wanted.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX)));
+            self.missing -= wanted.len() as u64;
+            if !wanted.is_empty() {
+                return Ok(Some(wanted));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Gives on what of a segment is wanted.
-    fn give(&mut self, bytes: Bytes) {
-        let skip = self.skip.min(bytes.len());
-        self.skip -= skip;
-        let wanted = bytes.slice(skip..);
-        let wanted = wanted.slice(..wanted.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX)));
-        self.missing -= wanted.len() as u64;
-        if !wanted.is_empty() {
-            self.ready.push_back(wanted);
+    /// The next segment, decrypted; `None` where not all of it is there.
+    fn segment(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(piece) = self.pieces.get(self.at) else {
+            self.fill(usize::MAX);
+            return Ok(None);
+        };
+        let is_last = self.segment + 1 == segments(piece.bytes);
+        let before = self.segment * SEGMENT_BYTES as u64;
+        let stored = if is_last { (piece.bytes - before) as usize + TAG_BYTES } else { STORED_BYTES };
+        let run = self.run.clone();
+        self.fill(stored);
+        if self.buffer.len() < stored {
+            return Ok(None);
+        }
+        let mut bytes = std::mem::take(&mut self.buffer);
+        let length = self.key.open(self.segment, is_last, &mut bytes).ok_or_else(|| self.broken("a segment is not what was written"))?;
+        bytes.truncate(length);
+        self.segment += 1;
+        if is_last {
+            (self.at, self.segment) = (self.at + 1, 0);
+            if let Some(next) = self.pieces.get(self.at) {
+                self.key = self.data_key.piece(next.name);
+            }
+        }
+        Ok(Some(Bytes::from_owner(Plain { bytes, _run: run })))
+    }
+
+    /// Takes from the run until the buffer has so many bytes, or nothing is left of it.
+    fn fill(&mut self, wanted: usize) {
+        let taken = (wanted - self.buffer.len()).min(self.run.len());
+        self.buffer.extend_from_slice(&self.run[..taken]);
+        self.run.advance(taken);
+        if self.run.is_empty() {
+            self.run = Bytes::new();
         }
     }
 

@@ -95,6 +95,13 @@ fn a_key_for_what_is_not_encrypted_is_refused() {
 }
 
 #[test]
+fn a_word_of_the_users_with_that_name_is_no_envelope() {
+    let words = [(ENCRYPTION.to_owned(), "gpg".to_owned())];
+    assert!(sealed(None, &bucket(1, false), "k", &words, None, What::Object).is_ok_and(|none| none.is_none()));
+    assert_eq!(told_of_server(&words), None);
+}
+
+#[test]
 fn the_etag_of_what_a_customer_encrypts_tells_nothing_of_the_bytes() {
     let sums = Sums { bytes: 7, md5: [0xab; 16], ..Sums::default() };
     let etag = |sealing: &Sealing, name| find(&words_of(&sums, Some((sealing, name))), metadata::ETAG).map(str::to_owned);
@@ -107,5 +114,5 @@ fn the_etag_of_what_a_customer_encrypts_tells_nothing_of_the_bytes() {
     assert_eq!(etag(&of_cluster, PieceName::WHOLE), md5);
     let name = Sealing::part(9);
     let words = words_of(&sums, Some((&one, name)));
-    assert_eq!((find(&words, PLAIN_BYTES), name_of_part(9, &words)), (Some("7"), Some(name)));
+    assert_eq!((types::object::plain_bytes(23, &words), name_of_part(9, &words)), (7, Some(name)));
 }

@@ -29,7 +29,10 @@ pub async fn run(gateway: &Gateway, req: S3Request<GetObjectAttributesInput>) ->
     }
     let wants = |attribute: &str| names.contains(&attribute);
     let found = gateway.client.stat_version(&input.bucket, input.key.as_bytes(), wanted_version).await;
-    let info = found.map_err(|e| version::missing(wanted_version, e))?;
+    let info = match found {
+        Ok(info) => info,
+        Err(failure) => return Err(gateway.missing(&req.extensions, &input.bucket, version::missing(wanted_version, failure)).await?),
+    };
     gateway.may_show(&req.extensions, &info).await?;
     gateway.told(&bucket, &input.key, &info, customer.as_ref())?;
     Ok(GetObjectAttributesOutput {
@@ -70,12 +73,12 @@ fn parts(info: &ObjectInfo, after: i32, limit: i32) -> Option<GetObjectAttribute
     };
     let (after, limit) = (after.clamp(0, count), limit.clamp(0, PARTS_MAX));
     let last = after.saturating_add(limit).min(count);
-    let part = |(place, sum): (i32, &str)| {
+    let part = |((place, sum), size): ((i32, &str), u64)| {
         let mut told = Checksum::default();
         algorithm.put(&mut told, Some(sum.to_owned()));
         ObjectPart {
             part_number: Some(place),
-            size: sizes.part(u64::from(place.unsigned_abs())).and_then(|(_, size)| i64::try_from(size).ok()),
+            size: i64::try_from(size).ok(),
             checksum_crc32: told.checksum_crc32,
             checksum_crc32c: told.checksum_crc32c,
             checksum_crc64nvme: told.checksum_crc64nvme,
@@ -83,7 +86,8 @@ fn parts(info: &ObjectInfo, after: i32, limit: i32) -> Option<GetObjectAttribute
             checksum_sha256: told.checksum_sha256,
         }
     };
-    let page = (1..).zip(sums.split(',')).skip(after.unsigned_abs() as usize).take((last - after).unsigned_abs() as usize);
+    let page =
+        (1..).zip(sums.split(',')).zip(sizes.iter()).skip(after.unsigned_abs() as usize).take((last - after).unsigned_abs() as usize);
     Some(GetObjectAttributesParts {
         is_truncated: Some(last < count),
         max_parts: Some(limit),

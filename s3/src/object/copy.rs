@@ -1,6 +1,7 @@
 //! COPY of an object: read and written by the gateway; the copy is a new object with bytes of its own.
 
 use client::{Error, ObjectInfo, ObjectReader, VersionId};
+use hyper::http::Extensions;
 use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective, TaggingDirective};
 use s3s::{S3Request, S3Result, s3_error};
 
@@ -22,16 +23,17 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
     let mut input = req.input;
     let (customer, of_source_customer) = (customer_given!(input)?, source_customer_given!(input)?);
     let is_encrypted_anew = input.server_side_encryption.is_some() || customer.is_some();
-    let Source { bucket: from_bucket, key: from_key, version: from_version } = source(&input.copy_source)?;
+    let from = source(&input.copy_source)?;
     let caller = access::caller(&req.extensions)?;
-    let allowed = gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, named_version(&input.copy_source))).await?;
-    let of_source = gateway.bucket(&from_bucket).await?;
+    let from_version = named_version(&input.copy_source);
+    let allowed = gateway.allow_source(&caller, Act::read(&from.bucket, &from.key, from_version), None).await?;
+    let of_source = gateway.bucket(&from.bucket).await?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let lock = lock_given!(input).lock(&bucket)?;
     let sealing = gateway.sealing(&bucket, &input.key, input.server_side_encryption.as_ref(), customer)?;
     let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
     let replaces = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
-    let is_itself = from_bucket == input.bucket && from_key == input.key && from_version.is_none();
+    let is_itself = from.bucket == input.bucket && from.key == input.key && from_version.is_none();
     if !replaces && input.storage_class.is_none() && !is_encrypted_anew && is_itself {
         return Err(s3_error!(
             InvalidRequest,
@@ -40,15 +42,20 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         ));
     }
     let target = condition::of_headers(gateway, &input.bucket, &input.key, &req.headers).await?;
-    let reader = open(gateway, &from_bucket, &from_key, from_version).await?;
+    let reader = open(gateway, &req.extensions, &from).await?;
     gateway.still_allowed(&caller, &allowed, reader.info()).await?;
-    let (reader, _) = gateway.reading(&of_source, &from_key, reader, of_source_customer.as_ref())?;
+    let (reader, _) = gateway.reading(&of_source, &from.key, reader, of_source_customer.as_ref())?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     let info = reader.info().clone();
     let retags = input.tagging_directive.as_ref().is_some_and(|directive| directive.as_str() == TaggingDirective::REPLACE);
     let (before, given) = (Headers::of(&info), headers_given!(input));
     let tags = if retags { given.tags.clone() } else { before.tags.clone() };
+    if !retags && tags.count().is_some() {
+        // They are read there and written here.
+        gateway.allow_source(&caller, Act::read_tags(&from.bucket, &from.key, from_version), Some(&info)).await?;
+        gateway.not_denied(&caller, Act::write_tags(&input.bucket, &input.key)).await?;
+    }
     let storage_class = given.storage_class.clone();
     let acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
     let headers = Headers { tags, storage_class, acl, ..if replaces { given } else { before } };
@@ -112,13 +119,15 @@ pub struct Source {
 }
 
 /// Opens what is to be copied.
-pub async fn open(gateway: &Gateway, bucket: &str, key: &str, wanted: Option<VersionId>) -> S3Result<ObjectReader> {
-    gateway.client.get_stored(bucket, key.as_bytes(), wanted).await.map_err(|failure| match failure {
-        Error::Marker { .. } if wanted.is_some() => {
-            s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
+pub async fn open(gateway: &Gateway, extensions: &Extensions, source: &Source) -> S3Result<ObjectReader> {
+    let Source { bucket, key, version } = source;
+    match gateway.client.get_stored(bucket, key.as_bytes(), *version).await {
+        Ok(reader) => Ok(reader),
+        Err(Error::Marker { .. }) if version.is_some() => {
+            Err(s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id."))
         }
-        other => version::missing(wanted, other),
-    })
+        Err(failure) => Err(gateway.missing(extensions, bucket, version::missing(*version, failure)).await?),
+    }
 }
 
 /// What a caller names as the source.

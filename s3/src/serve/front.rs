@@ -57,6 +57,15 @@ pub fn mend_date(headers: &mut HeaderMap) {
     }
 }
 
+/// Sees to it that nobody shows the values of headers that are secret, whoever shows the head.
+pub fn hide_secrets(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if *name == AUTHORIZATION || *name == "x-amz-security-token" || encryption::head::KEYS.contains(&name.as_str()) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -137,6 +146,12 @@ fn check_query(head: &Parts) -> S3Result<()> {
         let mut error = S3Error::with_message(S3ErrorCode::AuthorizationQueryParametersError, wrong);
         error.set_status_code(hyper::StatusCode::FORBIDDEN);
         return Err(error);
+    }
+    // It holds in a header: whoever is told that all went well thinks that it is encrypted.
+    let begins = |name: &str| name.to_ascii_lowercase().starts_with("x-amz-server-side-encryption");
+    let names = head.uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    if names.filter_map(crate::tags::decoded).any(|name| begins(&name)) {
+        return Err(s3_error!(NotImplemented, "Encryption is asked for in a header that is signed, not in the query"));
     }
     let is_page = |text: &str| text.parse::<u16>().is_ok_and(|buckets| (1..=BUCKETS_MAX).contains(&buckets));
     if named(head.uri.path()).0.is_empty() && asked(head, "max-buckets").any(|text| !is_page(text)) {
@@ -274,6 +289,32 @@ mod tests {
         for bad in ["604801", "-1", "x", ""] {
             assert!(is(code("GET", &format!("/b/k?X-Amz-Expires={bad}"), &[]), "AuthorizationQueryParametersError"), "{bad}");
         }
+    }
+
+    #[test]
+    fn who_asks_for_encryption_in_the_query_is_not_told_that_all_went_well() {
+        for asked in
+            ["x-amz-server-side-encryption=AES256", "X-Amz-Server-Side-Encryption-Customer-Key=x", "x%2Damz-server-side-encryption=a"]
+        {
+            let uri = format!("/b/k?X-Amz-Expires=5&{asked}");
+            assert!(is(code("PUT", &uri, &[("content-length", "1")]), "NotImplemented"), "{asked}");
+        }
+        assert_eq!(code("PUT", "/b/k?x-id=PutObject", &[("content-length", "1"), ("x-amz-server-side-encryption", "AES256")]), None);
+    }
+
+    #[test]
+    fn secrets_of_a_head_are_shown_to_nobody() {
+        let [of_object, of_source] = encryption::head::KEYS;
+        let mut request = Request::builder().uri("/b/k").header("host", "seen");
+        for name in [AUTHORIZATION.as_str(), of_object, of_source, "x-amz-security-token"] {
+            request = request.header(name, "hidden");
+        }
+        let (mut head, ()) = request.body(()).expect("a request").into_parts();
+        assert!(format!("{head:?}").contains("hidden"));
+        hide_secrets(&mut head.headers);
+        let shown = format!("{:?}", Request::from_parts(head.clone(), ()));
+        assert!(shown.contains("seen") && !shown.contains("hidden"), "{shown}");
+        assert_eq!(text(&head.headers, of_object), Some("hidden"), "who asks for it gets it");
     }
 
     #[test]

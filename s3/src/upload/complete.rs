@@ -3,7 +3,7 @@
 use client::{Error, ObjectInfo, PartInfo, UploadId, UploadInfo};
 use s3s::dto::{Checksum, ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETagCondition};
 use s3s::{S3Request, S3Result, s3_error};
-use types::object::{ENCRYPTION, PLAIN_BYTES};
+use types::object::{PIECES, PLAIN_BYTES};
 
 use crate::Gateway;
 use crate::access::facts::Peer;
@@ -11,7 +11,7 @@ use crate::checksum::{Algorithm, Kind, checksums_given, etag_of_parts};
 use crate::condition;
 use crate::encryption;
 use crate::error::{self, Of};
-use crate::metadata::{self, PartSizes, find};
+use crate::metadata::{self, PartSizes};
 use crate::version;
 
 /// Smallest part but the last, as S3 has it.
@@ -170,10 +170,10 @@ impl Wanted {
         let mut say = |name: &str, value: String| words.push((name.to_owned(), value));
         say(metadata::ETAG, etag.ok_or_else(lost)?);
         say(metadata::UPLOAD, metadata::hex(&of.upload.0));
-        if find(&of.user_metadata, ENCRYPTION).is_some() {
+        if types::object::encryption(&of.user_metadata).is_some() {
             let names = parts.iter().map(|part| encryption::name_of_part(part.number, &part.user_metadata));
             let names = names.collect::<Option<Vec<_>>>().ok_or_else(lost)?;
-            say(encryption::PIECES, encryption::pieces_word(names.into_iter()));
+            say(PIECES, encryption::pieces_word(names.into_iter()));
             say(PLAIN_BYTES, size.to_string());
         }
         say(metadata::PART_SIZES, PartSizes::of(parts.iter().map(|part| part.size)).to_word());

@@ -84,18 +84,18 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
 pub async fn copy(gateway: &Gateway, req: S3Request<UploadPartCopyInput>) -> S3Result<UploadPartCopyOutput> {
     let input = req.input;
     let (customer, of_source_customer) = (customer_given!(input)?, source_customer_given!(input)?);
-    let copy::Source { bucket: from_bucket, key: from_key, version: from_version } = copy::source(&input.copy_source)?;
+    let from = copy::source(&input.copy_source)?;
     let caller = access::caller(&req.extensions)?;
-    let allowed = gateway.allow_source(&caller, Act::read(&from_bucket, &from_key, copy::named_version(&input.copy_source))).await?;
-    let of_source = gateway.bucket(&from_bucket).await?;
+    let allowed = gateway.allow_source(&caller, Act::read(&from.bucket, &from.key, copy::named_version(&input.copy_source)), None).await?;
+    let of_source = gateway.bucket(&from.bucket).await?;
     let bucket = gateway.bucket(&input.bucket).await?;
     let (upload, number) = (super::id(&input.upload_id)?, super::number(input.part_number)?);
     let of = super::open(gateway, &input.bucket, &input.key, upload).await?;
     let sealing = gateway.sealing_of_upload(&bucket, &input.key, &of.user_metadata, customer.as_ref())?;
     let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
-    let reader = copy::open(gateway, &from_bucket, &from_key, from_version).await?;
+    let reader = copy::open(gateway, &req.extensions, &from).await?;
     gateway.still_allowed(&caller, &allowed, reader.info()).await?;
-    let (mut reader, _) = gateway.reading(&of_source, &from_key, reader, of_source_customer.as_ref())?;
+    let (mut reader, _) = gateway.reading(&of_source, &from.key, reader, of_source_customer.as_ref())?;
     let conditions = source_conditions_given!(input);
     conditions.check_copy(reader.info())?;
     if let Some(range) = &input.copy_source_range {
