@@ -41,12 +41,13 @@ pub(crate) fn pools<'a>(map: &'a ClusterMap, wanted: Option<&str>) -> Result<Vec
     Ok(pools)
 }
 
-/// A place for a new fid, by the policy's order of pools; `failed` is the pool where the last attempt failed and comes last.
+/// A place for a new fid, by the policy's order of pools; `failed` are pools where attempts failed, oldest first: they come last.
 ///
 /// Where every group has a suspected node, the one whose suspicion is oldest: a node that came back is suspected for a while, too, and is a
 /// better choice than one that has just died. `spread` is any number: it chooses among the groups that will do equally.
-pub(crate) fn place(map: &ClusterMap, suspects: &Suspects, pools: &[&Pool], failed: Option<PoolId>, spread: u64) -> Option<Place> {
-    let order = pools.iter().filter(|p| Some(p.id) != failed).chain(pools.iter().filter(|p| Some(p.id) == failed));
+pub(crate) fn place(map: &ClusterMap, suspects: &Suspects, pools: &[&Pool], failed: &[PoolId], spread: u64) -> Option<Place> {
+    let others = pools.iter().filter(|pool| !failed.contains(&pool.id));
+    let order = others.chain(failed.iter().filter_map(|id| pools.iter().find(|pool| pool.id == *id)));
     let mut in_doubt: Option<(Option<Instant>, Place)> = None;
     for pool in order {
         let mut places = candidates(map, suspects, pool);
@@ -100,7 +101,7 @@ mod tests {
         let map = sample::map();
         let pools = pools(&map, None).expect("has pools");
         for spread in 0..10 {
-            let place = place(&map, &Suspects::default(), &pools, None, spread).expect("has a place");
+            let place = place(&map, &Suspects::default(), &pools, &[], spread).expect("has a place");
             assert_eq!((place.group.pool, place.data, place.parity), (sample::DATA, 4, 2));
         }
     }
@@ -111,7 +112,7 @@ mod tests {
         sample::take_away(&mut map, NodeId(2));
         let pools = pools(&map, None).expect("has pools");
         for spread in 0..10 {
-            let place = place(&map, &Suspects::default(), &pools, None, spread).expect("has a place");
+            let place = place(&map, &Suspects::default(), &pools, &[], spread).expect("has a place");
             assert_eq!(place.group.pool, sample::SECOND);
             assert!(place.devices.iter().all(|d| map.devices[d].node != NodeId(2)));
         }
@@ -123,7 +124,7 @@ mod tests {
         let suspects = Suspects::default();
         suspects.suspect(NodeId(3));
         let pools = pools(&map, None).expect("has pools");
-        let place = place(&map, &suspects, &pools, Some(sample::DATA), 7).expect("has a place");
+        let place = place(&map, &suspects, &pools, &[sample::DATA], 7).expect("has a place");
         assert_eq!(place.group.pool, sample::SECOND);
         assert!(place.devices.iter().all(|d| map.devices[d].node != NodeId(3)));
     }
@@ -136,7 +137,9 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         suspects.suspect(NodeId(2));
         let pools = pools(&map, None).expect("has pools");
-        for (spread, failed) in (0..10).flat_map(|spread| [(spread, None), (spread, Some(sample::DATA)), (spread, Some(sample::SECOND))]) {
+        for (spread, failed) in (0..10).flat_map(|spread| {
+            [&[][..], &[sample::DATA], &[sample::SECOND], &[sample::SECOND, sample::DATA]].map(|failed| (spread, failed))
+        }) {
             let place = place(&map, &suspects, &pools, failed, spread).expect("has a place");
             assert!(place.devices.iter().all(|d| map.devices[d].node != NodeId(2)), "{failed:?}: {place:?}");
         }

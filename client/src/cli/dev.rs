@@ -7,6 +7,7 @@ mod kill;
 mod lock;
 pub mod plan;
 mod process;
+mod remove;
 mod start;
 mod status;
 mod up;
@@ -33,6 +34,8 @@ pub enum Verb {
     Status,
     /// Adds a node to the cluster that runs
     Add(add::Arguments),
+    /// Removes a node from the cluster that runs: what it has moves to others first
+    Remove(remove::Arguments),
     /// Sends a signal to the processes of a node
     Kill(kill::Arguments),
     /// Starts what does not run of a node
@@ -90,6 +93,7 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
         Verb::Down(arguments) => down::run(common, &arguments).await,
         Verb::Status => status::run(common).await,
         Verb::Add(arguments) => add::run(common, &arguments).await,
+        Verb::Remove(arguments) => remove::run(common, &arguments).await,
         Verb::Kill(arguments) => kill::run(common, &arguments).await,
         Verb::Start(arguments) => start::run(common, &arguments).await,
         Verb::Wipe(arguments) => wipe::run(common, &arguments).await,

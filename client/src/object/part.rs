@@ -41,18 +41,18 @@ pub(crate) struct OpenPart {
 pub(crate) type Announced = Shared<BoxFuture<'static, Result<(), Error>>>;
 
 impl OpenPart {
-    /// Opens a part at `offset`: in the policy's first pool that can take it, the pool `failed` last.
+    /// Opens a part at `offset`: in the policy's first pool that can take it, those that `failed` last; within what is left of `attempts`.
     pub(crate) async fn open(
         inner: &Arc<Inner>,
         target: &Target,
         pool: Option<&str>,
         unit_bytes: u32,
         offset: u64,
-        failed: Option<PoolId>,
+        failed: &[PoolId],
+        attempts: &mut Attempts,
     ) -> Result<Self, Error> {
         let what = format!("write object {}", target.shown());
-        let mut attempts = Attempts::new(&what, inner.options.timeout);
-        let session = inner.session(&mut attempts).await?;
+        let session = inner.session(attempts).await?;
         let mut map = inner.fresh_map();
         let place = loop {
             let spread = inner.spread.fetch_add(1, Ordering::Relaxed);

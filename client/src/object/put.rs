@@ -159,7 +159,8 @@ pub(super) struct Put {
     attempts: Option<Attempts>,
     /// How often a device had no room for it.
     full: u32,
-    failed_pool: Option<PoolId>,
+    /// Pools where it failed, oldest first.
+    failed_pools: Vec<PoolId>,
 }
 
 impl Put {
@@ -175,7 +176,7 @@ impl Put {
             checksum: types::checksum::Digest::new(),
             attempts: None,
             full: 0,
-            failed_pool: None,
+            failed_pools: Vec::new(),
         }
     }
 
@@ -208,6 +209,10 @@ impl Put {
         let bytes = stripe as usize + usize::from(width) * self.unit_bytes as usize;
         if self.flights.is_empty() {
             return Some(self.inner.room(bytes).await);
+        }
+        // Where the last stripe failed, one shows whether it goes on: more would be sent for nothing.
+        if !self.failed_pools.is_empty() {
+            return None;
         }
         let depth = (IN_FLIGHT_BYTES_MAX / stripe).max(2) as usize;
         if self.flights.len() >= depth { None } else { self.inner.room_now(bytes) }
@@ -252,7 +257,11 @@ impl Put {
         }
         let offset = self.parts.last().map_or(0, |part| part.offset + part.sent);
         let pool = self.options.pool.as_deref();
-        let part = OpenPart::open(&self.inner, &self.target, pool, self.unit_bytes, offset, self.failed_pool.take()).await?;
+        let what = format!("write object {}", self.target.shown());
+        // The time of a source that is slow is not counted.
+        let mut fresh = Attempts::new(what, self.inner.options.timeout);
+        let attempts = self.attempts.as_mut().unwrap_or(&mut fresh);
+        let part = OpenPart::open(&self.inner, &self.target, pool, self.unit_bytes, offset, &self.failed_pools, attempts).await?;
         self.parts.push(part);
         Ok(())
     }
@@ -267,6 +276,7 @@ impl Put {
                 self.parts[flight.part].durable += run.len() as u64;
             }
             (self.attempts, self.full) = (None, 0);
+            self.failed_pools.clear();
             source.recycle(std::mem::take(&mut flight.data));
             return Ok(());
         };
@@ -278,12 +288,13 @@ impl Put {
         self.pause(&failure).await?;
         *ended = false;
         let fid = self.parts[flight.part].lane.fid;
-        self.failed_pool = Some(fid.group.pool);
+        self.failed_pools.retain(|pool| *pool != fid.group.pool);
+        self.failed_pools.push(fid.group.pool);
         self.give_up_from(flight, source);
         if failure.fenced {
             self.inner.sessions.forget(fid.session).await;
         }
-        let deadline = Instant::now() + self.inner.options.timeout;
+        let deadline = self.attempts.as_ref().map_or_else(Instant::now, Attempts::deadline);
         self.inner.learn(failure.epoch, began, deadline).await;
         Ok(())
     }

@@ -135,8 +135,13 @@ impl Set {
 
     /// The hosts, as an inventory of ansible.
     pub fn inventory(&self) -> String {
+        self.inventory_of(&self.hosts)
+    }
+
+    /// The same of some of its hosts.
+    pub fn inventory_of(&self, hosts: &[Host]) -> String {
         let mut text = String::from("redoubt:\n  hosts:\n");
-        for host in &self.hosts {
+        for host in hosts {
             text += &format!("    {}:\n      ansible_host: {}\n      redoubt_node_id: {}\n", host.name, host.address, host.id);
         }
         let options = SSH_OPTIONS.join(" ");

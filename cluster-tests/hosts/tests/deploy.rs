@@ -150,8 +150,10 @@ fn is_healthy(status: &Value) -> bool {
 }
 
 #[test]
-fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_are_bare_again() -> Result<()> {
-    let Some(trial) = Trial::begin("trial", 3)? else { return Ok(()) };
+fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_grows_and_are_bare_again() -> Result<()> {
+    let Some(trial) = Trial::begin("trial", 4)? else { return Ok(()) };
+    let inventory = trial.set.dir().join("hosts.yml");
+    std::fs::write(&inventory, trial.set.inventory_of(&trial.set.hosts[..3]))?;
     refused_before_anything_changes(&trial)?;
     ensure!(trial.played("site", &[])? > 0, "a deployment changes something");
     ensure!(is_healthy(&trial.status("node-2")?), "the playbook waits until the cluster is healthy");
@@ -174,13 +176,20 @@ fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_are_bare
     trial.until("node-1", "node-3 is back, by itself", is_healthy)?;
 
     trial.played("stop", &[])?;
-    for host in &trial.set.hosts {
+    for host in &trial.set.hosts[..3] {
         let states = trial.set.ssh(host, &["systemctl is-active redoubt-ha redoubt-node || true"])?;
         ensure!(states.split_whitespace().eq(["inactive", "inactive"]), "{}: {states}", host.name);
     }
     trial.played("start", &[])?;
     trial.on("node-3", same)?;
     trial.on("node-3", "redoubt obj get second - | cmp - /usr/bin/redoubt-ha")?;
+
+    std::fs::write(&inventory, trial.set.inventory())?;
+    ensure!(trial.played("add-node", &[])? > 0, "a host that is new in the inventory joins");
+    ensure!(trial.played("add-node", &[])? == 0, "a second run changes nothing");
+    let slots = trial.on("node-4", "ha device show dev-193 --output json")?;
+    ensure!(serde_json::from_str::<Value>(&slots)?["slots"].as_u64() > Some(0), "the new node has its share: {slots}");
+    trial.on("node-4", same)?;
 
     let (done, _) = trial.play("destroy", &["-e", "redoubt_destroy=another"])?;
     ensure!(!done && is_healthy(&trial.status("node-1")?), "a wrong name destroys nothing");
@@ -196,7 +205,7 @@ fn bare_hosts_become_a_cluster_that_survives_a_power_cut_and_a_stop_and_are_bare
 /// Every page passes promtool, and the leader's says that all nodes are ONLINE.
 fn metrics_are_as_prometheus_wants_them(trial: &Trial) -> Result<()> {
     let mut online = 0;
-    for host in &trial.set.hosts {
+    for host in &trial.set.hosts[..3] {
         for port in [7001, 7101] {
             let page = trial.on("node-1", &format!("curl -sf http://{}:{port}/metrics", host.address))?;
             let mut promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().context("promtool")?;
@@ -208,7 +217,7 @@ fn metrics_are_as_prometheus_wants_them(trial: &Trial) -> Result<()> {
             }
         }
     }
-    ensure!(online == trial.set.hosts.len(), "the leader's page has {online} nodes ONLINE");
+    ensure!(online == 3, "the leader's page has {online} nodes ONLINE");
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! A node joins a cluster that serves: it gets its share of members and slots while clients go on, and then any node may be away.
+//! A node joins a cluster that serves: it gets its share of members and slots while clients go on, and then any node may be away. Another one
+//! leaves.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ fn places(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
 }
 
 #[test]
-fn a_node_that_joins_gets_its_share_under_load_and_any_node_may_be_away_then() -> Result<()> {
+fn a_node_that_joins_gets_its_share_under_load_and_another_leaves_and_any_node_may_be_away_then() -> Result<()> {
     let cluster = Cluster::up(3, &[])?;
     let clients = Clients::connect(&cluster, Duration::from_secs(30))?;
     let kept = Worked { objects: clients.fill(Kind::Object, "kept", LENGTHS, 40)?, ..Worked::default() };
@@ -60,11 +61,38 @@ fn a_node_that_joins_gets_its_share_under_load_and_any_node_may_be_away_then() -
     assert!(places.len() == 8 && least * 10 >= most * 7, "{places:?}");
     clients.verify(&kept)?;
     clients.verify(&worked)?;
-    for node in ["node-1", "node-4"] {
-        cluster.kill(node)?;
-        clients.verify(&kept).with_context(|| format!("without {node}"))?;
-        cluster.start(node)?;
-        cluster.all_online(ONLINE)?;
+    read_and_write_without(&cluster, &clients, &kept, "node-4")?;
+    the_first_node_leaves(&cluster)?;
+    clients.verify(&kept)?;
+    clients.verify(&worked)?;
+    for node in ["node-4", "node-2"] {
+        read_and_write_without(&cluster, &clients, &kept, node)?;
     }
+    Ok(())
+}
+
+fn read_and_write_without(cluster: &Cluster, clients: &Clients, kept: &Worked, node: &str) -> Result<()> {
+    cluster.kill(node)?;
+    clients.verify(kept).with_context(|| format!("without {node}"))?;
+    clients.fill(Kind::Object, &format!("without-{node}"), LENGTHS, 6).with_context(|| format!("writes without {node}"))?;
+    cluster.start(node)?;
+    cluster.all_online(ONLINE)
+}
+
+/// Who made the cluster, votes and may lead: of the four that there are any one may go, and then none.
+fn the_first_node_leaves(cluster: &Cluster) -> Result<()> {
+    let began = Instant::now();
+    cluster.ha(&["node", "remove", "node-1", "--dry-run"])?;
+    cluster.redoubt_within(&["dev", "remove", "node-1", "--wait", "240"], 250)?.success()?;
+    say(format!("node-1 was emptied and removed in {} ms", began.elapsed().as_millis()));
+    let nodes = cluster.ha(&["node", "list"])?;
+    let rows = nodes.as_array().context("nodes")?;
+    let of = |key: &str| rows.iter().map(|row| row[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("name"), ["node-2", "node-3", "node-4"]);
+    let all_vote = || Ok(cluster.ha(&["node", "list"])?.as_array().is_some_and(|rows| rows.iter().all(|row| row["voter"] == true)));
+    cluster.wait_for("node-4 votes in the place of node-1", ONLINE, all_vote)?;
+    cluster.wait_for("places are spread anew", BALANCED, || Ok(rebalance(cluster)?["state"] == "idle"))?;
+    let refused = cluster.ha(&["node", "remove", "node-2"]).expect_err("three nodes are the least");
+    assert!(refused.to_string().contains("cannot do without node-2"), "{refused}");
     Ok(())
 }

@@ -307,12 +307,6 @@ impl HaClient {
         self.done(self.call(|mut s| send(request.clone(), async move |r| s.report_slots(r).await)).await?)
     }
 
-    /// What an operator wants of a node.
-    pub async fn ask_node(&self, node: NodeId, wish: pb::NodeWish) -> Result<(), HaError> {
-        let request = pb::NodeAsk { node: node.0.into(), wish: wish.into() };
-        self.done(self.call(|mut s| async move { s.ask_node(request).await }).await?)
-    }
-
     /// What an operator wants of the cluster; `ms` where that is a time.
     pub async fn ask_cluster(&self, wish: pb::ClusterWish, ms: u64) -> Result<(), HaError> {
         let request = pb::ClusterAsk { wish: wish.into(), ms };
@@ -323,6 +317,12 @@ impl HaClient {
     pub async fn add_node(&self, node: &NodeEntry, devices: &[DeviceConfig]) -> Result<(), HaError> {
         let request = pb::NodeAdd { node: encode(node), devices: encode(&devices.to_vec()) };
         self.done(self.call(|mut s| send(request.clone(), async move |r| s.add_node(r).await)).await?)
+    }
+
+    /// What an operator wants of a node; with `dry_run` only whether it would be refused.
+    pub async fn ask_node(&self, node: NodeId, wish: pb::NodeWish, dry_run: bool) -> Result<(), HaError> {
+        let request = pb::NodeAsk { node: node.0.into(), wish: wish.into(), dry_run };
+        self.done(self.call(|mut s| async move { s.ask_node(request).await }).await?)
     }
 
     /// A device had errors, or has ended.

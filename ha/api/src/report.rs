@@ -160,6 +160,8 @@ pub struct Status {
     pub away: BTreeMap<DeviceId, Away>,
     /// Devices that an operator wants replaced: their replicated groups move to others.
     pub leaving: BTreeSet<DeviceId>,
+    /// Nodes that an operator wants to be rid of: what they have moves to others.
+    pub removing: BTreeSet<NodeId>,
     /// Catalogues that were dropped and are being emptied.
     pub dropped: usize,
     /// The wall clock of the daemon that answers, milliseconds since 1970.

@@ -190,6 +190,8 @@ mod tests {
             "ha check stop node-1",
             "ha repair pause",
             "ha rebalance start",
+            "ha node remove node-1 --dry-run",
+            "ha node keep node-1",
             "ha node add /etc/redoubt/ha.toml --dry-run",
             "ha policy show",
             "ha policy set --device-away 15m --node-away never --dry-run",

@@ -3,6 +3,8 @@
 //! The group is made by the first voter, and only when every voter answers and none of them has ever agreed on anything. A store that was
 //! wiped meets others that are not fresh, and makes no second group.
 
+mod voters;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,13 +62,15 @@ pub async fn probe(core: Arc<Core>, voters: BTreeSet<NodeId>, fresh: bool) {
     }
 }
 
-/// Daemons of nodes that joined are known from the moment that this one has applied it.
+/// Daemons of nodes that joined are known from the moment that this one has applied it, and those of nodes that were removed are not.
 fn know_all(core: &Core) {
-    for (node, address) in core.addresses() {
-        if let Err(error) = core.peers.know(node, &address) {
+    let addresses = core.addresses();
+    for (node, address) in &addresses {
+        if let Err(error) = core.peers.know(*node, address) {
             tracing::warn!(%node, %error, "no link to the daemon of a node");
         }
     }
+    core.peers.keep_only(|node| addresses.contains_key(&node));
 }
 
 async fn ask_all(core: &Core) -> BTreeMap<NodeId, Hello> {
@@ -111,6 +115,8 @@ pub async fn complete(core: Arc<Core>, topology: Topology) {
                 Ok(()) => tracing::info!(node = %id, "follows without a vote"),
                 Err(error) => tracing::warn!(node = %id, %error, "does not follow yet"),
             }
+        } else {
+            voters::look(&core, &reachable).await;
         }
     }
 }

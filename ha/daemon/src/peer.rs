@@ -95,6 +95,11 @@ impl Peers {
         Ok(())
     }
 
+    /// Daemons of other nodes than these are strangers from now on.
+    pub fn keep_only(&self, nodes: impl Fn(NodeId) -> bool) {
+        self.links.write().expect("nobody panics with the lock").retain(|node, _| nodes(*node));
+    }
+
     /// The other daemons' nodes.
     pub fn others(&self) -> Vec<NodeId> {
         self.links.read().expect("nobody panics with the lock").keys().copied().collect()

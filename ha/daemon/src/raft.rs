@@ -3,7 +3,7 @@
 //! What openraft leaves open is closed here: no write and no read waits for ever; a leader that no quorum has confirmed of late does not
 //! count as one; who cannot see a majority does not stand for election (0.9 has no pre-vote).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use ha_api::RaftStatus;
 use ha_state::{Command, Outcome};
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{BasicNode, ChangeMembers, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use types::NodeId;
@@ -162,6 +162,25 @@ impl Group {
         match tokio::time::timeout(within, added).await {
             Err(_) => Err(AgreeError::Timeout(within)),
             Ok(Err(RaftError::Fatal(e))) => Err(AgreeError::Ended(e.to_string())),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(f)))) => Err(AgreeError::NotLeader(node_of(f.leader_id))),
+            Ok(Err(e)) => Err(AgreeError::Ended(e.to_string())),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+
+    /// Has these vote, and no others; those that gave up their vote follow. It is finished where it was broken off.
+    pub async fn set_voters(&self, voters: &BTreeSet<NodeId>, within: Duration) -> Result<(), AgreeError> {
+        self.change(ChangeMembers::ReplaceAllVoters(voters.iter().map(|id| u64::from(id.0)).collect()), within).await
+    }
+
+    /// Nodes without a vote are no members any more.
+    pub async fn forget(&self, nodes: &BTreeSet<NodeId>, within: Duration) -> Result<(), AgreeError> {
+        self.change(ChangeMembers::RemoveNodes(nodes.iter().map(|id| u64::from(id.0)).collect()), within).await
+    }
+
+    async fn change(&self, members: ChangeMembers<u64, BasicNode>, within: Duration) -> Result<(), AgreeError> {
+        match tokio::time::timeout(within, self.raft.change_membership(members, true)).await {
+            Err(_) => Err(AgreeError::Timeout(within)),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(f)))) => Err(AgreeError::NotLeader(node_of(f.leader_id))),
             Ok(Err(e)) => Err(AgreeError::Ended(e.to_string())),
             Ok(Ok(_)) => Ok(()),

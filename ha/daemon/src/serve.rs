@@ -4,6 +4,7 @@ pub mod client;
 pub mod convert;
 pub mod follow;
 pub mod peer;
+mod removal;
 pub mod show;
 
 use ha_api::CLUSTER_KEY;

@@ -220,6 +220,8 @@ pub enum Change {
         /// What.
         wish: NodeWish,
     },
+    /// A node that an operator wants to be rid of, and that holds nothing any more, is forgotten.
+    RemoveNode(NodeId),
 }
 
 /// What an operator wants of a node.
@@ -229,6 +231,10 @@ pub enum NodeWish {
     StartMaintenance,
     /// It is as any other again.
     EndMaintenance,
+    /// What it has moves to others, then it is forgotten.
+    Remove,
+    /// It stays.
+    Keep,
 }
 
 /// What an operator wants of the cluster.

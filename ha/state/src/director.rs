@@ -13,7 +13,7 @@
 pub mod give_up;
 pub mod members;
 mod primaries;
-mod rebalance;
+pub mod rebalance;
 pub mod slots;
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,8 @@ use types::map::ClusterMap;
 use types::records::{RecordChange, Seal};
 use types::state::DeviceState;
 use types::{Boot, DeviceId, GroupId, HaTime, PoolId, SessionId};
+
+use rebalance::Memo;
 
 use crate::command::{Change, Command, LossReason};
 use crate::lease::Leases;
@@ -120,6 +122,11 @@ pub struct Proposals {
 
 /// The commands that follow from `state` and `seen`.
 pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Proposals {
+    propose_with(state, seen, place, &mut Memo::default())
+}
+
+/// The same, with what the last look has computed.
+pub fn propose_with(state: &State, seen: &Observations<'_>, place: Placers<'_>, memo: &mut Memo) -> Proposals {
     let mut changes = Vec::new();
     let (mut warnings, mut to_move) = (Vec::new(), None);
     if state.topology().is_some() {
@@ -132,13 +139,16 @@ pub fn propose(state: &State, seen: &Observations<'_>, place: Placers<'_>) -> Pr
         // What follows is no hurry: it waits until nothing of the above is left to decide.
         if changes.is_empty() {
             new_groups(state, seen, place.groups, &mut changes, &mut warnings);
-            let aims = rebalance::aims(state, place, &mut warnings);
+            let aims = rebalance::aims(state, seen.ha_time, place, memo, &mut warnings);
             to_move = state.rebalance().filter(|rebalance| !rebalance.paused && !aims.waits).map(|_| aims.count(state.map()));
             changes.extend(members::replace(state, seen, place, &aims, &mut warnings));
             changes.extend(slots::move_slots(state, place, &aims, &mut warnings));
             changes.extend(rebalance::ended(state, &aims));
             changes.extend(give_up::give_up(state, seen, place, &mut warnings));
             give_up::remind(state, seen, &mut warnings);
+        }
+        if changes.is_empty() {
+            changes.extend(state.removing().iter().find(|node| state.holds_still(**node).is_none()).map(|node| Change::RemoveNode(*node)));
         }
         if changes.is_empty() {
             changes.extend(primaries::balance(state, seen));

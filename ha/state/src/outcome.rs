@@ -185,4 +185,12 @@ pub enum Refused {
     /// The device is not away, or not for long enough.
     #[error("{0} is not away for so long that it is given up")]
     NotOver(DeviceId),
+    /// A node that cannot be forgotten yet.
+    #[error("{node} cannot be removed: {why}")]
+    NodeInUse {
+        /// Which.
+        node: NodeId,
+        /// Why, in words.
+        why: String,
+    },
 }

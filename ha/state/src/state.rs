@@ -13,6 +13,7 @@ mod members;
 mod placement;
 mod process;
 mod records;
+mod removal;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -88,6 +89,10 @@ pub struct State {
     maintenance: BTreeMap<NodeId, HaTime>,
     /// Since version 5: from when on the absence of a node counts whose maintenance ended while it was away.
     counted_from: BTreeMap<NodeId, HaTime>,
+    /// Since version 5: nodes that an operator wants to be rid of.
+    removing: BTreeSet<NodeId>,
+    /// Since version 5: the greatest numbers of nodes and devices that were removed.
+    used: (NodeId, DeviceId),
 }
 
 /// What HA knows of a node's process beside the map.
@@ -179,6 +184,7 @@ impl State {
             Change::GiveUp { device, incarnation } => self.give_up(*device, *incarnation),
             Change::AddNode { node, devices } => self.add_node(node, devices),
             Change::Balanced(epoch) => self.balanced(*epoch),
+            Change::RemoveNode(node) => self.remove_node(*node),
             Change::AdvanceTime => Ok(Done::Changed),
             Change::SetVoters(voters) => self.set_voters(voters),
             Change::Record(change) => self.change_record(change),
@@ -286,7 +292,8 @@ impl State {
         let records = encode(&(BTreeMap::<CatalogueId, Bucket>::new(), BTreeMap::<String, Account>::new()));
         let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
         let away = (AwayPolicy::default(), BTreeMap::<NodeId, HaTime>::new(), BTreeMap::<NodeId, HaTime>::new());
-        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away));
+        let removal = (BTreeSet::<NodeId>::new(), (NodeId::default(), DeviceId::default()));
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use types::{Boot, Epoch, HaTime, NodeId, SessionId};
 
 use crate::command::{Change, Command, LossReason};
+use crate::director::rebalance::Memo;
 use crate::director::{self, Observations, Placers};
 use crate::lease::{Leases, Timing};
 use crate::state::State;
@@ -34,6 +35,7 @@ pub struct Term {
     base: HaTime,
     warnings: Vec<String>,
     to_move: Option<usize>,
+    memo: Memo,
 }
 
 /// Why a lease is not renewed.
@@ -60,6 +62,7 @@ impl Term {
             base: state.ha_time(),
             warnings: Vec::new(),
             to_move: None,
+            memo: Memo::default(),
         }
     }
 
@@ -121,14 +124,14 @@ impl Term {
             confirmed: &self.confirmed,
             sessions_over: &sessions_over,
         };
-        let proposals = director::propose(state, &seen, place);
+        let proposals = director::propose_with(state, &seen, place, &mut self.memo);
         for command in &proposals.commands {
             if let Change::ProcessLost { boot, reason: LossReason::LeaseExpired, .. } = &command.change {
                 self.condemned.insert(*boot);
             }
         }
         self.warnings = proposals.warnings;
-        self.to_move = proposals.to_move.or(self.to_move);
+        self.to_move = proposals.to_move;
         proposals.commands
     }
 

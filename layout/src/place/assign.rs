@@ -142,8 +142,13 @@ impl<'a> Plan<'a> {
                 ledger.leave(&self.groups[*index].slots);
                 let used: Vec<usize> = self.groups[*index].slots.iter().flatten().map(|d| self.site.devices[*d].node).collect();
                 let kept = |node: &usize| !used.contains(node) && ledger.avoided[*node] < at_least;
-                let avoid: Vec<usize> = home.nodes.iter().copied().filter(kept).collect();
-                let slots = self.fill(&ledger, &rules, *index, &avoid);
+                // Those that are avoided most are given up first where there is no room without them.
+                let mut avoid: Vec<usize> = home.nodes.iter().copied().filter(kept).collect();
+                avoid.sort_by_key(|node| (ledger.avoided[*node], *node));
+                let mut slots = self.fill(&ledger, &rules, *index, &avoid);
+                while slots.contains(&None) && avoid.pop().is_some() {
+                    slots = self.fill(&ledger, &rules, *index, &avoid);
+                }
                 ledger.enter(&slots);
                 self.groups[*index].slots = slots;
             }

@@ -15,6 +15,7 @@ pub fn substitute(map: &ClusterMap, group: GroupId, out: DeviceId, not: &BTreeSe
         Group::Replicated(view) => (view.members.clone(), |g| matches!(g, Group::Replicated(_))),
         Group::Erasure(slots) => (slots.slots.iter().flatten().copied().collect(), |g| matches!(g, Group::Erasure(_))),
     };
+    let present = in_one_set(map, present);
     let site = Site::of(map, pool);
     let rules = Rules::of(pool);
     // One that is in no usable state keeps its place: it counts by its domains only where it is known.
@@ -30,6 +31,15 @@ pub fn substitute(map: &ClusterMap, group: GroupId, out: DeviceId, not: &BTreeSe
         (share, mix(u64::from(group.index), u64::from(dev.id.0)), dev.id)
     });
     ranked.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, _, id)| id)
+}
+
+/// Of a group that is on its way from one storage set to another: its devices in the set that most of them are in. The others break no rule
+/// there, for they go.
+fn in_one_set(map: &ClusterMap, present: Vec<DeviceId>) -> Vec<DeviceId> {
+    let set = |id: &DeviceId| map.node_of(*id).map(|node| node.storage_set);
+    let count = |wanted: Option<u16>| present.iter().filter(|id| set(id) == wanted).count();
+    let most = present.iter().map(set).max_by_key(|of| (count(*of), std::cmp::Reverse(*of)));
+    present.iter().copied().filter(|id| Some(set(id)) == most).collect()
 }
 
 #[cfg(test)]
@@ -137,6 +147,21 @@ mod tests {
         }
         assert_eq!(taken.keys().copied().collect::<Vec<_>>(), [7, 8, 9, 10], "{taken:?}");
         assert!(taken.values().all(|slots| (2..=3).contains(slots)), "{taken:?}");
+    }
+
+    #[test]
+    fn a_group_that_is_half_way_to_another_storage_set_is_mended_where_most_of_it_is() {
+        let mut map = map(6);
+        for node in 4..=6 {
+            map.nodes.get_mut(&NodeId(node)).expect("it").storage_set = 1;
+        }
+        put(&mut map, 0, [7, 3, 5]);
+        map.devices.get_mut(&DeviceId(3)).expect("it").state = DeviceState::Failed;
+        let taken = substitute(&map, GROUP, DeviceId(3), &BTreeSet::new()).expect("one");
+        assert!([1, 2, 4].contains(&taken.0), "{taken}: of the set of nodes 1 to 3, but not of node 3");
+        put(&mut map, 0, [7, 9, 3]);
+        let taken = substitute(&map, GROUP, DeviceId(3), &BTreeSet::new()).expect("one");
+        assert!([11, 12].contains(&taken.0), "{taken}: it is nearly there");
     }
 
     #[test]

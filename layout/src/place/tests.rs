@@ -353,6 +353,31 @@ fn what_is_wanted_is_reached_one_place_at_a_time_without_detours() {
 }
 
 #[test]
+fn groups_that_avoid_nodes_have_all_their_places_and_still_do_when_a_node_of_four_leaves() {
+    let shape = Shape { nodes: 3, per_set: 100, disk_groups: 2, devices: 1 };
+    let mut map = cluster(&shape, "2+2", FailureDomain::DiskGroup, |_| 1 << 40);
+    let wish = Wish { groups: 0, avoid_node: true, grow: true };
+    let three = place(&map, POOL, wish).expect("a placement");
+    adopt(&mut map, &three);
+    add_node(&mut map, 4, &shape, |_| 1 << 40);
+    map.pools.get_mut(&POOL).expect("the pool").devices = map.devices.keys().copied().collect();
+    let wish = Wish { grow: false, ..wish };
+    let four = place(&map, POOL, wish).expect("a placement");
+    adopt(&mut map, &four);
+    for device in map.devices.values_mut().filter(|device| device.node == NodeId(1)) {
+        device.state = DeviceState::Failed;
+    }
+    let after = place(&map, POOL, wish).expect("a placement");
+    assert!(full(&after));
+    assert_legal(&map, &after, 1, 2);
+    for node in 2..=4 {
+        let avoiding = |slots: &&Vec<Option<DeviceId>>| slots.iter().flatten().all(|id| map.devices[id].node != NodeId(node));
+        let count = after.iter().filter(avoiding).count();
+        assert!(count * 4 >= after.len(), "{count} of {} groups avoid node {node}", after.len());
+    }
+}
+
+#[test]
 fn nothing_moves_when_nothing_changed() {
     for (scheme, domain, avoid_node) in
         [("4+2", FailureDomain::DiskGroup, false), ("2+2", FailureDomain::DiskGroup, true), ("1+2", FailureDomain::Node, false)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ha_api::{ClientOptions, HaClient};
+use ha_api::{ClientOptions, HaClient, HaError};
 use serde_json::json;
 use tokio::time::Instant;
 use types::NodeId;
 use types::state::ProcessState;
 
 use super::Service;
-use super::cluster::ClusterFile;
+use super::cluster::{ClusterFile, NodeFile};
 use super::lock::Lock;
 use super::plan;
 use super::process;
@@ -35,31 +35,43 @@ pub struct Arguments {
 /// Runs the verb. What an earlier one left half done is gone on with.
 pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let began = Instant::now();
+    ClusterFile::read(&common.dir)?;
+    let _lock = Lock::take(&common.dir, super::LOCK_PATIENCE).await?;
+    // As it is now that nobody else changes it.
     let mut file = ClusterFile::read(&common.dir)?;
-    let _lock = Lock::take(&file.dir, super::LOCK_PATIENCE).await?;
     process::adopt(&file)?;
-    let (node, config) = plan::add(&file, arguments.device_bytes)?;
-    let entry = config.topology.node_named(&node.name).ok_or_else(|| Failure::other("a node that was planned is not declared"))?;
-    let devices: Vec<_> = config.topology.devices.iter().filter(|device| device.node == node.name).cloned().collect();
     let options = ClientOptions { name: "redoubt dev add".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
     let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::other(e.to_string()))?;
-    ha.add_node(entry, &devices).await.map_err(|e| Failure::from(&e))?;
-    file.ha.push(node.ha.clone());
-    file.nodes.push(node.clone());
-    file.write()?;
+    let failed = |e: HaError| Failure::from(&e);
+    let state_of = async |node: &NodeFile| Ok::<_, HaError>(ha.status().await?.map.nodes.get(&NodeId(node.id)).map(|known| known.state));
+    let last = file.nodes.last().cloned().ok_or_else(|| Failure::other("a cluster without nodes"))?;
+    let node = if state_of(&last).await.map_err(failed)? == Some(ProcessState::Unknown) {
+        last
+    } else {
+        let (node, config) = plan::add(&file, arguments.device_bytes)?;
+        let entry = config.topology.node_named(&node.name).ok_or_else(|| Failure::other("a node that was planned is not declared"))?;
+        let devices: Vec<_> = config.topology.devices.iter().filter(|device| device.node == node.name).cloned().collect();
+        ha.add_node(entry, &devices).await.map_err(failed)?;
+        file.ha.push(node.ha.clone());
+        file.nodes.push(node.clone());
+        file.write()?;
+        node
+    };
     for service in [Service::Ha, Service::Node] {
-        process::start(&file, &node, service)?;
+        if process::settled(&file, &node, service).await?.is_none() {
+            process::start(&file, &node, service)?;
+        }
     }
     let deadline = began + Duration::from_secs(arguments.wait);
     loop {
-        let state = ha.status().await.ok().and_then(|status| status.map.nodes.get(&NodeId(node.id)).map(|known| known.state));
-        if state == Some(ProcessState::Online) {
+        let state = state_of(&node).await;
+        if matches!(state, Ok(Some(ProcessState::Online))) {
             break;
         }
         if Instant::now() >= deadline {
-            let state = state.map_or_else(|| "unknown".into(), |state| state.to_string());
-            let logs = file.node_dir(&node);
-            return Err(Failure::new(Exit::Unavailable, format!("{} is {state}: look at the logs in {}", node.name, logs.display())));
+            let word = state.map_or_else(|e| e.to_string(), |s| s.map_or_else(|| "unknown".into(), |s| s.to_string()));
+            let words = format!("{} is not ONLINE ({word}): look at the logs in {}", node.name, file.node_dir(&node).display());
+            return Err(Failure::new(Exit::Unavailable, format!("{words}; the same command goes on")));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

@@ -29,6 +29,9 @@ pub struct ClusterFile {
     pub s3: Option<S3Keys>,
     /// The nodes.
     pub nodes: Vec<NodeFile>,
+    /// The greatest number of a node that was removed: numbers are used once.
+    #[serde(default)]
+    pub last_removed: u16,
     /// Where the cluster lives; not in the file, for it may be moved.
     #[serde(skip)]
     pub dir: PathBuf,

@@ -63,6 +63,7 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
         cluster: cluster.to_string(),
         ha: nodes.iter().map(|node| node.ha.clone()).collect(),
         s3: Some(S3Keys::drawn()),
+        last_removed: 0,
         nodes,
         dir,
     };
@@ -81,7 +82,7 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
 pub fn add(file: &ClusterFile, device_bytes: Option<u64>) -> Result<(NodeFile, HaConfig), Failure> {
     let load = |node: &NodeFile| HaConfig::load(&file.config(node, Service::Ha)).map_err(|e| Failure::other(e.to_string()));
     let last = file.nodes.last().ok_or_else(|| Failure::other("a cluster without nodes"))?;
-    let id = last.id + 1;
+    let id = last.id.max(file.last_removed) + 1;
     let mut node = NodeFile { id, name: format!("node-{id}"), ha: String::new(), fabric: String::new(), s3: None };
     if file.config(&node, Service::Node).exists() {
         let config = load(&node)?;

@@ -222,23 +222,32 @@ impl TopologyConfig {
 
     /// The nodes whose daemons vote: an odd number, at most [`VOTERS_MAX`], spread over racks, then storage sets, lower ids first.
     pub fn voters(&self) -> BTreeSet<NodeId> {
-        let count = match self.nodes.len() {
-            n if n >= VOTERS_MAX => VOTERS_MAX,
-            n if n % 2 == 0 => n.saturating_sub(1),
-            n => n,
-        };
-        let (mut racks, mut sets): (BTreeMap<u16, usize>, BTreeMap<u16, usize>) = Default::default();
-        let mut voters = BTreeSet::new();
-        while voters.len() < count {
-            let rank = |n: &&NodeEntry| {
-                let taken = |counts: &BTreeMap<u16, usize>, key: u16| counts.get(&key).copied().unwrap_or(0);
-                (taken(&racks, n.rack), taken(&sets, n.storage_set), n.id)
-            };
-            let Some(next) = self.nodes.iter().filter(|n| !voters.contains(&n.id)).min_by_key(rank) else { break };
-            *racks.entry(next.rack).or_default() += 1;
-            *sets.entry(next.storage_set).or_default() += 1;
-            voters.insert(next.id);
-        }
-        voters
+        let places = self.nodes.iter().map(|n| (n.id, (n.rack, n.storage_set))).collect();
+        voters_of(self.nodes.len(), &places, |_| false)
     }
+}
+
+/// How many daemons vote of a cluster of so many nodes: an odd number, at most [`VOTERS_MAX`].
+pub fn voters_count(nodes: usize) -> usize {
+    let most = nodes.min(VOTERS_MAX);
+    if most.is_multiple_of(2) { most.saturating_sub(1) } else { most }
+}
+
+/// Who votes of a cluster of `nodes` nodes: of those with a place (rack and storage set) here those to `keep` first, then spread over racks,
+/// then storage sets, lower ids first. Fewer than there should be where there are not enough places.
+pub fn voters_of(nodes: usize, places: &BTreeMap<NodeId, (u16, u16)>, keep: impl Fn(&NodeId) -> bool) -> BTreeSet<NodeId> {
+    let count = voters_count(nodes);
+    let (mut racks, mut sets): (BTreeMap<u16, usize>, BTreeMap<u16, usize>) = Default::default();
+    let mut voters = BTreeSet::new();
+    while voters.len() < count {
+        let rank = |(id, (rack, set)): &(&NodeId, &(u16, u16))| {
+            let taken = |counts: &BTreeMap<u16, usize>, key: &u16| counts.get(key).copied().unwrap_or(0);
+            (!keep(id), taken(&racks, rack), taken(&sets, set), **id)
+        };
+        let Some((next, (rack, set))) = places.iter().filter(|(id, _)| !voters.contains(*id)).min_by_key(rank) else { break };
+        *racks.entry(*rack).or_default() += 1;
+        *sets.entry(*set).or_default() += 1;
+        voters.insert(*next);
+    }
+    voters
 }

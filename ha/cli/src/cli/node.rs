@@ -1,10 +1,11 @@
-//! `ha node list|show|add|maintenance`: nodes with their processes and daemons.
+//! `ha node list|show|add|remove|keep|maintenance`: nodes with their processes and daemons.
 
 mod maintenance;
 
 use std::path::{Path, PathBuf};
 
 use ha_api::config::{DeviceConfig, HaConfig};
+use ha_api::pb::NodeWish;
 use ha_api::{NodeStatus, Status};
 use serde_json::{Value, json};
 use types::map::{Group, Node};
@@ -21,6 +22,19 @@ pub enum Verb {
     List,
     /// One node with its devices
     Show {
+        /// Its name or id, as `node-1`
+        node: String,
+    },
+    /// A node leaves: what it has moves to others while clients go on, and when it has nothing left the cluster forgets it
+    Remove {
+        /// Its name or id, as `node-1`
+        node: String,
+        /// Say whether the cluster can do without it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take `remove` back: what has not moved stays
+    Keep {
         /// Its name or id, as `node-1`
         node: String,
     },
@@ -43,6 +57,8 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Add { config, dry_run } => add(ha, format, config, *dry_run).await,
         Verb::Maintenance(verb) => maintenance::run(ha, format, verb).await,
+        Verb::Remove { node, dry_run } => wish(ha, format, node, NodeWish::Remove, *dry_run).await,
+        Verb::Keep { node } => wish(ha, format, node, NodeWish::Keep, false).await,
         Verb::List => {
             let status = super::status::ask(ha).await?;
             let all: Vec<Value> = status.map.nodes.values().map(|n| value(&status, n)).collect();
@@ -59,6 +75,20 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     }
 }
 
+/// A node is to be removed, or to be kept.
+async fn wish(ha: &Ha, format: Format, name: &str, wish: NodeWish, dry_run: bool) -> Result<(), Failure> {
+    let status = super::status::ask(ha).await?;
+    let node = find(&status, name)?;
+    ha.ask(async |client| client.ask_node(node.id, wish, dry_run).await).await?;
+    let (name, removes) = (&node.name, wish == NodeWish::Remove);
+    let words = match (removes, dry_run) {
+        (true, true) => format!("the cluster can do without {name}"),
+        (true, false) => format!("{name} is being emptied (`ha repair status`); when `ha node list` has it no more, stop it"),
+        (false, _) => format!("{name} is kept"),
+    };
+    show(format, &json!({ "node": name, "removing": removes && !dry_run, "dry_run": dry_run }), |_| words)
+}
+
 /// The node that `config` is of joins the cluster.
 async fn add(ha: &Ha, format: Format, config: &Path, dry_run: bool) -> Result<(), Failure> {
     let config = HaConfig::load(config).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
@@ -69,6 +99,13 @@ async fn add(ha: &Ha, format: Format, config: &Path, dry_run: bool) -> Result<()
     if status.map.cluster != config.cluster {
         let words =
             format!("it is of cluster {}, and HA answers for {}: name the daemons of that cluster", config.cluster, status.map.cluster);
+        return Err(Failure::new(Exit::Usage, words));
+    }
+    if let Some(missing) = status.map.nodes.values().find(|known| config.topology.node_named(&known.name).is_none()) {
+        let words = format!(
+            "it does not declare {}, which is in the cluster: a daemon that knows of no others would make a cluster of its own; declare all nodes",
+            missing.name
+        );
         return Err(Failure::new(Exit::Usage, words));
     }
     let was_there = status.map.nodes.contains_key(&node.id);
@@ -114,6 +151,7 @@ pub fn value(status: &Status, node: &Node) -> Value {
         "daemon_reachable": extra.daemon_reachable,
         "maintenance": status.maintenance.contains_key(&node.id),
         "maintenance_ms": status.maintenance.get(&node.id),
+        "removing": status.removing.contains(&node.id),
         "voter": node.voter,
         "leader": status.leader == Some(node.id),
         "storage_set": node.storage_set,
@@ -164,7 +202,7 @@ fn page(status: &Status, node: &Node, coloured: bool) -> String {
     let rows = [
         ("node", Cell::from(format!("{} ({})", node.name, node.id))),
         ("state", state_of(status, node)),
-        ("reason", Cell::from(&extra.reason)),
+        ("reason", if status.removing.contains(&node.id) { toned("is being removed", Tone::Warn) } else { Cell::from(&extra.reason) }),
         ("since", Cell::from(format!("{} ago", span(status.wall_ms.saturating_sub(extra.since_wall_ms))))),
         ("process", Cell::from(format!("{}, pid {}", node.boot, extra.pid))),
         ("lease renewed", Cell::from(or_none(extra.lease_age_ms, " ms ago"))),

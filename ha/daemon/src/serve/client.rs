@@ -16,7 +16,7 @@ use types::records::{RecordChange, RecordDone};
 use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
-use super::{check_cluster, convert, follow, show};
+use super::{check_cluster, convert, follow, removal, show};
 use crate::core::{Changed, Core};
 use crate::lead::Ask;
 use crate::raft::Consensus;
@@ -281,16 +281,6 @@ impl Ha for HaService {
         self.done(Change::SlotsFilled { boot: Boot(boot), slots: read(&filled)? }).await
     }
 
-    async fn ask_node(&self, request: Request<pb::NodeAsk>) -> Result<Response<pb::DoneReply>, Status> {
-        let request = self.open_for(&[Role::Operator], request)?;
-        let wish = match request.wish() {
-            pb::NodeWish::StartMaintenance => NodeWish::StartMaintenance,
-            pb::NodeWish::EndMaintenance => NodeWish::EndMaintenance,
-            pb::NodeWish::Unspecified => return Err(HaError::Refused("nothing is asked of the node".into()).into()),
-        };
-        self.done(Change::AskNode { node: node_id(request.node)?, wish }).await
-    }
-
     async fn ask_cluster(&self, request: Request<pb::ClusterAsk>) -> Result<Response<pb::DoneReply>, Status> {
         let request = self.open_for(&[Role::Operator], request)?;
         let wish = match request.wish() {
@@ -310,6 +300,27 @@ impl Ha for HaService {
         let pb::NodeAdd { node, devices } = self.open_for(&[Role::Operator], request)?;
         let (node, devices) = convert::new_node(&read(&node)?, &read::<Vec<_>>(&devices)?);
         self.done(Change::AddNode { node, devices }).await
+    }
+
+    async fn ask_node(&self, request: Request<pb::NodeAsk>) -> Result<Response<pb::DoneReply>, Status> {
+        let request = self.open_for(&[Role::Operator], request)?;
+        let node = node_id(request.node)?;
+        let wish = match request.wish() {
+            pb::NodeWish::StartMaintenance => NodeWish::StartMaintenance,
+            pb::NodeWish::EndMaintenance => NodeWish::EndMaintenance,
+            pb::NodeWish::Remove => NodeWish::Remove,
+            pb::NodeWish::Keep => NodeWish::Keep,
+            pb::NodeWish::Unspecified => return Err(HaError::Refused("nothing is asked of the node".into()).into()),
+        };
+        if wish == NodeWish::Remove {
+            // By the state as it is here: what it lets through that cannot be any more waits, and is shown.
+            self.core.catch_up().await;
+            self.core.machine.read(|state| removal::refusal(state, node)).map_or(Ok(()), |why| Err(HaError::Refused(why)))?;
+        }
+        if request.dry_run {
+            return Ok(Response::new(pb::DoneReply { index: self.core.machine.applied() }));
+        }
+        self.done(Change::AskNode { node, wish }).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

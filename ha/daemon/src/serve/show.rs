@@ -65,6 +65,7 @@ pub async fn status(core: &Core) -> Status {
             maintenance: state.maintenance().iter().map(|(id, since)| (*id, passed_ms(state, *since))).collect(),
             away: state.map().devices.keys().filter_map(|id| Some((*id, away(state, *id)?))).collect(),
             leaving: state.leaving().clone(),
+            removing: state.removing().clone(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
             warnings: view.warnings,

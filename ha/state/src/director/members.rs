@@ -4,7 +4,7 @@ use types::map::{Group, GroupView};
 use types::state::DeviceState;
 use types::{DeviceId, GroupId};
 
-use super::rebalance::{self, Aims};
+use super::rebalance::{self, Aims, fits};
 use super::{Observations, Placers, SubstituteRequest};
 use crate::command::{Change, MemberChange, ViewChange};
 use crate::state::{Fitness, State};
@@ -32,26 +32,34 @@ pub(super) fn replace(
     if views().any(|(id, _)| state.group(id).is_some_and(|extra| extra.stepping_down.is_some())) {
         return None;
     }
-    let mut under_way = views().filter(|(_, view)| !view.learners.is_empty()).count();
+    // What is for balance takes no room from repair.
+    let learning = |(_, view): &(GroupId, &GroupView)| !view.learners.is_empty();
+    let mut repairing = views().filter(learning).filter(|(_, view)| going(state, view).is_some()).count();
+    let mut under_way = views().filter(learning).count();
     let not = state.not_for_more();
     let (mut changes, mut without_place) = (Vec::new(), Vec::new());
     for (group, view) in views() {
         let learner = view.learners.first().copied();
-        let wish = going(state, view).map(|from| (from, None)).or_else(|| aim(state, aims, group, learner));
+        let wish = going(state, view).map(|from| (from, None)).or_else(|| aim(state, place, aims, group, learner));
         // One change at a time: the members that there are have to be recorded active first.
         if (wish.is_none() && learner.is_none()) || view.active != view.number {
             continue;
         }
         let next = match (learner, wish) {
-            (Some(learner), Some((from, _))) if !is_over(state, seen, learner) => take_place(state, group, from, learner),
+            (Some(learner), Some((from, to))) if !is_over(state, seen, learner) => match take_place(state, group, from, learner) {
+                // It came for another member, and beside those that stay it breaks a rule.
+                Some(_) if to.is_none() && !fits(state, place, group, from, learner) => Some(MemberChange::Learners(Vec::new())),
+                next => next,
+            },
             // What it has copied is of use when the rebalance goes on.
             (Some(learner), None) if aims.waits && !is_over(state, seen, learner) => None,
             (Some(_), _) => Some(MemberChange::Learners(Vec::new())),
-            (None, Some(_)) if under_way >= REPLACEMENTS_MAX => None,
+            (None, Some((_, None))) if repairing >= REPLACEMENTS_MAX => None,
+            (None, Some((_, Some(_)))) if under_way >= REPLACEMENTS_MAX => None,
             (None, Some((from, to))) => {
                 let chosen = to.or_else(|| (place.substitute)(state.map(), &SubstituteRequest { group, out: from, not: &not }));
                 match chosen {
-                    Some(_) => under_way += 1,
+                    Some(_) => (repairing, under_way) = (repairing + usize::from(to.is_none()), under_way + 1),
                     None => without_place.push(from),
                 }
                 chosen.map(|to| MemberChange::Learners(vec![to]))
@@ -69,9 +77,12 @@ pub(super) fn replace(
 }
 
 /// The member that gives its place to another for balance, and to whom: to the learner where there is one.
-fn aim(state: &State, aims: &Aims, group: GroupId, learner: Option<DeviceId>) -> Option<(DeviceId, Option<DeviceId>)> {
+fn aim(state: &State, place: Placers<'_>, aims: &Aims, group: GroupId, learner: Option<DeviceId>) -> Option<(DeviceId, Option<DeviceId>)> {
     let places = rebalance::places(state.map(), group);
-    let mut moves = aims.moves(group, &places).filter(|(_, _, to)| learner.is_none_or(|learner| learner == *to));
+    let mut moves = aims.moves(group, &places).filter(|(_, from, to)| match learner {
+        Some(learner) => learner == *to,
+        None => fits(state, place, group, *from, *to),
+    });
     moves.next().map(|(_, from, to)| (from, Some(to)))
 }
 

@@ -7,7 +7,7 @@ use types::map::{ClusterMap, Group, Slots};
 use types::state::DeviceState;
 use types::{DeviceId, GroupId};
 
-use super::rebalance::{self, Aims};
+use super::rebalance::{self, Aims, fits};
 use super::{Placers, SubstituteRequest};
 use crate::command::{Change, GroupSlots};
 use crate::state::State;
@@ -23,7 +23,7 @@ pub(super) fn move_slots(state: &State, place: Placers<'_>, aims: &Aims, warning
         return None;
     }
     let mut waiting = waiting(state);
-    waiting.extend(for_balance(state, aims));
+    waiting.extend(for_balance(state, place, aims));
     if waiting.is_empty() {
         return None;
     }
@@ -43,7 +43,9 @@ pub(super) fn move_slots(state: &State, place: Placers<'_>, aims: &Aims, warning
             continue;
         }
         let request = SubstituteRequest { group: wish.group, out: wish.device, not: &not };
-        match wish.to.or_else(|| (place.substitute)(&planned, &request)) {
+        // Which device is the emptiest is not all: groups of some pools are to avoid nodes.
+        let home = || aims.home(wish.group, wish.slot).filter(|to| wish.serves && fits(state, place, wish.group, wish.device, *to));
+        match wish.to.or_else(home).or_else(|| (place.substitute)(&planned, &request)) {
             Some(to) => {
                 drains += usize::from(wish.serves);
                 moves.extend(put(&mut planned, &wish, to));
@@ -92,13 +94,13 @@ fn waiting(state: &State) -> Vec<Wish> {
 }
 
 /// Slots that move for balance: none of a group that lacks anything.
-fn for_balance(state: &State, aims: &Aims) -> Vec<Wish> {
+fn for_balance(state: &State, place: Placers<'_>, aims: &Aims) -> Vec<Wish> {
     let mut waiting = Vec::new();
     for group in aims.groups().filter(|group| !state.unfilled().contains_key(group) && state.map().slots(*group).is_some()) {
         let to_spare = state.sound_slots(group).saturating_sub(state.data_units(group));
         let places = rebalance::places(state.map(), group);
         let wish = |(slot, device, to)| Wish { group, slot, device, serves: true, to: Some(to), to_spare };
-        waiting.extend(aims.moves(group, &places).map(wish));
+        waiting.extend(aims.moves(group, &places).filter(|(_, from, to)| fits(state, place, group, *from, *to)).map(wish));
     }
     waiting
 }

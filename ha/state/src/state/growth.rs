@@ -6,10 +6,12 @@
 //! ```
 //! That a rebalance goes on is kept here; what it still has to move is seen from the map, so any leader goes on with it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
-use types::Epoch;
-use types::map::{Device, Node};
+use types::map::{Device, Group, Node};
 use types::state::{DeviceState, ProcessState};
+use types::{DeviceId, Epoch};
 
 use super::{DeviceExtra, Process, State};
 use crate::command::ClusterWish;
@@ -39,7 +41,7 @@ impl State {
             return Ok(Done::AlreadySo);
         }
         let mut topology = present.clone();
-        numbers_are_new(present, &node, devices).map_err(Refused::Topology)?;
+        self.numbers_are_new(present, &node, devices).map_err(Refused::Topology)?;
         topology.nodes.push(node.clone());
         topology.devices.extend_from_slice(devices);
         topology.validate().map_err(Refused::Topology)?;
@@ -57,6 +59,30 @@ impl State {
         self.move_epoch();
         self.note(Subject::Process(node.id), "added", &format!("an operator asked for it: `{}` with {} devices", node.name, devices.len()));
         Ok(Done::Changed)
+    }
+
+    /// A number is given once for life: what was written under it may still lie somewhere.
+    fn numbers_are_new(&self, present: &Topology, node: &NodeSpec, devices: &[DeviceSpec]) -> Result<(), TopologyError> {
+        let bounds = |what: String, problem: String| Err(TopologyError::Bounds { what, problem });
+        if devices.is_empty() {
+            return bounds(format!("node `{}`", node.name), "say its devices".into());
+        }
+        let last = present.nodes.iter().map(|n| n.id).max().unwrap_or_default().max(self.used.0);
+        if node.id <= last {
+            return bounds(node.id.to_string(), format!("numbers of nodes are given in order, and once: the last is {last}"));
+        }
+        for device in devices {
+            if device.node != node.id {
+                return bounds(device.id.to_string(), format!("is in {}, not in {}", device.node, node.id));
+            }
+            if device.id <= self.used.1 {
+                return bounds(
+                    device.id.to_string(),
+                    format!("numbers of devices are given once: {} was the last of a node that was removed", self.used.1),
+                );
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn insert_node(&mut self, spec: &NodeSpec) {
@@ -115,7 +141,13 @@ impl State {
             return Err(Refused::Superseded);
         }
         self.rebalance = None;
-        self.note(Subject::Cluster, "rebalance has ended", "every device has its share");
+        let used: BTreeSet<DeviceId> = self.map.groups.values().flat_map(Group::devices).collect();
+        let idle = self.map.devices.values().filter(|device| device.state.is_readable() && !used.contains(&device.id)).count();
+        let words = match idle {
+            0 => "every device has its share".to_owned(),
+            _ => format!("{idle} devices have no place: no pool takes them, or their storage set has too few nodes for a group"),
+        };
+        self.note(Subject::Cluster, "rebalance has ended", &words);
         Ok(Done::Changed)
     }
 }
@@ -131,22 +163,4 @@ fn is_there(present: &Topology, node: &NodeSpec, devices: &[DeviceSpec]) -> bool
     known.sort_by_key(|d| d.id);
     wanted.sort_by_key(|d| d.id);
     present.nodes.iter().any(same) && known == wanted
-}
-
-/// A number is given once for life: what was written under it may still lie somewhere.
-fn numbers_are_new(present: &Topology, node: &NodeSpec, devices: &[DeviceSpec]) -> Result<(), TopologyError> {
-    let bounds = |what: String, problem: String| Err(TopologyError::Bounds { what, problem });
-    if devices.is_empty() {
-        return bounds(format!("node `{}`", node.name), "say its devices".into());
-    }
-    let last = present.nodes.iter().map(|n| n.id).max().unwrap_or_default();
-    if node.id <= last && !present.nodes.iter().any(|n| n.id == node.id) {
-        return bounds(node.id.to_string(), format!("numbers of nodes are given in order: the last is {last}"));
-    }
-    for device in devices {
-        if device.node != node.id {
-            return bounds(device.id.to_string(), format!("is in {}, not in {}", device.node, node.id));
-        }
-    }
-    Ok(())
 }

@@ -146,7 +146,7 @@ impl State {
         self.map.devices.get(&id).is_some_and(|device| device.incarnation.0 != 0 && uses(device.state))
     }
 
-    fn devices_of(&self, node: NodeId) -> Vec<DeviceId> {
+    pub(super) fn devices_of(&self, node: NodeId) -> Vec<DeviceId> {
         self.map.devices.values().filter(|d| d.node == node).map(|d| d.id).collect()
     }
 

@@ -51,7 +51,7 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
             let status = ask(ha).await?;
             let (id, name) = named(&status, node)?;
             if !dry_run {
-                ha.ask(async |client| client.ask_node(id, NodeWish::EndMaintenance).await).await?;
+                ha.ask(async |client| client.ask_node(id, NodeWish::EndMaintenance, false).await).await?;
             }
             let would = if *dry_run { "would be" } else { "is" };
             let value = json!({ "node": name, "maintenance": false, "was": status.maintenance.contains_key(&id), "dry_run": dry_run });
@@ -71,7 +71,7 @@ async fn start(ha: &Ha, format: Format, node: &str, force: bool, dry_run: bool) 
         }
     }
     if !dry_run {
-        ha.ask(async |client| client.ask_node(id, NodeWish::StartMaintenance).await).await?;
+        ha.ask(async |client| client.ask_node(id, NodeWish::StartMaintenance, false).await).await?;
         let end = Instant::now() + LEAVE;
         while primaries(&status, find(&status, node)?) > 0 && Instant::now() < end {
             tokio::time::sleep(LOOK).await;
