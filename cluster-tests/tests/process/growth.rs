@@ -92,6 +92,9 @@ fn the_first_node_leaves(cluster: &Cluster) -> Result<()> {
     let all_vote = || Ok(cluster.ha(&["node", "list"])?.as_array().is_some_and(|rows| rows.iter().all(|row| row["voter"] == true)));
     cluster.wait_for("node-4 votes in the place of node-1", ONLINE, all_vote)?;
     cluster.wait_for("places are spread anew", BALANCED, || Ok(rebalance(cluster)?["state"] == "idle"))?;
+    let former = cluster.dir.join("node-1/ha.toml");
+    let refused = cluster.ha(&["node", "add", super::utf8(&former), "--dry-run"]).expect_err("its number is not given again");
+    assert!(refused.to_string().contains("does not declare") || refused.to_string().contains("numbers of nodes"), "{refused}");
     let refused = cluster.ha(&["node", "remove", "node-2"]).expect_err("three nodes are the least");
     assert!(refused.to_string().contains("cannot do without node-2"), "{refused}");
     Ok(())

@@ -313,9 +313,9 @@ impl HaClient {
         self.done(self.call(|mut s| async move { s.ask_cluster(request).await }).await?)
     }
 
-    /// A node joins the cluster with these devices of it.
-    pub async fn add_node(&self, node: &NodeEntry, devices: &[DeviceConfig]) -> Result<(), HaError> {
-        let request = pb::NodeAdd { node: encode(node), devices: encode(&devices.to_vec()) };
+    /// A node joins the cluster with these devices of it; with `dry_run` only whether it would be refused.
+    pub async fn add_node(&self, node: &NodeEntry, devices: &[DeviceConfig], dry_run: bool) -> Result<(), HaError> {
+        let request = pb::NodeAdd { node: encode(node), devices: encode(&devices.to_vec()), dry_run };
         self.done(self.call(|mut s| send(request.clone(), async move |r| s.add_node(r).await)).await?)
     }
 

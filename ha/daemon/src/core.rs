@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ha_api::HaError;
-use ha_api::pb::PeerCall;
+use ha_api::pb::{DoneReply, PeerCall};
 use ha_state::{Change, Command, Done, Outcome, Refused};
 use types::codec::{decode, encode};
 use types::{Epoch, HaTime, NodeId};
@@ -151,6 +151,14 @@ impl Core {
             // Not sent, or refused as a whole: nothing has happened.
             Err(_) => Err(AgreeError::NotLeader(None)),
         }
+    }
+
+    /// Whether a change would be refused, by the state as it is here.
+    pub fn would(&self, change: Change) -> Result<DoneReply, HaError> {
+        let mut state = self.machine.read(Clone::clone);
+        let (index, at) = (state.index(), state.ha_time());
+        let command = Command { epoch: state.epoch(), at, wall_ms: 0, change };
+        state.apply(index + 1, &command).map(|_| DoneReply { index }).map_err(refusal)
     }
 
     /// Asks the leader, wherever it is.

@@ -134,6 +134,17 @@ fn malformed(why: &str) -> S3Error {
     s3_error!(AuthorizationHeaderMalformed, "The authorization header is malformed; {why}.")
 }
 
+/// Words of a PUT that are taken from headers alone: in a query, which some who presign put them into, they would be passed over.
+const HEADERS_ONLY: [&str; 7] = [
+    "x-amz-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-acl",
+    "x-amz-grant-",
+    "x-amz-tagging",
+    "x-amz-meta-",
+    "x-amz-copy-source",
+];
+
 fn check_query(head: &Parts) -> S3Result<()> {
     for value in asked(head, "X-Amz-Expires") {
         let wrong = match value.parse::<i64>() {
@@ -147,11 +158,14 @@ fn check_query(head: &Parts) -> S3Result<()> {
         error.set_status_code(hyper::StatusCode::FORBIDDEN);
         return Err(error);
     }
-    // It holds in a header: whoever is told that all went well thinks that it is encrypted.
-    let begins = |name: &str| name.to_ascii_lowercase().starts_with("x-amz-server-side-encryption");
+    // They hold in a header: whoever is told that all went well thinks that it is encrypted, or locked.
+    let begins = |name: &str| HEADERS_ONLY.iter().any(|word| name.to_ascii_lowercase().starts_with(word));
     let names = head.uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     if names.filter_map(crate::tags::decoded).any(|name| begins(&name)) {
-        return Err(s3_error!(NotImplemented, "Encryption is asked for in a header that is signed, not in the query"));
+        return Err(s3_error!(
+            NotImplemented,
+            "Encryption, locks, lists of access, tags and metadata are asked for in headers that are signed, not in the query"
+        ));
     }
     let is_page = |text: &str| text.parse::<u16>().is_ok_and(|buckets| (1..=BUCKETS_MAX).contains(&buckets));
     if named(head.uri.path()).0.is_empty() && asked(head, "max-buckets").any(|text| !is_page(text)) {
@@ -292,13 +306,23 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_encryption_in_the_query_is_not_told_that_all_went_well() {
-        for asked in
-            ["x-amz-server-side-encryption=AES256", "X-Amz-Server-Side-Encryption-Customer-Key=x", "x%2Damz-server-side-encryption=a"]
-        {
+    fn who_asks_for_encryption_or_a_lock_in_the_query_is_not_told_that_all_went_well() {
+        for asked in [
+            "x-amz-server-side-encryption=AES256",
+            "X-Amz-Server-Side-Encryption-Customer-Key=x",
+            "x%2Damz-server-side-encryption=a",
+            "x-amz-object-lock-mode=GOVERNANCE",
+            "X-Amz-Object-Lock-Legal-Hold=ON",
+            "x-amz-acl=private",
+            "x-amz-grant-read=id%3Dx",
+            "x-amz-tagging=a%3Db",
+            "x-amz-meta-a=b",
+            "x-amz-copy-source=b%2Fk",
+        ] {
             let uri = format!("/b/k?X-Amz-Expires=5&{asked}");
             assert!(is(code("PUT", &uri, &[("content-length", "1")]), "NotImplemented"), "{asked}");
         }
+        assert_eq!(code("PUT", "/b/k?x-amz-sdk-checksum-algorithm=CRC32&x-amz-user-agent=a", &[("content-length", "1")]), None);
         assert_eq!(code("PUT", "/b/k?x-id=PutObject", &[("content-length", "1"), ("x-amz-server-side-encryption", "AES256")]), None);
     }
 

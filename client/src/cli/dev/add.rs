@@ -51,7 +51,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> 
         let (node, config) = plan::add(&file, arguments.device_bytes)?;
         let entry = config.topology.node_named(&node.name).ok_or_else(|| Failure::other("a node that was planned is not declared"))?;
         let devices: Vec<_> = config.topology.devices.iter().filter(|device| device.node == node.name).cloned().collect();
-        ha.add_node(entry, &devices).await.map_err(failed)?;
+        ha.add_node(entry, &devices, false).await.map_err(failed)?;
         file.ha.push(node.ha.clone());
         file.nodes.push(node.clone());
         file.write()?;

@@ -109,9 +109,7 @@ async fn add(ha: &Ha, format: Format, config: &Path, dry_run: bool) -> Result<()
         return Err(Failure::new(Exit::Usage, words));
     }
     let was_there = status.map.nodes.contains_key(&node.id);
-    if !dry_run {
-        ha.ask(async |client| client.add_node(node, &devices).await).await?;
-    }
+    ha.ask(async |client| client.add_node(node, &devices, dry_run).await).await?;
     let word = match (was_there, dry_run) {
         (true, _) => "is in the cluster already",
         (false, true) => "would join",

@@ -297,9 +297,14 @@ impl Ha for HaService {
     }
 
     async fn add_node(&self, request: Request<pb::NodeAdd>) -> Result<Response<pb::DoneReply>, Status> {
-        let pb::NodeAdd { node, devices } = self.open_for(&[Role::Operator], request)?;
+        let pb::NodeAdd { node, devices, dry_run } = self.open_for(&[Role::Operator], request)?;
         let (node, devices) = convert::new_node(&read(&node)?, &read::<Vec<_>>(&devices)?);
-        self.done(Change::AddNode { node, devices }).await
+        let change = Change::AddNode { node, devices };
+        if dry_run {
+            self.core.catch_up().await;
+            return self.core.would(change).map(Response::new).map_err(Status::from);
+        }
+        self.done(change).await
     }
 
     async fn ask_node(&self, request: Request<pb::NodeAsk>) -> Result<Response<pb::DoneReply>, Status> {
