@@ -25,6 +25,7 @@ redoubt_manage_sysctl: false
 redoubt_memory_mib_min: 256
 redoubt_cluster_name: trial
 redoubt_factor: 2.0
+redoubt_storage_set: 1
 ";
 
 /// Hosts that are gone when it is.
