@@ -130,6 +130,12 @@ pub fn propose_with(state: &State, seen: &Observations<'_>, place: Placers<'_>, 
     let mut changes = Vec::new();
     let (mut warnings, mut to_move) = (Vec::new(), None);
     if state.topology().is_some() {
+        if state.repair_is_paused() {
+            warnings.push("repair is paused: `ha repair resume` ends that".into());
+        }
+        if state.rebalance().is_some_and(|rebalance| rebalance.paused) {
+            warnings.push("a rebalance is paused: `ha rebalance resume` ends that".into());
+        }
         lost_processes(state, seen, &mut changes);
         worn_devices(state, &mut changes);
         // A loss names primaries itself: what is left without one is seen in the next round.

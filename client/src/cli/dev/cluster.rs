@@ -1,5 +1,7 @@
 //! `cluster.json`: what a local cluster consists of and where everything of it is. Written once, read by every command.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +79,14 @@ pub struct NodeFile {
     pub s3: Option<String>,
 }
 
+/// Writes a file with secrets in it: for its owner's eyes.
+pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| Failure::io(path.display(), &e))
+}
+
 impl ClusterFile {
     /// Where the file is.
     pub fn path(dir: &Path) -> PathBuf {
@@ -110,7 +120,7 @@ impl ClusterFile {
         let path = Self::path(&self.dir);
         let beside = path.with_extension("json.new");
         let text = serde_json::to_string_pretty(self).map_err(|e| Failure::other(e.to_string()))?;
-        std::fs::write(&beside, text + "\n").map_err(|e| Failure::io(beside.display(), &e))?;
+        write_private(&beside, &(text + "\n"))?;
         std::fs::rename(&beside, &path).map_err(|e| Failure::io(path.display(), &e))
     }
 

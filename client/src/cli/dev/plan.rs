@@ -1,8 +1,6 @@
 //! What a new local cluster consists of: ports, directories, devices, pools, and the configuration of each process.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use client::ClusterKey;
@@ -10,7 +8,7 @@ use ha_api::config::{DeviceConfig, Factor, HaConfig, NodeConfig, NodeDevice, Nod
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId};
 
 use super::Service;
-use super::cluster::{ClusterFile, FILE_VERSION, KEY_FILE, NodeFile, S3Keys};
+use super::cluster::{ClusterFile, FILE_VERSION, KEY_FILE, NodeFile, S3Keys, write_private};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
@@ -175,10 +173,7 @@ fn topology(file: &ClusterFile, wish: &Wish, device_bytes: u64) -> TopologyConfi
 /// The key of the cluster, for its owner's eyes.
 fn write_key(file: &ClusterFile) -> Result<(), Failure> {
     let path = file.dir.join(KEY_FILE);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options.open(&path).and_then(|mut file| writeln!(file, "{}", ClusterKey::drawn()));
-    written.map_err(|e| Failure::io(path.display(), &e))
+    write_private(&path, &format!("{}\n", ClusterKey::drawn()))
 }
 
 fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Factor, topology: &TopologyConfig) -> Result<(), Failure> {
@@ -228,7 +223,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
     };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {
         let path = file.config(node, service);
-        std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))?;
+        write_private(&path, &text)?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ impl Arguments {
             return Ok(());
         }
         let what = format!(
-            "the cluster in {} is there already, and these options contradict it: {}; leave them away, or make another one with --dir",
+            "the cluster in {} is there already, and these options contradict it: {}; leave them away, make another one with --dir, or delete that directory with what is in it",
             dir.display(),
             wrong.join(", ")
         );

@@ -168,6 +168,12 @@ async fn run_key(common: &Common, verb: KeyVerb) -> Result<(), Failure> {
             })
         }
         KeyVerb::Delete { user, access_key } => {
+            if !account(common, &user).await?.keys.contains_key(&access_key) {
+                return Err(Failure::new(
+                    Exit::NotFound,
+                    format!("the account `{user}` has no key `{access_key}`: `redoubt s3 user key list {user}`"),
+                ));
+            }
             let change_of = RecordChange::DeleteKey { account: user.clone(), key: access_key };
             change(common, &user, change_of, "without that key").await
         }

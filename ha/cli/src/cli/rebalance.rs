@@ -5,7 +5,7 @@ use ha_api::pb::ClusterWish;
 use serde_json::{Value, json};
 
 use crate::connect::Ha;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Format, Tone, fields, show, toned};
 
 /// `ha rebalance ...`.
@@ -29,6 +29,10 @@ pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
         Verb::Pause => Some(ClusterWish::PauseRebalance),
         Verb::Resume => Some(ClusterWish::ResumeRebalance),
     };
+    if matches!(verb, Verb::Pause | Verb::Resume) && super::status::ask(ha).await?.rebalance.is_none() {
+        let words = "no rebalance goes on; one that begins later (`ha node add`) can be paused then";
+        return Err(Failure::new(Exit::Condition, words));
+    }
     if let Some(wish) = wish {
         ha.ask(async |client| client.ask_cluster(wish, 0).await).await?;
     }

@@ -148,7 +148,7 @@ impl<'a> Repair<'a> {
         };
         let places = if self.to_move > 0 { Tone::Bad } else { Tone::Plain };
         let rows = [
-            ("repair", toned(word, tone)),
+            ("repair", if self.paused && word == "idle" { toned("idle, and paused", Tone::Warn) } else { toned(word, tone) }),
             ("slots that lack units", Cell::from(self.slots())),
             ("slots on failed devices", toned(self.to_move, places)),
             ("slots on devices to go", Cell::from(self.to_drain)),
