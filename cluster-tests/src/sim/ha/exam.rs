@@ -50,7 +50,7 @@ impl HaWorld {
         let (killed, frozen) = self.settings.exam;
         let well = self.ailment(now);
         let next = match (self.stage, &well) {
-            (Stage::Heals(_), None) if !self.settings.away || now >= self.settings.faulty + LATE => {
+            (Stage::Heals(_), None) if now >= self.settings.faulty + LATE => {
                 self.oracle.asked_for = false;
                 Stage::Calm(now + CALM, self.oracle.state.epoch())
             }

@@ -1,7 +1,7 @@
 //! Members that are to go: each group of theirs gets a learner, and the learner their place once it is filled.
 
 use types::map::{Group, GroupView};
-use types::state::DeviceState;
+use types::state::{DeviceState, ProcessState};
 use types::{DeviceId, GroupId};
 
 use super::rebalance::{self, Aims, fits};
@@ -96,7 +96,9 @@ fn going(state: &State, view: &GroupView) -> Option<DeviceId> {
 fn is_over(state: &State, seen: &Observations<'_>, learner: DeviceId) -> bool {
     let since = state.device(learner).map_or(0, |extra| extra.since.0);
     let away = state.map().devices.get(&learner).is_none_or(|d| matches!(d.state, DeviceState::Transient | DeviceState::Unknown));
-    state.is_going(learner) || (away && seen.ha_time.0 >= since.saturating_add(LEARNER_AWAY_MS))
+    // A process that serves without the device does not take it back by itself.
+    let left_alone = state.map().node_of(learner).is_some_and(|node| node.state == ProcessState::Online);
+    state.is_going(learner) || (away && (left_alone || seen.ha_time.0 >= since.saturating_add(LEARNER_AWAY_MS)))
 }
 
 fn take_place(state: &State, group: GroupId, from: DeviceId, to: DeviceId) -> Option<MemberChange> {

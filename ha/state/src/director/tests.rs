@@ -332,6 +332,28 @@ fn a_learner_that_fails_or_is_away_for_long_or_is_not_wanted_any_more_is_given_u
 }
 
 #[test]
+fn a_learner_that_its_process_serves_without_is_given_up_at_once() {
+    let (mut log, leader) = (Log::running(), Leader::elected());
+    let failed = DeviceId(1);
+    let incarnation = log.state.map().devices[&failed].incarnation;
+    log.put(Change::DeviceFailed { device: failed, incarnation, ended: true, reason: "EIO".into() }).expect("failed");
+    leader.act(&mut log);
+    log.activate();
+    let index = (0..GROUPS).find(|i| !view_of(&log, *i).learners.is_empty()).expect("a learner");
+    let learner = view_of(&log, index).learners[0];
+    let node = log.state.map().devices[&learner].node.0;
+    log.lose(node).expect("lost");
+    leader.act(&mut log);
+    let found = crate::sample::devices(node).map(|id| (id, if id == learner { crate::Found::Unusable } else { log.as_known(id) }));
+    log.start_with(node, &found);
+    log.recover(node);
+    log.activate();
+    assert_eq!(log.state.map().devices[&learner].state, DeviceState::Transient);
+    leader.act(&mut log);
+    assert!(view_of(&log, index).learners.is_empty(), "{:?}", view_of(&log, index));
+}
+
+#[test]
 fn what_is_away_for_too_long_is_given_up_one_at_a_time_and_only_where_another_could_take_its_place() {
     let (mut log, mut leader) = (Log::running(), Leader::elected());
     log.put(Change::AskCluster(crate::ClusterWish::NodeAway(5000))).expect("taken");
