@@ -18,10 +18,14 @@ use std::time::Duration;
 use super::Common;
 use super::exit::Failure;
 use cluster::{ClusterFile, NodeFile};
+use ha_api::{ClientOptions, HaClient};
+use lock::Lock;
 use process::Service;
 
 /// How long a command waits for another one that works on the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer of HA to a verb that changes the cluster may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Verbs on the local cluster.
 #[derive(clap::Subcommand)]
@@ -79,6 +83,21 @@ impl Nodes {
         };
         Ok(nodes.into_iter().flat_map(|node| services.iter().map(move |service| (node, *service))).collect())
     }
+}
+
+/// The cluster as it is while nobody else changes it: until the lock is dropped.
+async fn alone_with(common: &Common) -> Result<(ClusterFile, Lock), Failure> {
+    ClusterFile::read(&common.dir)?;
+    let lock = Lock::take(&common.dir, LOCK_PATIENCE).await?;
+    let file = ClusterFile::read(&common.dir)?;
+    process::adopt(&file)?;
+    Ok((file, lock))
+}
+
+/// HA at these addresses, for a verb that changes the cluster.
+fn ha_at(addresses: &[String], name: &str) -> Result<HaClient, Failure> {
+    let options = ClientOptions { name: name.into(), deadline: ANSWER, ..ClientOptions::default() };
+    HaClient::with_options(addresses, options).map_err(|e| Failure::other(e.to_string()))
 }
 
 /// The pids of all processes of the cluster that run.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use ha_api::{ClientOptions, HaClient, HaError};
+use ha_api::HaError;
 use serde_json::json;
 use tokio::time::Instant;
 use types::NodeId;
 use types::state::ProcessState;
 
 use super::Service;
-use super::cluster::{ClusterFile, NodeFile};
-use super::lock::Lock;
+use super::cluster::NodeFile;
 use super::plan;
 use super::process;
 use crate::cli::exit::{Exit, Failure};
@@ -18,8 +17,6 @@ use crate::cli::{Common, output};
 
 /// How often HA is asked whether the node is ONLINE.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long an answer may take.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Arguments of `dev add`.
 #[derive(clap::Args)]
@@ -35,13 +32,8 @@ pub struct Arguments {
 /// Runs the verb. What an earlier one left half done is gone on with.
 pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let began = Instant::now();
-    ClusterFile::read(&common.dir)?;
-    let _lock = Lock::take(&common.dir, super::LOCK_PATIENCE).await?;
-    // As it is now that nobody else changes it.
-    let mut file = ClusterFile::read(&common.dir)?;
-    process::adopt(&file)?;
-    let options = ClientOptions { name: "redoubt dev add".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
-    let ha = HaClient::with_options(&file.ha, options).map_err(|e| Failure::other(e.to_string()))?;
+    let (mut file, _lock) = super::alone_with(common).await?;
+    let ha = super::ha_at(&file.ha, "redoubt dev add")?;
     let failed = |e: HaError| Failure::from(&e);
     let state_of = async |node: &NodeFile| Ok::<_, HaError>(ha.status().await?.map.nodes.get(&NodeId(node.id)).map(|known| known.state));
     let last = file.nodes.last().cloned().ok_or_else(|| Failure::other("a cluster without nodes"))?;

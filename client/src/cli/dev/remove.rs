@@ -3,23 +3,18 @@
 use std::time::Duration;
 
 use ha_api::pb::NodeWish;
-use ha_api::{ClientOptions, HaClient};
 use serde_json::json;
 use tokio::time::Instant;
 use types::NodeId;
 
 use super::Service;
-use super::cluster::ClusterFile;
 use super::down::stop;
-use super::lock::Lock;
 use super::process;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{Common, output};
 
 /// How often HA is asked whether the node is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long an answer may take.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Arguments of `dev remove`.
 #[derive(clap::Args)]
@@ -34,15 +29,11 @@ pub struct Arguments {
 /// Runs the verb. Broken off, it goes on when it is called again; `ha node keep` takes it back until then.
 pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let began = Instant::now();
-    ClusterFile::read(&common.dir)?;
-    let _lock = Lock::take(&common.dir, super::LOCK_PATIENCE).await?;
-    let mut file = ClusterFile::read(&common.dir)?;
-    process::adopt(&file)?;
+    let (mut file, _lock) = super::alone_with(common).await?;
     let node = file.node(&arguments.node)?.clone();
     let id = NodeId(node.id);
     let others: Vec<String> = file.ha.iter().filter(|address| **address != node.ha).cloned().collect();
-    let options = ClientOptions { name: "redoubt dev remove".into(), deadline: LOOK_DEADLINE, ..ClientOptions::default() };
-    let ha = HaClient::with_options(&others, options).map_err(|e| Failure::other(e.to_string()))?;
+    let ha = super::ha_at(&others, "redoubt dev remove")?;
     let is_there = async || Ok::<_, ha_api::HaError>(ha.status().await?.map.nodes.contains_key(&id));
     if is_there().await.map_err(|e| Failure::from(&e))? {
         ha.ask_node(id, NodeWish::Remove, false).await.map_err(|e| Failure::from(&e))?;

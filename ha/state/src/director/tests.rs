@@ -31,16 +31,20 @@ impl Leader {
         }
     }
 
-    fn propose(&self, log: &Log) -> Proposals {
-        let seen = Observations {
+    fn seen(&self, ha_time: HaTime) -> Observations<'_> {
+        Observations {
             now: self.now,
-            ha_time: HaTime(log.state.ha_time().0 + 1),
+            ha_time,
             wall_ms: 0,
             leases: &self.leases,
             ended: &self.ended,
             confirmed: &self.confirmed,
             sessions_over: &self.sessions_over,
-        };
+        }
+    }
+
+    fn propose(&self, log: &Log) -> Proposals {
+        let seen = self.seen(HaTime(log.state.ha_time().0 + 1));
         propose(&log.state, &seen, PLACERS)
     }
 
@@ -113,15 +117,7 @@ fn a_pool_that_cannot_be_placed_is_a_warning() {
         log.recover(node);
     }
     let leader = Leader::elected();
-    let seen = Observations {
-        now: leader.now,
-        ha_time: log.state.ha_time(),
-        wall_ms: 0,
-        leases: &leader.leases,
-        ended: &leader.ended,
-        confirmed: &leader.confirmed,
-        sessions_over: &leader.sessions_over,
-    };
+    let seen = leader.seen(log.state.ha_time());
     let out = propose(&log.state, &seen, Placers { groups: &|_, _| Err("too few nodes".into()), ..PLACERS });
     assert_eq!((out.commands.len(), out.warnings), (0, vec!["too few nodes".to_string(); topology().pools.len()]));
 }
@@ -366,15 +362,7 @@ fn what_is_away_for_too_long_is_given_up_one_at_a_time_and_only_where_another_co
     assert!(proposals.commands.is_empty(), "{proposals:?}");
     assert!(proposals.warnings.iter().any(|w| w.contains("dev-1, dev-2 stay away for too long, and no device could")), "{proposals:?}");
     let anywhere = |_: &ClusterMap, _: &SubstituteRequest<'_>| Some(DeviceId(9));
-    let seen = Observations {
-        now: leader.now,
-        ha_time: log.state.ha_time(),
-        wall_ms: 0,
-        leases: &leader.leases,
-        ended: &leader.ended,
-        confirmed: &leader.confirmed,
-        sessions_over: &leader.sessions_over,
-    };
+    let seen = leader.seen(log.state.ha_time());
     let proposals = propose(&log.state, &seen, Placers { substitute: &anywhere, ..PLACERS });
     let given_up: Vec<_> = proposals.commands.iter().map(|c| &c.change).collect();
     let incarnation = log.state.map().devices[&DeviceId(1)].incarnation;
