@@ -11,6 +11,7 @@ mod oracle;
 pub mod packet;
 mod process;
 pub(super) mod raft;
+pub mod scenes;
 pub mod settings;
 mod shown;
 mod whims;

@@ -44,6 +44,7 @@ pub fn first(settings: &Settings, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happenin
         let at = settings.quiet.max(FIRST_POLICY);
         first.push((at, Happening::Do { whim: Whim::Away, choice: FIRST_CHOICE }));
     }
+    first.extend(settings.scenes.iter().map(|(at, scene, choice)| (*at, Happening::Play { scene: *scene, choice: *choice })));
     first.push((settings.faulty, Happening::Heal));
     first.push((settings.faulty, Happening::End));
     first

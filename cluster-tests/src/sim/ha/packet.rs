@@ -4,6 +4,7 @@ use ha_state::{Change, Found};
 use serde::{Deserialize, Serialize};
 use types::{Boot, DeviceId, Epoch, Incarnation};
 
+use super::scenes::Scene;
 use crate::sim::heap::Micros;
 use crate::sim::network::NodeNumber;
 
@@ -257,6 +258,13 @@ pub enum Happening {
     Do {
         /// What.
         whim: Whim,
+        /// A number that chooses among what there is.
+        choice: u32,
+    },
+    /// A situation that a rule of leases is for.
+    Play {
+        /// Which.
+        scene: Scene,
         /// A number that chooses among what there is.
         choice: u32,
     },

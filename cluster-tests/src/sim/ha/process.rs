@@ -58,6 +58,10 @@ pub struct Process {
     answered: Micros,
     reported: Option<Micros>,
     without: Option<Without>,
+    /// Until then nothing of the log gets to it: what takes it in stands still.
+    pub hears_again: Micros,
+    /// It stands still for so long as soon as it has sent the next renewal.
+    pub stops_when_it_asks: Option<Micros>,
 }
 
 impl Process {
@@ -76,6 +80,8 @@ impl Process {
             answered: 0,
             reported: None,
             without,
+            hears_again: 0,
+            stops_when_it_asks: None,
         }
     }
 
@@ -158,6 +164,7 @@ impl Process {
                 self.lease.granted(&super::TIMING, sent, epoch);
             }
             Reply::OldBoot { boot } if self.boot == Some(boot) => self.register_anew(now),
+            Reply::Snapshot(_) | Reply::Entries(_) if now < self.hears_again => {}
             Reply::Snapshot(bytes) => {
                 let state = State::decode(&bytes).expect("a daemon's snapshot");
                 if state.index() > self.state.index() {

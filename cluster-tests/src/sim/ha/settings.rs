@@ -10,6 +10,7 @@ use types::scheme::FailureDomain;
 use types::state::DeviceState;
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
 
+use super::scenes::{LASTS, SCENES, Scene};
 use crate::sim::heap::{MILLISECOND, Micros, SECOND};
 use crate::sim::swarm::{Swarm, log_uniform};
 
@@ -19,6 +20,8 @@ pub const HOSTS: u32 = 3;
 pub const GROUPS: u32 = 4;
 /// Drift bound ρ in millionths.
 const DRIFT_PPM: i64 = 10_000;
+/// How often a run has scenes.
+const AIMED: f64 = 0.25;
 /// How long all have to be well again once everything is healed: leases, recoveries and moves of primaries fit several times.
 pub const CONVERGENCE: Micros = 15 * SECOND;
 
@@ -58,6 +61,8 @@ pub struct Settings {
     pub without: Option<Without>,
     /// Whether operators say for how long what is away is waited for, and begin and end maintenance.
     pub away: bool,
+    /// Situations that rules of leases are for, each with its time and choice.
+    pub scenes: Vec<(Micros, Scene, u32)>,
 }
 
 impl Settings {
@@ -66,7 +71,7 @@ impl Settings {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rng = &mut rng;
         let quiet = if rng.random_bool(0.8) { 1500 * MILLISECOND } else { 0 };
-        Self {
+        let mut settings = Self {
             quiet,
             faulty: quiet + log_uniform(rng, 500 * MILLISECOND, 6 * SECOND),
             swarm: Swarm::draw(rng),
@@ -76,6 +81,34 @@ impl Settings {
             exam: (rng.random_range(0..HOSTS), rng.random_range(0..HOSTS)),
             without: None,
             away: false,
+            scenes: Vec::new(),
+        };
+        if rng.random_bool(AIMED) {
+            settings.aim(rng);
+        }
+        settings
+    }
+
+    /// The same, with scenes whatever was drawn.
+    pub fn draw_aimed(seed: u64) -> Self {
+        let mut settings = Self::draw(seed);
+        if settings.scenes.is_empty() {
+            settings.aim(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x5ce_ae5));
+        }
+        settings
+    }
+
+    /// Plays scenes, one after the other, in a cluster that is up; half of the time nothing else happens.
+    fn aim(&mut self, rng: &mut ChaCha8Rng) {
+        let mut at = 1500 * MILLISECOND;
+        for _ in 0..rng.random_range(1..=2) {
+            at += rng.random_range(0..SECOND);
+            self.scenes.push((at, SCENES[rng.random_range(0..SCENES.len())], rng.random_range(0..1000)));
+            at += LASTS;
+        }
+        self.faulty = self.faulty.max(at);
+        if rng.random_bool(0.5) {
+            self.swarm.faults.clear();
         }
     }
 }

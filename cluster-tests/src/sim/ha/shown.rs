@@ -68,7 +68,8 @@ impl Shown for HaWorld {
             | Happening::Resume { .. }
             | Happening::Cut { .. }
             | Happening::Mend { .. }
-            | Happening::Do { .. } => Part::Fault,
+            | Happening::Do { .. }
+            | Happening::Play { .. } => Part::Fault,
         }
     }
 
@@ -105,6 +106,7 @@ impl Shown for HaWorld {
             Happening::Cut { pairs } => short(&format!("cut: {pairs:?}")),
             Happening::Mend { pairs } => short(&format!("mended: {pairs:?}")),
             Happening::Do { whim, choice } => format!("{whim:?} ({choice})"),
+            Happening::Play { scene, choice } => format!("scene {scene:?} ({choice})"),
             Happening::Heal => "everything is healed".into(),
             Happening::End => "everything is looked at".into(),
         }

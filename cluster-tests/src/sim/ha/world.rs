@@ -129,7 +129,11 @@ impl HaWorld {
             Happening::Renewal { start, .. } if start == self.processes[node as usize].life.start => {
                 let process = &mut self.processes[node as usize];
                 let request = process.renewal(clock.now);
-                let via = process.daemon;
+                let (via, stop) = (process.daemon, process.stops_when_it_asks.take_if(|_| matches!(request, Request::Renew { .. })));
+                if let Some(stop) = stop {
+                    clock.after(0, Happening::Pause { node });
+                    clock.after(stop, Happening::Resume { node });
+                }
                 self.send(node, via, Packet::Ask { from: node, via, request }, clock);
                 clock.after(RENEWAL, Happening::Renewal { node, start });
             }
@@ -392,11 +396,15 @@ impl HaWorld {
             Happening::Resume { node } => self.resume(node, clock),
             Happening::Cut { pairs } if !self.healed => pairs.iter().for_each(|(a, b)| self.network.cut(*a, *b)),
             Happening::Mend { pairs } => pairs.iter().for_each(|(a, b)| self.network.mend(*a, *b)),
+            Happening::Play { scene, choice } if !self.healed => self.scene(scene, choice, clock),
             Happening::Do { whim, choice } if !self.healed => self.whim(whim, choice, clock),
             Happening::Heal => {
                 self.healed = true;
                 self.network.heal();
-                self.processes.iter_mut().flat_map(|process| process.disks.values_mut()).for_each(|disk| disk.hangs = false);
+                for process in &mut self.processes {
+                    (process.hears_again, process.stops_when_it_asks) = (0, None);
+                    process.disks.values_mut().for_each(|disk| disk.hangs = false);
+                }
                 for node in 0..2 * HOSTS {
                     self.resume(node, clock);
                     self.start(node, clock);
