@@ -1,11 +1,12 @@
 //! Who may do what: each request is looked at before anything of it is done, and once more where it concerns other objects than its own
 //! (the source of a copy, each of many that are deleted).
 //!
-//! A request is let in where the bucket's policy allows it, or where the access control list of the bucket or object does, or where its owner
+//! Whoever asks with a session may do only what its policy allows besides. A request is let in where the bucket's policy allows it, or where the access control list of the bucket or object does, or where its owner
 //! asks; and never where the policy denies it. Nobody who has not signed may do more than that. The key of the configuration may do what the
 //! owner of any bucket may.
 
 pub mod facts;
+mod judge;
 mod rules;
 
 use std::sync::Arc;
@@ -23,10 +24,9 @@ use types::records::{Account, Bucket, BucketDocument, Records};
 use crate::Gateway;
 use crate::acl::{Acl, Between, Headers, Permission};
 use crate::bucket::ROOT;
-use crate::error::{self, Of};
-use crate::policy::{Asked, Policy, Verdict, Who};
+use crate::policy::Who;
+use crate::session::Session;
 use crate::settings::PublicAccess;
-use crate::tags::Tags;
 use facts::Facts;
 use rules::{Need, Rule};
 
@@ -39,19 +39,41 @@ pub struct Caller(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    account: Option<String>,
+    signer: Option<Signer>,
     facts: Facts,
+}
+
+/// Who has signed a request, with a session or without.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// The account.
+    pub account: String,
+    /// What it may do less than that, and until when.
+    pub session: Option<Arc<Session>>,
 }
 
 impl Caller {
     /// The name of the account; `None` where nobody has signed.
     pub fn account(&self) -> Option<&str> {
-        self.0.account.as_deref()
+        self.0.signer.as_ref().map(|signer| signer.account.as_str())
+    }
+
+    /// The session that asks.
+    fn session(&self) -> Option<&Session> {
+        self.0.signer.as_ref()?.session.as_deref()
     }
 
     /// Who that is.
     pub fn who(&self) -> Who<'_> {
         self.account().map_or(Who::Anonymous, Who::Account)
+    }
+
+    /// Lets accounts in, for what concerns no bucket that is there.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    fn may(&self, action: &str, resource: &str) -> S3Result<()> {
+        if self.account().is_some() && self.session_allows(action, resource) { Ok(()) } else { Err(denied()) }
     }
 
     fn is_root(&self) -> bool {
@@ -199,20 +221,19 @@ pub fn denied() -> S3Error {
 impl S3Access for Gateway {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         let records = self.records().await?;
-        let account = match cx.credentials() {
-            None => None,
-            Some(credentials) => Some(self.account_of(&records, &credentials.access_key)?),
-        };
+        let access_key = cx.credentials().map(|credentials| credentials.access_key.clone());
+        let session = cx.extensions_mut().get::<Arc<Session>>().cloned();
+        let signer = access_key.map(|key| self.signer_of(&records, &key, session)).transpose()?;
         let (headers, uri) = (cx.headers().clone(), cx.uri().clone());
-        let caller = self.caller(account, &headers, &uri, cx.extensions_mut());
+        let caller = self.caller(signer, &headers, &uri, cx.extensions_mut());
         let rule = rules::of(cx.s3_op().name());
         let (bucket, key) = match cx.s3_path() {
-            S3Path::Root => return caller.account().map(drop).ok_or_else(denied),
+            S3Path::Root => return caller.may("s3:ListAllMyBuckets", "arn:aws:s3:::*"),
             S3Path::Bucket { bucket } => (bucket.to_string(), None),
             S3Path::Object { bucket, key } => (bucket.to_string(), Some(key.to_string())),
         };
         if cx.s3_op().name() == "CreateBucket" {
-            return caller.account().map(drop).ok_or_else(denied);
+            return caller.may("s3:CreateBucket", &format!("arn:aws:s3:::{bucket}"));
         }
         let version = caller.0.facts.query("versionId");
         let Some(Rule { action, of_version, need }) = rule else {
@@ -232,9 +253,9 @@ impl S3Access for Gateway {
 
 impl Gateway {
     /// Notes who asks, for all who look later.
-    pub(crate) fn caller(&self, account: Option<String>, headers: &HeaderMap, uri: &Uri, extensions: &mut Extensions) -> Caller {
+    pub(crate) fn caller(&self, signer: Option<Signer>, headers: &HeaderMap, uri: &Uri, extensions: &mut Extensions) -> Caller {
         let facts = Facts::of(headers, uri, extensions);
-        let caller = Caller(Arc::new(Inner { account, facts }));
+        let caller = Caller(Arc::new(Inner { signer, facts }));
         extensions.insert(caller.clone());
         caller
     }
@@ -261,8 +282,7 @@ impl Gateway {
     /// As [`Self::allow`].
     pub(crate) async fn not_denied(&self, caller: &Caller, act: Act<'_>) -> S3Result<()> {
         let bucket = self.bucket(act.bucket).await?;
-        let verdict = self.by_policy(caller, &bucket, act, &PublicAccess::of(&bucket), &mut None).await?;
-        if verdict == Verdict::Deny { Err(denied()) } else { Ok(()) }
+        if self.is_denied(caller, &bucket, act).await? { Err(denied()) } else { Ok(()) }
     }
 
     /// Refuses to show an object that is not the one by which its request was let in, unless that one may be shown as well: between the two it
@@ -353,88 +373,17 @@ impl Gateway {
         Ok(word_of(acl, &bucket))
     }
 
-    async fn is_allowed(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>, looked: &mut Looked) -> S3Result<bool> {
-        match self.judged(caller, bucket, act, looked).await? {
-            Some(allowed) => Ok(allowed),
-            // Whether something is there is told to those only who could list it.
-            None => Ok(self.judged(caller, bucket, Act::list(act.bucket), &mut None).await? == Some(true)),
-        }
-    }
-
-    /// Whether an act is allowed; `None` where it is about an object that is not there.
-    async fn judged(&self, caller: &Caller, bucket: &Bucket, act: Act<'_>, looked: &mut Looked) -> S3Result<Option<bool>> {
-        let block = PublicAccess::of(bucket);
-        let is_owner = caller.account() == Some(owner_of(bucket));
-        match self.by_policy(caller, bucket, act, &block, looked).await? {
-            // Who owns it can always take the policy away that locks him out.
-            Verdict::Deny => return Ok(Some((is_owner || caller.is_root()) && act.need == Need::OwnPolicy)),
-            Verdict::Allow => return Ok(Some(true)),
-            Verdict::Silent => {}
-        }
-        if caller.is_root() && !is_owner {
-            return Ok(Some(true));
-        }
-        let public = |acl: Acl| if block.ignore_acls { acl.without_public() } else { acl };
-        let off = acls_are_off(bucket);
-        Ok(Some(match act.need {
-            Need::Owner | Need::OwnPolicy => is_owner,
-            _ if off => is_owner,
-            Need::Bucket(permission) => public(bucket_acl(bucket)).allows(caller.who(), permission),
-            // Lists of objects are asked only where they can matter: what lies in a bucket its owner may read.
-            Need::Object(_) if is_owner => true,
-            Need::Object(permission) => {
-                if looked.is_none() {
-                    *looked = Some(self.look(act).await?);
-                }
-                let Some(info) = looked.as_ref().and_then(Option::as_ref) else { return Ok(None) };
-                public(object_acl(&info.user_metadata, bucket)).allows(caller.who(), permission)
-            }
-        }))
-    }
-
-    async fn by_policy(
-        &self,
-        caller: &Caller,
-        bucket: &Bucket,
-        act: Act<'_>,
-        block: &PublicAccess,
-        looked: &mut Looked,
-    ) -> S3Result<Verdict> {
-        let Some(text) = bucket.document(BucketDocument::Policy) else { return Ok(Verdict::Silent) };
-        // It was parsed before it was set: where it is none any more, nobody knows whom it keeps out. Its owner may take it away.
-        let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Deny) };
-        if act.key.is_some() && policy.asks_of("s3:existingobjecttag") && looked.is_none() {
-            *looked = Some(self.look(act).await?);
-        }
-        let info = looked.as_ref().and_then(Option::as_ref);
-        let tags = info.map(|info| Tags::of(&info.user_metadata)).unwrap_or_default();
-        let resource = match act.key {
-            Some(key) => format!("arn:aws:s3:::{}/{key}", act.bucket),
-            None => format!("arn:aws:s3:::{}", act.bucket),
-        };
-        let asked = Asked { who: caller.who(), action: act.action, resource: &resource };
-        let verdict = policy.verdict(asked, &caller.0.facts.with(caller.account(), &tags));
-        let is_stranger = caller.account() != Some(owner_of(bucket));
-        if verdict == Verdict::Allow && block.restrict_buckets && is_stranger && policy.is_public() {
-            return Ok(Verdict::Silent);
-        }
-        Ok(verdict)
-    }
-
-    /// The object that an act is about, as it is now.
-    async fn look(&self, act: Act<'_>) -> S3Result<Option<ObjectInfo>> {
-        let Some(key) = act.key else { return Ok(None) };
-        let wanted = crate::version::wanted(act.version)?;
-        match self.client.stat_version(act.bucket, key.as_bytes(), wanted).await {
-            Ok(info) => Ok(Some(info)),
-            Err(client::Error::NotFound(_) | client::Error::Marker { .. }) => Ok(None),
-            Err(error) => Err(error::of(Of::Object, error)),
-        }
-    }
-
     /// Who owns what is in a bucket.
     pub(crate) async fn owners(&self, bucket: &str) -> S3Result<Owners> {
         Ok(Owners { bucket: self.bucket(bucket).await?, records: self.records().await?, root: self.root.clone() })
+    }
+
+    /// Who signs with a key; that of a session where it is the session's.
+    pub(crate) fn signer_of(&self, records: &Records, access_key: &str, session: Option<Arc<Session>>) -> S3Result<Signer> {
+        match session.filter(|session| session.access_key == access_key) {
+            Some(session) => Ok(Signer { account: session.account.clone(), session: Some(session) }),
+            None => Ok(Signer { account: self.account_of(records, access_key)?, session: None }),
+        }
     }
 
     /// The account of a key.

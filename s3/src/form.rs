@@ -21,10 +21,11 @@ use s3s::xml::{Deserialize, Deserializer};
 use s3s::{HttpResponse, S3Error, S3Request, S3Result, StdError, s3_error};
 
 use crate::Gateway;
-use crate::access::Act;
+use crate::access::{Act, Signer};
 use crate::body::{Mismatch, SILENT_MAX};
 use crate::encryption;
 use crate::object::put;
+use crate::session::TOKEN;
 use crate::tags::Tags;
 use policy::FormPolicy;
 use read::{File, Form};
@@ -63,7 +64,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     let source = StreamingBlob::from(body).map(|piece| piece.map_err(std::io::Error::other));
     let form =
         tokio::time::timeout(SILENT_MAX, read::read(Box::pin(source), boundary)).await.map_err(|_| Mismatch::Silent.to_error())??;
-    let (account, length) = signer(gateway, bucket, &form.fields).await?;
+    let (signer, length) = signer(gateway, bucket, &form.fields).await?;
     let key = form.fields.get("key").filter(|key| !key.is_empty()).map(|key| key.replace("${filename}", &form.file_name));
     let key = key.ok_or_else(|| {
         s3_error!(
@@ -79,7 +80,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     put::refuse_if(headers.keys().any(|name| ignored.iter().any(|one| name.as_str().starts_with(one))))?;
     let mut extensions = parts.extensions;
     encryption::head::check(&Method::PUT, &headers, gateway.is_safe(&extensions))?;
-    let caller = gateway.caller(account, &headers, &parts.uri, &mut extensions);
+    let caller = gateway.caller(signer, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
     gateway.allow_words(&caller, bucket, &key, &headers).await?;
     let put = S3Request {
@@ -99,7 +100,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
 }
 
 /// Whoever signed for a form, and how long its file may be. Who has not signed is nobody.
-async fn signer(gateway: &Gateway, bucket: &str, fields: &Fields) -> S3Result<(Option<String>, Option<(u64, u64)>)> {
+async fn signer(gateway: &Gateway, bucket: &str, fields: &Fields) -> S3Result<(Option<Signer>, Option<(u64, u64)>)> {
     let missing = |field: &str| {
         let words = format!("Bucket POST must contain a field named '{field}'.  If it is specified, please check the order of the fields.");
         S3Error::with_message(s3s::S3ErrorCode::InvalidArgument, words)
@@ -115,33 +116,36 @@ async fn signer(gateway: &Gateway, bucket: &str, fields: &Fields) -> S3Result<(O
             "The request signature we calculated does not match the signature you provided. Check your key and signing method."
         )
     };
-    let access_key = if fields.get("x-amz-signature").is_some() || fields.get("x-amz-credential").is_some() {
-        let (credential, signature) = (field("x-amz-credential")?, field("x-amz-signature")?);
+    let is_new = fields.get("x-amz-signature").is_some() || fields.get("x-amz-credential").is_some();
+    let scope: Vec<&str> = if is_new { field("x-amz-credential")?.rsplitn(5, '/').collect() } else { vec![field("awsaccesskeyid")?] };
+    let access_key = *scope.last().expect("a text has a last part");
+    let session = match fields.get(TOKEN).filter(|token| !token.is_empty()) {
+        Some(token) => Some(gateway.session_of(access_key, token).await?),
+        None => None,
+    };
+    if is_new {
+        let signature = field("x-amz-signature")?;
         if field("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
             return Err(s3_error!(InvalidArgument, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
         }
-        let scope: Vec<&str> = credential.rsplitn(5, '/').collect();
-        let [request, service, region, date, access_key] = scope[..] else { return Err(s3_error!(InvalidArgument, "Invalid credential")) };
-        let secret = gateway.secret_of(access_key).await?;
-        let start = format!("AWS4{secret}").into_bytes();
+        let [request, service, region, date, _] = scope[..] else { return Err(s3_error!(InvalidArgument, "Invalid credential")) };
+        let secret = gateway.secret_of_signer(access_key, session.as_deref()).await?;
+        let start = format!("AWS4{}", secret.expose()).into_bytes();
         let key = [date, region, service, request].iter().fold(start, |key, word| sign(hmac::HMAC_SHA256, &key, word.as_bytes()));
         verify(hmac::HMAC_SHA256, &key, policy, crate::metadata::unhex(signature)).ok_or_else(mismatch)?;
-        access_key
     } else {
-        let (access_key, signature) = (field("awsaccesskeyid")?, field("signature")?);
-        let secret = gateway.secret_of(access_key).await?;
-        let signature = base64_simd::STANDARD.decode_to_vec(signature).ok();
-        verify(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes(), policy, signature).ok_or_else(mismatch)?;
-        access_key
-    };
+        let signature = base64_simd::STANDARD.decode_to_vec(field("signature")?).ok();
+        let secret = gateway.secret_of_signer(access_key, session.as_deref()).await?;
+        verify(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose().as_bytes(), policy, signature).ok_or_else(mismatch)?;
+    }
     let invalid = || s3_error!(InvalidPolicyDocument, "Invalid Policy: Invalid Base64 encoding.");
     let text = base64_simd::STANDARD.decode_to_vec(policy).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
     let policy = FormPolicy::parse(&text)?;
     if fields.get("key").is_some_and(|key| !key.is_empty()) {
         policy.check(&Timestamp::from(SystemTime::now()), bucket, fields)?;
     }
-    let account = gateway.account_of(&*gateway.records().await?, access_key)?;
-    Ok((Some(account), policy.length))
+    let signer = gateway.signer_of(&*gateway.records().await?, access_key, session)?;
+    Ok((Some(signer), policy.length))
 }
 
 fn sign(algorithm: hmac::Algorithm, key: &[u8], text: &[u8]) -> Vec<u8> {
@@ -161,7 +165,7 @@ fn headers_of(fields: &Fields, tagging: Option<&str>) -> HeaderMap {
         let name = if name == "acl" { "x-amz-acl" } else { name };
         let is_it = is_header(name)
             && !value.is_empty()
-            && !matches!(name, "x-amz-tagging" | "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-date");
+            && !matches!(name, "x-amz-tagging" | "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-date" | TOKEN);
         is_it.then(|| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)))?
     };
     let mut headers: HeaderMap = fields.0.iter().filter_map(pair).collect();

@@ -1,10 +1,13 @@
 //! Who may use the gateway: the key of the configuration, and those of accounts, whose secrets HA keeps encrypted under the cluster's key.
 
+use std::sync::Arc;
+
 use client::{ClusterKey, secret_of};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 
 use crate::Gateway;
+use crate::session::Session;
 
 /// The key of the configuration, and the cluster's key. Secrets are shown nowhere.
 #[derive(Clone)]
@@ -56,11 +59,30 @@ impl Gateway {
             unknown()
         })
     }
+
+    /// The secret of a key, or of the session whose key it is.
+    ///
+    /// # Errors
+    /// `InvalidAccessKeyId`.
+    pub(crate) async fn secret_of_signer(&self, access_key: &str, session: Option<&Session>) -> S3Result<SecretKey> {
+        match session.filter(|session| session.access_key == access_key) {
+            Some(session) => Ok(session.secret.clone()),
+            None => self.secret_of(access_key).await.map(SecretKey::from),
+        }
+    }
+}
+
+/// The secrets by which requests are signed: those of keys, and that of the session of one request.
+pub struct Secrets {
+    /// Knows the keys.
+    pub gateway: Gateway,
+    /// The session that the request's token is for.
+    pub session: Option<Arc<Session>>,
 }
 
 #[async_trait::async_trait]
-impl S3Auth for Gateway {
+impl S3Auth for Secrets {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        self.secret_of(access_key).await.map(SecretKey::from)
+        self.gateway.secret_of_signer(access_key, self.session.as_deref()).await
     }
 }

@@ -1,4 +1,4 @@
-//! Policies of buckets, in the language of IAM as far as S3 has it: parsed whole or refused, and evaluated on what is known of a request.
+//! Policies of buckets and sessions, in the language of IAM as far as S3 has it: parsed whole or refused, and evaluated on what is known of a request.
 //!
 //! Pure. The verdict of one policy is `Deny` where any statement that applies denies, else `Allow` where one allows, else nothing. What a
 //! condition asks of is given by a [`Context`]. Source: AWS, "IAM JSON policy elements reference" and "Actions, resources, and condition keys for
@@ -94,7 +94,15 @@ impl Policy {
     /// # Errors
     /// Whatever is not understood: a part that is passed over might have denied something.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        parse::policy(text)
+        parse::policy(text, parse::Of::Bucket)
+    }
+
+    /// The policy of a session: it names nobody.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_of_session(text: &str) -> Result<Self, Malformed> {
+        parse::policy(text, parse::Of::Session)
     }
 
     /// What it says of a request.

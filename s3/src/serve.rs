@@ -19,7 +19,7 @@ use hyper::{HeaderMap, Method};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{HttpError, HttpResponse, S3Error, s3_error};
+use s3s::{HttpError, HttpResponse, S3Error, S3Result, s3_error};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,6 +29,9 @@ use crate::Gateway;
 use crate::access::facts::Peer;
 use crate::bucket::cors::CrossOrigin;
 use crate::form;
+use crate::keys::Secrets;
+use crate::session::{self, Session};
+use crate::sts::Sts;
 use tls::Tls;
 
 pub use tls::TlsFiles;
@@ -75,7 +78,7 @@ pub async fn serve(
     let tls = tls.map(Tls::new).transpose().map_err(ServeError::Tls)?.map(Arc::new);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     listening(listener.local_addr().map_err(failed)?);
-    let service = service(gateway.clone());
+    let service = service(gateway.clone(), None);
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
@@ -202,10 +205,7 @@ impl Guarded {
                     let body = s3s::Body::http_body_unsync(body);
                     Box::pin(form::run(&self.gateway, head, body, &bucket, &boundary)).await
                 }
-                None => {
-                    let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
-                    Ok(self.service.call(request).await.map_err(Refused::Broken)?)
-                }
+                None => self.protocol(head, body).await.map_err(Refused::Broken)?,
             },
         };
         let mut made = match made {
@@ -214,6 +214,28 @@ impl Guarded {
         };
         made.headers_mut().extend(told);
         Ok(made)
+    }
+}
+
+impl Guarded {
+    /// The answer of the protocol.
+    async fn protocol(&self, mut head: Parts, body: Lent) -> Result<S3Result<HttpResponse>, HttpError> {
+        let session = match session::named(&head) {
+            None => None,
+            Some((access_key, token)) => match self.gateway.session_of(&access_key, &token).await {
+                Ok(session) => Some(session),
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        let service = match session {
+            None => self.service.clone(),
+            // Nobody else's requests may be signed with its secret.
+            Some(session) => {
+                head.extensions.insert(session.clone());
+                service(self.gateway.clone(), Some(session))
+            }
+        };
+        service.call(Request::from_parts(head, s3s::Body::http_body_unsync(body))).await.map(Ok)
     }
 }
 
@@ -231,11 +253,12 @@ fn refusal(head: &Parts) -> Option<S3Error> {
         .then(|| s3_error!(InvalidRequest, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."))
 }
 
-fn service(gateway: Gateway) -> S3Service {
+fn service(gateway: Gateway, session: Option<Arc<Session>>) -> S3Service {
     let mut config = s3s::config::S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
     let mut builder = S3ServiceBuilder::new(gateway.clone());
-    builder.set_auth(gateway.clone());
+    builder.set_auth(Secrets { gateway: gateway.clone(), session });
+    builder.set_route(Sts(gateway.clone()));
     builder.set_access(gateway);
     builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
     builder.build()

@@ -22,6 +22,7 @@ mod rebuild;
 mod recovery;
 mod replacement;
 mod s3;
+mod s3_access;
 mod s3_tags;
 mod s3_tls;
 mod s3_uploads;

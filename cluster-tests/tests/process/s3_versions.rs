@@ -1,5 +1,6 @@
 //! Versions, locks and lifecycle rules, by boto3: each file of `boto/` is run against all gateways of a cluster, and no space is lost.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,17 @@ const TIMES: &[(&str, &str)] = &[("REDOUBT_DEAD_AGE_MS", "1000"), ("REDOUBT_DAY_
 
 /// Runs the cases of a file; `REDOUBT_CASE` chooses those whose names hold it.
 fn cases(s3: &S3, file: &str) -> Result<()> {
+    cases_with(s3, file, &[])
+}
+
+/// The same with more in their surroundings.
+pub(crate) fn cases_with(s3: &S3, file: &str, more: &[(&str, &dyn AsRef<OsStr>)]) -> Result<()> {
     let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/boto").join(file);
     let only = std::env::var("REDOUBT_CASE").unwrap_or_default();
     let mut args = vec!["-B", utf8(&script), &s3.access_key, &s3.secret_key, &only];
     args.extend(s3.endpoints.iter().map(String::as_str));
-    let no_proxy: [(&str, &dyn AsRef<std::ffi::OsStr>); 2] = [("HTTP_PROXY", &""), ("http_proxy", &"")];
-    let ran = run(Path::new("python3"), &args, &no_proxy, CASES)?.success()?;
+    let no_proxy: [(&str, &dyn AsRef<OsStr>); 2] = [("HTTP_PROXY", &""), ("http_proxy", &"")];
+    let ran = run(Path::new("python3"), &args, &[&no_proxy[..], more].concat(), CASES)?.success()?;
     for line in ran.lines() {
         say(line.to_owned());
     }

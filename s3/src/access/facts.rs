@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Uri};
 use s3s::dto::{Timestamp, TimestampFormat};
 
 use crate::policy::Context;
+use crate::session::Session;
 use crate::tags::Tags;
 
 /// From which address a connection comes. Lies in the extensions of every request.
@@ -31,6 +32,7 @@ pub struct Facts {
 pub struct Known<'a> {
     facts: &'a Facts,
     account: Option<&'a str>,
+    session: Option<&'a Session>,
     tags: &'a Tags,
 }
 
@@ -43,7 +45,7 @@ impl Facts {
         };
         let query = uri.query().unwrap_or_default().split('&').filter_map(pair).collect();
         let mut headers = headers.clone();
-        for key in crate::encryption::head::KEYS {
+        for key in crate::encryption::head::KEYS.into_iter().chain([crate::session::TOKEN]) {
             headers.remove(key);
         }
         Self { headers, query, peer: extensions.get::<Peer>().copied() }
@@ -60,8 +62,8 @@ impl Facts {
     }
 
     /// With who asks, and the tags of what it is about.
-    pub fn with<'a>(&'a self, account: Option<&'a str>, tags: &'a Tags) -> Known<'a> {
-        Known { facts: self, account, tags }
+    pub fn with<'a>(&'a self, account: Option<&'a str>, session: Option<&'a Session>, tags: &'a Tags) -> Known<'a> {
+        Known { facts: self, account, session, tags }
     }
 
     fn request_tags(&self) -> Tags {
@@ -69,9 +71,9 @@ impl Facts {
     }
 }
 
-fn now(format: TimestampFormat) -> Option<String> {
+fn written(time: SystemTime) -> Option<String> {
     let mut text = Vec::new();
-    Timestamp::from(SystemTime::now()).format(format, &mut text).ok()?;
+    Timestamp::from(time).format(TimestampFormat::DateTime, &mut text).ok()?;
     String::from_utf8(text).ok()
 }
 
@@ -89,10 +91,14 @@ impl Context for Known<'_> {
             "aws:securetransport" => Some(facts.peer.is_some_and(|peer| peer.is_secure).to_string()),
             "aws:useragent" => facts.header("user-agent"),
             "aws:referer" => facts.header("referer"),
-            "aws:currenttime" => now(TimestampFormat::DateTime),
+            "aws:currenttime" => written(SystemTime::now()),
+            "aws:tokenissuetime" => self.session.and_then(|session| written(session.issued)),
             "aws:epochtime" => SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs().to_string()),
             "aws:username" | "aws:userid" => self.account.map(str::to_owned),
-            "aws:principaltype" => Some(self.account.map_or("Anonymous", |_| "User").to_owned()),
+            "aws:principaltype" => {
+                let is_assumed = self.session.is_some_and(|session| session.role.is_some());
+                Some(self.account.map_or("Anonymous", |_| if is_assumed { "AssumedRole" } else { "User" }).to_owned())
+            }
             "s3:requestobjecttagkeys" => return facts.request_tags().keys(),
             "s3:authtype" => match (facts.header("authorization"), facts.query("X-Amz-Signature")) {
                 (Some(_), _) => Some("REST-HEADER".to_owned()),

@@ -12,8 +12,17 @@ fn malformed(words: impl Into<String>) -> Malformed {
     Malformed(words.into())
 }
 
+/// Whose policy it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// A bucket's: its statements say whom they are about.
+    Bucket,
+    /// A session's: they are about whoever has it.
+    Session,
+}
+
 /// The policy of a text.
-pub fn policy(text: &str) -> Result<Policy, Malformed> {
+pub fn policy(text: &str, of: Of) -> Result<Policy, Malformed> {
     let value: Value = serde_json::from_str(text).map_err(|_| malformed("This policy contains invalid Json"))?;
     let Value::Object(fields) = value else { return Err(malformed("Policies must be valid JSON and the first byte must be '{'")) };
     for (name, value) in &fields {
@@ -25,14 +34,16 @@ pub fn policy(text: &str) -> Result<Policy, Malformed> {
         }
     }
     let statements = match fields.get("Statement") {
-        Some(Value::Array(all)) if !all.is_empty() && all.len() <= STATEMENTS_MAX => all.iter().map(statement).collect::<Result<_, _>>()?,
-        Some(one @ Value::Object(_)) => vec![statement(one)?],
+        Some(Value::Array(all)) if !all.is_empty() && all.len() <= STATEMENTS_MAX => {
+            all.iter().map(|one| statement(one, of)).collect::<Result<_, _>>()?
+        }
+        Some(one @ Value::Object(_)) => vec![statement(one, of)?],
         _ => return Err(malformed("Missing required field Statement")),
     };
     Ok(Policy { statements })
 }
 
-fn statement(value: &Value) -> Result<Statement, Malformed> {
+fn statement(value: &Value, of: Of) -> Result<Statement, Malformed> {
     let Value::Object(fields) = value else { return Err(malformed("Invalid policy syntax.")) };
     for name in fields.keys() {
         let known = ["Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"];
@@ -46,7 +57,13 @@ fn statement(value: &Value) -> Result<Statement, Malformed> {
         Some(other) => return Err(malformed(format!("Invalid effect: {other}"))),
         None => return Err(malformed("Missing required field Effect")),
     };
-    let principals = listed(fields, "Principal", "NotPrincipal", principals)?;
+    let principals = match of {
+        Of::Bucket => listed(fields, "Principal", "NotPrincipal", principals)?,
+        Of::Session if ["Principal", "NotPrincipal"].iter().any(|name| fields.contains_key(*name)) => {
+            return Err(malformed("Policy document should not specify a principal."));
+        }
+        Of::Session => Listed { is_negated: false, patterns: vec!["*".to_owned()] },
+    };
     let actions = listed(fields, "Action", "NotAction", texts)?;
     let resources = listed(fields, "Resource", "NotResource", texts)?;
     if let Some(strange) = actions.patterns.iter().find(|action| !is_action(action)) {

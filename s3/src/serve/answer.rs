@@ -8,6 +8,7 @@ use hyper::{Method, StatusCode};
 use s3s::HttpResponse;
 
 use super::front::named;
+use crate::sts;
 
 /// The name of the server in answers.
 const NAME: HeaderValue = HeaderValue::from_static("Redoubt");
@@ -21,6 +22,8 @@ pub struct Asked {
     path: String,
     /// Its answer has an ETag that is not quoted, as that of no other request.
     is_attributes: bool,
+    /// It is for STS, whose answers have another form.
+    is_sts: bool,
 }
 
 impl Asked {
@@ -33,7 +36,8 @@ impl Asked {
         let id = format!("{:016X}", (started ^ since.as_micros() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number));
         let is_attributes = head.method == Method::GET
             && head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "attributes" || pair == "attributes=");
-        Self { id, method: head.method.clone(), path: head.uri.path().to_owned(), is_attributes }
+        let is_sts = sts::is_for(&head.method, &head.uri, &head.headers);
+        Self { id, method: head.method.clone(), path: head.uri.path().to_owned(), is_attributes, is_sts }
     }
 
     /// Completes the answer.
@@ -42,7 +46,9 @@ impl Asked {
         if self.method == Method::HEAD && status == StatusCode::OK && answer.headers().contains_key(CONTENT_RANGE) {
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
-        if status.is_client_error() || status.is_server_error() {
+        if self.is_sts {
+            self.complete_sts(&mut answer);
+        } else if status.is_client_error() || status.is_server_error() {
             rewrite(&mut answer, |body| self.explained(body));
         } else if self.is_attributes {
             rewrite(&mut answer, without_quotes);
@@ -54,6 +60,32 @@ impl Asked {
             headers.insert("x-amz-id-2", id);
         }
         answer
+    }
+
+    /// Gives an answer of STS its form, and its errors the names that they have there.
+    fn complete_sts(&self, answer: &mut HttpResponse) {
+        let id = format!("<RequestId>{}</RequestId>", self.id);
+        if answer.status().is_success() {
+            return rewrite(answer, |body| Some(body.replacen(sts::REQUEST_ID, &id, 1)));
+        }
+        let mut is_token = false;
+        let at_fault = if answer.status().is_server_error() { "Receiver" } else { "Sender" };
+        rewrite(answer, |body| {
+            let code = between(body, "Code")?;
+            let words =
+                between(body, "Message").filter(|_| code != "SignatureDoesNotMatch").or_else(|| usual_message(code)).unwrap_or_default();
+            is_token = matches!(code, "InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken");
+            let (code, words) = match code {
+                "InvalidAccessKeyId" | "InvalidToken" => ("InvalidClientTokenId", "The security token included in the request is invalid."),
+                "ExpiredToken" => (code, "The security token included in the request is expired"),
+                _ => (code, words),
+            };
+            let error = format!("<Error><Type>{at_fault}</Type><Code>{code}</Code><Message>{words}</Message></Error>");
+            Some(format!("<ErrorResponse xmlns=\"{}\">{error}{id}</ErrorResponse>", sts::NAMESPACE))
+        });
+        if is_token {
+            *answer.status_mut() = StatusCode::FORBIDDEN;
+        }
     }
 
     /// The body of an error with all that S3 says in it; `None` where it is no such body.
@@ -221,6 +253,29 @@ mod tests {
         let bare = without_quotes("<A><ETag>&quot;ab-1&quot;</ETag><S>1</S></A>");
         assert_eq!(bare.as_deref(), Some("<A><ETag>ab-1</ETag><S>1</S></A>"));
         assert_eq!((without_quotes("<A><ETag>ab</ETag></A>"), without_quotes("<A></A>")), (None, None));
+    }
+
+    #[test]
+    fn an_error_of_sts_has_the_form_and_the_name_that_it_has_there() {
+        let kind = "application/x-www-form-urlencoded";
+        let (head, ()) = Request::post("/").header("content-type", kind).body(()).expect("a request").into_parts();
+        let asked = Asked::of(&head);
+        let told = |code: &str, status: u16| {
+            let mut answer = HttpResponse::new(s3s::Body::from(format!("<?xml?><Error><Code>{code}</Code><Message>m</Message></Error>")));
+            *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+            let answer = asked.complete(answer);
+            let body = answer.body().bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+            assert!(body.contains(&format!("<RequestId>{}</RequestId>", asked.id)), "{body}");
+            (
+                between(&body, "Type").unwrap_or_default().to_owned(),
+                between(&body, "Code").unwrap_or_default().to_owned(),
+                answer.status().as_u16(),
+            )
+        };
+        assert_eq!(told("InvalidAccessKeyId", 403), ("Sender".into(), "InvalidClientTokenId".into(), 403));
+        assert_eq!(told("ExpiredToken", 400), ("Sender".into(), "ExpiredToken".into(), 403));
+        assert_eq!(told("ValidationError", 400), ("Sender".into(), "ValidationError".into(), 400));
+        assert_eq!(told("ServiceUnavailable", 503), ("Receiver".into(), "ServiceUnavailable".into(), 503));
     }
 
     #[test]

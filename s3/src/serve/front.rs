@@ -10,6 +10,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use crate::checksum::Algorithm;
 use crate::encryption;
 use crate::object::put::md5_of;
+use crate::{session, sts};
 
 /// Longest life of a presigned address: a week.
 const PRESIGNED_SECONDS_MAX: i64 = 604_800;
@@ -60,7 +61,7 @@ pub fn mend_date(headers: &mut HeaderMap) {
 /// Sees to it that nobody shows the values of headers that are secret, whoever shows the head.
 pub fn hide_secrets(headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
-        if *name == AUTHORIZATION || *name == "x-amz-security-token" || encryption::head::KEYS.contains(&name.as_str()) {
+        if *name == AUTHORIZATION || *name == session::TOKEN || encryption::head::KEYS.contains(&name.as_str()) {
             value.set_sensitive(true);
         }
     }
@@ -123,6 +124,10 @@ fn check_authorization(head: &Parts) -> S3Result<()> {
     let scope: Vec<&str> = credential.unwrap_or_default().rsplit('/').collect();
     if scope.len() < 5 || scope.first() != Some(&"aws4_request") || scope.get(3).is_none_or(|day| day.len() != 8) {
         return Err(malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\""));
+    }
+    let service = if sts::is_for(&head.method, &head.uri, &head.headers) { "sts" } else { "s3" };
+    if scope.get(1) != Some(&service) {
+        return Err(malformed(&format!("incorrect service. This endpoint belongs to \"{service}\"")));
     }
     if !head.headers.contains_key(AMZ_DATE) {
         return Err(s3_error!(AccessDenied, "AWS authentication requires a valid Date or x-amz-date header"));
@@ -276,6 +281,11 @@ mod tests {
         assert_eq!(with(&format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=s")), None);
         assert_eq!(with(&format!("AWS4-HMAC-SHA256 Credential={scope},SignedHeaders=host,Signature=s")), None);
         assert!(is(with(""), "AccessDenied"));
+        let of_sts = format!("AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature=s", scope.replace("s3/", "sts/"));
+        assert!(is(with(&of_sts), "AuthorizationHeaderMalformed"));
+        let posted =
+            [("authorization", of_sts.as_str()), ("x-amz-date", "20260101T000000Z"), ("content-type", "application/x-www-form-urlencoded")];
+        assert_eq!(code("POST", "/", &posted), None);
         assert!(is(with("Bearer x"), "InvalidArgument"));
         assert!(is(with("AWS4-HMAC-SHA256 nothing"), "AuthorizationHeaderMalformed"));
         assert!(is(with("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=s"), "AuthorizationHeaderMalformed"));

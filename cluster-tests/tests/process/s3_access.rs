@@ -1,0 +1,17 @@
+//! Who may use S3, for how long and how much of it, by boto3 and the command: temporary credentials.
+
+use anyhow::Result;
+use cluster_tests::process::Cluster;
+
+use crate::s3::S3;
+use crate::s3_versions::cases_with;
+
+/// Runs the cases of a file, which call the command, too.
+fn cases(cluster: &Cluster, file: &str) -> Result<()> {
+    cases_with(&S3::of(cluster)?, file, &[("REDOUBT", &cluster.bin().join("redoubt")), ("REDOUBT_DIR", &cluster.dir)])
+}
+
+#[test]
+fn temporary_credentials_end_with_what_they_came_from() -> Result<()> {
+    cases(&Cluster::up(3, &[])?, "sessions.py")
+}
