@@ -11,6 +11,7 @@ pub mod faults;
 mod inject;
 pub mod network;
 pub mod plan;
+mod points;
 pub mod read;
 pub mod report;
 pub mod run;

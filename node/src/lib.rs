@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod pace;
 pub mod peers;
 pub mod permits;
+pub mod points;
 pub mod rebuild;
 pub mod repair;
 pub mod report;

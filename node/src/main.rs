@@ -113,6 +113,9 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.check {
         return Ok(());
     }
+    if let Some(socket) = &config.fault_points {
+        service::points::serve(socket, node::points::POINTS).with_context(|| format!("fault_points: {}", socket.display()))?;
+    }
     let manager = Arc::new(Manager::of_environment());
     manager.status("waits for HA");
     let scrub = ScrubOptions { every: Duration::from_secs(arguments.scrub_every_s), bytes_per_second_max: arguments.scrub_bytes_per_s };

@@ -26,6 +26,7 @@ use types::wire::request::{ListUnits, ListUnitsReply, ReadUnit, UnitInfo};
 use types::{DeviceId, Epoch, Fid, GroupId, ViewNumber, codec};
 
 use crate::pace::Pace;
+use crate::points;
 use crate::serve::{LocalDevice, Node};
 use crate::stripes::{self, Missing, Short};
 use crate::view::ClusterView;
@@ -128,7 +129,10 @@ impl Rebuild {
             if let Some(job) = job.filter(|_| !view.repair_paused) {
                 attempt += 1;
                 match self.fill(&view, job, attempt).await {
-                    Ok(()) => self.node.reports.slot_filled(job.group, job.slot, job.number, self.id),
+                    Ok(()) => {
+                        drop(points::SLOT_BEFORE_REPORT.pass_in_task().await);
+                        self.node.reports.slot_filled(job.group, job.slot, job.number, self.id);
+                    }
                     Err(why) => {
                         tracing::debug!(device = %self.id, group = %job.group, slot = job.slot, why, "a slot is not filled yet");
                         later.insert(job.group, Instant::now() + AGAIN);
@@ -262,6 +266,9 @@ impl Rebuild {
     }
 
     async fn write(&self, info: UnitInfo, bytes: &[u8]) -> Became {
+        if let Err(injected) = points::REBUILD_GATHERED.pass_in_task().await {
+            return Became::Later(injected.to_string());
+        }
         let checksums = unit_checksums(info.fid, info.unit, bytes);
         let mut buf = match self.node.buffer(&self.local, bytes.len()).await {
             Ok(buf) => buf,
@@ -269,7 +276,10 @@ impl Rebuild {
         };
         buf.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
         match self.local.store.restore_unit(info, checksums, buf).await {
-            Ok(_buf) => Became::Rebuilt(bytes.len() as u64),
+            Ok(_buf) => {
+                drop(points::REBUILD_WRITTEN.pass_in_task().await);
+                Became::Rebuilt(bytes.len() as u64)
+            }
             Err(StorageError::Fenced(_)) => Became::Nothing { lost: false },
             Err(error) => Became::Later(self.node.reports.storage(self.id, &error).to_string()),
         }

@@ -24,6 +24,7 @@ mod plan;
 mod uploads;
 
 use crate::driver::{Caller, ClientRequest};
+use crate::points;
 use crate::serve::Node;
 use crate::view::{ClusterView, SessionState};
 use plan::DeadFid;
@@ -178,6 +179,7 @@ impl Sweep {
             let view = self.node.views.now();
             let closed = |session: SessionId| view.session(session) == SessionState::Closed;
             for op in plan::abandons(place.catalogue, &rows, closed) {
+                drop(points::SWEEP_BEFORE_ABANDON.pass_in_task().await);
                 // One at a time: a fid that is committed or abandoned meanwhile refuses its own transaction only.
                 self.execute(place, vec![op]).await;
             }
@@ -199,6 +201,7 @@ impl Sweep {
 
     /// Deletes dead fids from their devices and settles their rows; whether it is of use to go on.
     async fn drain(&self, place: Place, ripe: &[DeadFid]) -> bool {
+        drop(points::SWEEP_BEFORE_DELETE.pass_in_task().await);
         let view = self.node.views.now();
         let mut wanted: BTreeMap<DeviceId, BTreeSet<Fid>> = BTreeMap::new();
         let mut asked = Vec::with_capacity(ripe.len());
@@ -220,6 +223,7 @@ impl Sweep {
             };
             confirmed.insert(device, done);
         }
+        drop(points::SWEEP_BEFORE_SETTLE.pass_in_task().await);
         let is_confirmed = |device: DeviceId| confirmed.get(&device).copied().unwrap_or(false);
         let newest = self.node.views.now();
         let number = |view: &ClusterView, group| view.map.slots(group).map(|slots| slots.number);
@@ -241,7 +245,8 @@ impl Sweep {
     async fn delete(&self, view: &ClusterView, device: DeviceId, fids: Vec<Fid>) -> bool {
         if let Some(local) = self.node.devices.get(&device) {
             let Ok(deleted) = tokio::time::timeout(DEVICE_PATIENCE, local.store.delete_fids(&fids)).await else { return false };
-            return deleted.map_err(|error| self.node.reports.storage(device, &error)).is_ok();
+            let deleted = deleted.map_err(|error| self.node.reports.storage(device, &error)).is_ok();
+            return deleted && points::UNITS_DELETED.pass_in_task().await.is_ok();
         }
         let (Some(node), Some(transport)) = (view.map.node_of(device), self.node.transport.get()) else { return false };
         let peer = Peer::node(node.fabric_address.clone(), node.id, Some(node.boot));

@@ -111,6 +111,7 @@ impl Cluster {
                 metrics: None,
                 tls: None,
                 insecure: false,
+                fault_points: None,
             };
             let listener = listen(&config.listen).expect("the port is free");
             daemons.push(Daemon::start(&config, listener).await.expect("a daemon starts"));
@@ -127,6 +128,7 @@ impl Cluster {
                 s3: None,
                 metrics: None,
                 tls: None,
+                fault_points: None,
                 devices: vec![NodeDevice { id, path: home.join("device"), bytes: DEVICE_BYTES }],
             };
             std::fs::write(home.join("node.toml"), config.to_toml()).expect("a configuration");

@@ -1,11 +1,12 @@
-//! How our programs live on a host: what they tell its service manager, the metrics that they show, and the pages and completions that come with
-//! them.
+//! How our programs live on a host: what they tell its service manager, the metrics that they show, the pages and completions that come with
+//! them, and the points at which tests have them fail.
 //!
 //! Nothing here knows the cluster.
 
 pub mod manager;
 pub mod metrics;
 pub mod pages;
+pub mod points;
 pub mod ports;
 
 pub use manager::Manager;

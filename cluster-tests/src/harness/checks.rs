@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const SAME: Duration = Duration::from_secs(10);
 /// How long the sweep of what was deleted may take, above the age of dead units.
 const SWEPT: Duration = Duration::from_secs(40);
+/// How long fids may be pending after the load: a client that is gone has a lease of 30 s, and the sweep looks every second.
+const DRAINED: Duration = Duration::from_secs(60);
 /// Failing histories that go into the report.
 const HISTORIES_MAX: usize = 10;
 
@@ -93,6 +95,9 @@ pub fn run(deployment: &Deployment, scenario: &Scenario, worked: &mut Worked, be
     checked.note("no process panicked", none(&deployment.panics(), "no log says so"));
     if scenario.checks.replicas {
         checked.note("replicas equal", replicas(deployment, &clients, scenario.checks.heal.0));
+    }
+    if scenario.checks.pending {
+        checked.note("nothing pending", pending(&clients));
     }
     if scenario.checks.space {
         checked.note("space conserved", space(&clients, scenario.topology.dead_age.0 + SWEPT));
@@ -262,6 +267,21 @@ fn contents(clients: &Clients) -> Result<Rows> {
 /// FNV-1a.
 fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Waits until no fid is pending: whoever began it has committed it, given it up, or is gone and was swept up after.
+fn pending(clients: &Clients) -> Result<String> {
+    let (until, at_first) = (Instant::now() + DRAINED, clients.pending()?);
+    loop {
+        let left = clients.pending()?;
+        if left == 0 {
+            return Ok(format!("no fid is pending; {at_first} were after the load"));
+        }
+        if Instant::now() > until {
+            bail!("{left} fids are pending {DRAINED:?} after the load");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Deletes all objects and waits until no device has a unit left: none without a record, and no space lost.

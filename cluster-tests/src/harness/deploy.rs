@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -76,6 +76,8 @@ pub struct Deployment {
     network: Option<Network>,
     /// Whether the wall clock of each node can be set.
     has_clocks: bool,
+    /// Whoever has fault points armed.
+    points: Mutex<()>,
 }
 
 impl Deployment {
@@ -95,7 +97,8 @@ impl Deployment {
             enter(&network.host(OURSELVES)?.namespace)?;
         }
         let has_clocks = scenario.has(FaultKind::Clock);
-        let deployment = Self { cluster, nodes, children: Mutex::default(), rotten: Mutex::default(), network, has_clocks };
+        let deployment =
+            Self { cluster, nodes, children: Mutex::default(), rotten: Mutex::default(), network, has_clocks, points: Mutex::default() };
         if has_clocks {
             deployment.nodes.iter().try_for_each(|node| clock::set(&node.dir, 0))?;
         }
@@ -291,6 +294,17 @@ impl Deployment {
         let pid = *pids.first().with_context(|| format!("the storage process of {name} does not run"))?;
         let log = node.dir.join(format!("injected-{}.log", random.next_u32()));
         Ok((device.clone(), Injected::begin(pid, &device, call, error, times, log)?))
+    }
+
+    /// Held by the one who has fault points armed.
+    pub fn points_turn(&self) -> MutexGuard<'_, ()> {
+        self.points.lock().expect("nobody panics with it held")
+    }
+
+    /// Where the fault points of a process are armed.
+    pub fn points_socket(&self, name: &str, process: Process) -> Result<PathBuf> {
+        let [ha, storage] = plan::SOCKETS;
+        Ok(self.node(name)?.dir.join(if process == Process::Daemon { ha } else { storage }))
     }
 
     /// The wall clock of a node's processes is off by so many seconds from now on.

@@ -20,6 +20,8 @@ const LASTS: Duration = Duration::from_secs(1);
 const TIMES: u32 = 3;
 /// Pause between repetitions, unless told otherwise.
 const EVERY: Duration = Duration::from_millis(300);
+/// How long what stopped at a fault point stays so, unless told otherwise.
+const DOWN: Duration = Duration::from_millis(200);
 /// Units that rot at once, unless told otherwise.
 const UNITS: u32 = 8;
 
@@ -86,6 +88,10 @@ fn words(fault: &Fault) -> String {
         FaultKind::Clock => format!("{whom}: {} s", fault.seconds.unwrap_or(0)),
         FaultKind::Squeeze => format!("{whom}: {} MiB", fault.memory.map_or(0, |bytes| bytes.0 >> 20)),
         FaultKind::Wipe | FaultKind::Rot => whom,
+        FaultKind::Point => {
+            let action = fault.action.map_or_else(String::new, |action| format!("{action:?}").to_lowercase());
+            format!("{whom}: {action} at {}", fault.points.join(", "))
+        }
         _ => match fault.process {
             Process::Both => whom,
             Process::Storage => format!("storage process of {whom}"),
@@ -171,6 +177,10 @@ fn act(deployment: &Deployment, fault: &Fault, random: &mut ChaCha8Rng) -> Resul
             nodes.iter().try_for_each(|node| deployment.set_clock(node, seconds))?;
             std::thread::sleep(fault.lasts.map_or(Duration::ZERO, |span| span.0));
             Ok((nodes.len(), String::new()))
+        }
+        FaultKind::Point => {
+            let lasts = fault.lasts.map_or(DOWN, |span| span.0);
+            Ok((super::points::run(deployment, fault, lasts)?, String::new()))
         }
         FaultKind::Squeeze => {
             let bytes = fault.memory.map_or(u64::MAX, |bytes| bytes.0);

@@ -8,7 +8,7 @@ use serde_json::json;
 use types::{ClusterId, DeviceId, DiskGroupId, NodeId, PoolId};
 
 use super::network::Network;
-use super::scenario::{Scenario, Topology};
+use super::scenario::{FaultKind, Scenario, Topology};
 
 /// Ports of a node on a network of its own: HA, fabric.
 const PORTS: [u16; 2] = [7000, 7001];
@@ -37,7 +37,7 @@ pub fn write(scenario: &Scenario, dir: &Path, network: Option<&Network>) -> Resu
     let cluster = ClusterId(rand::random::<u128>() | 1);
     let factor = Factor::new(wish.factor).context("a factor is 0.1 to 100")?;
     for node in &nodes {
-        configure(node, &nodes, cluster, factor, &topology)?;
+        configure(node, &nodes, cluster, factor, &topology, scenario.has(FaultKind::Point))?;
     }
     let rows: Vec<_> =
         (1..).zip(&nodes).map(|(id, node)| json!({"id": id, "name": node.name, "ha": node.ha, "fabric": node.fabric})).collect();
@@ -108,7 +108,11 @@ fn pools(wish: &Topology) -> Result<Vec<PoolConfig>> {
     Ok(pools)
 }
 
-fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topology: &TopologyConfig) -> Result<()> {
+/// Where the fault points of a node's processes are armed, in its directory.
+pub const SOCKETS: [&str; 2] = ["ha.points", "storage.points"];
+
+fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topology: &TopologyConfig, has_points: bool) -> Result<()> {
+    let [ha_points, storage_points] = SOCKETS.map(|name| has_points.then(|| node.dir.join(name)));
     let own = topology.devices.iter().filter(|device| device.node == node.name);
     let devices: Vec<NodeDevice> =
         own.zip(&node.devices).map(|(device, path)| NodeDevice { id: device.id, path: path.clone(), bytes: device.bytes }).collect();
@@ -126,6 +130,7 @@ fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topo
         metrics: None,
         tls: None,
         insecure: true,
+        fault_points: ha_points,
     };
     // The local daemon first.
     let mut daemons = vec![node.ha.clone()];
@@ -140,6 +145,7 @@ fn configure(node: &Node, all: &[Node], cluster: ClusterId, factor: Factor, topo
         s3: None,
         metrics: None,
         tls: None,
+        fault_points: storage_points,
         devices,
     };
     std::fs::write(node.dir.join("ha.toml"), ha.to_toml())?;

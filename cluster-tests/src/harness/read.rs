@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde_saphyr::{Location, Spanned};
 
+use super::points::process_of;
 use super::scenario::{DiskCall, DiskError, Fault, FaultKind, Random, Scenario, Verb, Where, Workload};
 
 /// Most nodes of a scenario: they are all on one machine.
@@ -162,6 +163,10 @@ fn fault(scenario: &Scenario, number: usize, entry: &Spanned<Fault>) -> Result<(
             )),
         FaultKind::Clock => whom().and(needs(fault.seconds.is_some(), "seconds", "is missing: say by how many the clock is off")),
         FaultKind::Squeeze => whom().and(how_long()).and(needs(fault.memory.is_some(), "memory", "is missing: say what is left")),
+        FaultKind::Point => whom()
+            .and(needs(!fault.points.is_empty(), "points", "is missing: say which steps of the product"))
+            .and(needs(fault.points.iter().all(|name| process_of(name).is_some()), "points", "there is no such step"))
+            .and(needs(fault.action.is_some(), "action", "is missing: say error, crash, hang or delay")),
     }
 }
 
@@ -193,6 +198,9 @@ fn random(scenario: &Scenario, entry: &Spanned<Random>) -> Result<(), Wrong> {
     let (at, random) = (&entry.referenced, &entry.value);
     if random.kinds.is_empty() {
         return wrong(at, "random.kinds", "say at least one");
+    }
+    if random.kinds.contains(&FaultKind::Point) {
+        return wrong(at, "random.kinds", "`point` is not drawn: say which in `faults`");
     }
     for kind in &random.kinds {
         network(scenario, *kind, at, "random.kinds")?;
@@ -242,6 +250,8 @@ faults:
             ("about:", "abut:", "one.yaml:2: "),
             ("mix: {put: 1}", "mix: {put: 1, put: 2}", "one.yaml:6: "),
             ("name: one-kill", "name: One Kill", "one.yaml:1: name: `One Kill`"),
+            ("do: kill\n", "do: point\n    points: [batch-synced]\n", "one.yaml:9: faults[0].action: is missing"),
+            ("do: kill\n", "do: point\n    action: crash\n    points: [no-step]\n", "one.yaml:9: faults[0].points: there is no such step"),
         ] {
             let error = error(from, to);
             assert!(error.starts_with(says) && error.lines().count() == 1, "{error}");

@@ -266,6 +266,32 @@ pub struct Fault {
     /// For `squeeze`: what memory is left.
     #[serde(default)]
     pub memory: Option<Bytes>,
+    /// For `point`: fault points of the product, one after the other, at the nodes in turn.
+    #[serde(default)]
+    pub points: Vec<String>,
+    /// For `point`: what happens there.
+    #[serde(default)]
+    pub action: Option<PointAction>,
+    /// For `point`: how often; always where not given.
+    #[serde(default)]
+    pub hits: Option<u32>,
+    /// For `point`: how many go by first.
+    #[serde(default)]
+    pub skip: Option<u32>,
+}
+
+/// What happens at a fault point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointAction {
+    /// The step fails with an error.
+    Error,
+    /// The process ends at once.
+    Crash,
+    /// The step does not end.
+    Hang,
+    /// The step takes its time.
+    Delay,
 }
 
 /// Calls of a disk.
@@ -334,6 +360,8 @@ pub enum FaultKind {
     Clock,
     /// A node's processes with little memory.
     Squeeze,
+    /// A step of the product fails, hangs, takes long or is the last of its process.
+    Point,
 }
 
 impl FaultKind {
@@ -354,6 +382,7 @@ impl FaultKind {
             Self::Disk => "disk",
             Self::Clock => "clock",
             Self::Squeeze => "squeeze",
+            Self::Point => "point",
         }
     }
 
@@ -422,10 +451,12 @@ pub struct Checks {
     pub replicas: bool,
     /// At the end everything is deleted, and no unit and no lost space may be left.
     pub space: bool,
+    /// In the end no fid is left that was begun and neither committed nor given up.
+    pub pending: bool,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { heal: Span(std::time::Duration::from_secs(30)), sides: None, replicas: false, space: false }
+        Self { heal: Span(std::time::Duration::from_secs(30)), sides: None, replicas: false, space: false, pending: false }
     }
 }

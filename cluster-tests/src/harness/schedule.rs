@@ -92,6 +92,10 @@ fn one(kind: FaultKind, at: Duration, lasts: Duration, nodes: &[String], places:
         error: Some(DiskError::Slow),
         seconds: Some(random.random_range(-100_000..100_000)),
         memory: Some(super::amount::Bytes(512 << 20)),
+        points: Vec::new(),
+        action: None,
+        hits: None,
+        skip: None,
     }
 }
 

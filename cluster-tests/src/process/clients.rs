@@ -8,7 +8,7 @@ use client::{CatalogueKind, Client, Condition, Error, ListRequest, Options, PutO
 use net::{Operation, Peer, Request};
 use tokio::runtime::Runtime;
 use types::codec;
-use types::wire::request::{DeviceUsage, Refusal};
+use types::wire::request::{DeviceUsage, Refusal, Scan, ScanPage};
 
 use super::{Cluster, Pattern};
 
@@ -90,6 +90,36 @@ impl Clients {
                 all.extend(answer.map_err(|refusal| anyhow::anyhow!("{}: {refusal}", node.name))?);
             }
             Ok(all)
+        })
+    }
+
+    /// How many fids of the bucket are pending, as the primaries have applied it.
+    pub fn pending(&self) -> Result<usize> {
+        self.wait(async {
+            let map = self.client.map(Duration::ZERO).await?;
+            let bucket = map.catalogue_named(CatalogueKind::Bucket, BUCKET).context("the bucket is there")?;
+            let pool = map.pools.get(&bucket.pool).context("a bucket has a pool")?;
+            let mut count = 0;
+            for group in (0..bucket.width).map(|at| types::routing::catalogue_group(bucket, pool, at)) {
+                let view = map.view(group).context("a group has a view")?;
+                let node =
+                    view.primary.and_then(|primary| map.node_of(primary.device)).with_context(|| format!("{group} has a primary"))?;
+                let peer = Peer::node(node.fabric_address.clone(), node.id, None);
+                let prefix = vec![types::keys::kind::PENDING];
+                let scan = Scan {
+                    groups: vec![(group, view.number)],
+                    catalogue: bucket.id,
+                    from: prefix.clone(),
+                    prefix,
+                    limit: 1000,
+                    values: false,
+                };
+                let request = Request::new(Operation::Scan, codec::encode(&scan));
+                let reply = self.client.transport().call(&peer, request, tokio::time::Instant::now() + USAGE).await?;
+                let page: Result<ScanPage, Refusal> = codec::decode(&reply.head)?;
+                count += page.map_err(|refusal| anyhow::anyhow!("{group}: {refusal}"))?.rows.len();
+            }
+            Ok(count)
         })
     }
 

@@ -78,6 +78,9 @@ pub struct NodeConfig {
     /// Its certificate for HA; without, it speaks to HA in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// A Unix socket at which the steps are armed at which tests have it fail; only builds with fault points take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_points: Option<PathBuf>,
     /// Its devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<NodeDevice>,
@@ -190,6 +193,9 @@ pub struct HaConfig {
     /// That it is meant to be without [`HaConfig::tls`] on an address that others reach: whoever does may then do anything to the cluster.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// As in [`NodeConfig::fault_points`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_points: Option<PathBuf>,
     /// The cluster as declared; it counts when the cluster is created.
     pub topology: TopologyConfig,
 }

@@ -14,6 +14,7 @@ pub mod lead;
 pub mod machine;
 pub mod metrics;
 pub mod peer;
+pub mod points;
 pub mod raft;
 pub mod serve;
 pub mod store;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use types::codec::{decode, encode};
 
 use crate::error::StoreError;
+use crate::points;
 use crate::raft::{Answer, Types};
 use crate::store::record::SnapshotHead;
 use crate::store::snapshot::{Snapshot, Snapshots};
@@ -185,6 +186,7 @@ impl RaftStateMachine<Types> for Machine {
         I::IntoIter: OptionalSend,
     {
         let mut answers = Vec::new();
+        drop(points::BEFORE_APPLY.pass_in_task().await);
         {
             let mut inner = self.inner.write().expect("nobody panics with the lock");
             for entry in entries {
@@ -192,6 +194,7 @@ impl RaftStateMachine<Types> for Machine {
                 answers.push(inner.apply(entry).map_err(|e| failed(ErrorVerb::Write, &format!("entry {id}: {e}")))?);
             }
         }
+        drop(points::APPLIED.pass_in_task().await);
         self.announce();
         Ok(answers)
     }

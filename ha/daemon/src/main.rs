@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use ha_api::config::HaConfig;
 use ha_daemon::{Daemon, listen};
@@ -50,6 +51,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let config = HaConfig::load(&args.config)?;
     if args.check {
         return Ok(());
+    }
+    if let Some(socket) = &config.fault_points {
+        let served = service::points::serve(socket, ha_daemon::points::POINTS);
+        served.with_context(|| format!("fault_points: {}", socket.display()))?;
     }
     let manager = Manager::of_environment();
     let mut terminate = signal(SignalKind::terminate())?;

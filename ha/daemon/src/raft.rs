@@ -20,6 +20,7 @@ use types::NodeId;
 use crate::error::DaemonError;
 use crate::machine::Machine;
 use crate::peer::{Network, Peers};
+use crate::points;
 use crate::store::Identity;
 use crate::store::log::Log;
 
@@ -239,6 +240,9 @@ impl Consensus for Group {
         let bytes = command.encode();
         if bytes.len() > COMMAND_BYTES_MAX {
             return Err(AgreeError::TooLarge(bytes.len()));
+        }
+        if let Err(injected) = points::BEFORE_PROPOSE.pass_in_task().await {
+            return Err(AgreeError::Ended(injected.to_string()));
         }
         let written = self.raft.client_write(Agreed(bytes));
         match tokio::time::timeout(within, written).await {

@@ -56,6 +56,7 @@ fn configs(dir: &Path, count: u16) -> Vec<HaConfig> {
         metrics: None,
         tls: None,
         insecure: false,
+        fault_points: None,
         topology: topology.clone(),
     };
     topology.nodes.iter().map(config).collect()

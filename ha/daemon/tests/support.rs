@@ -148,6 +148,7 @@ impl Cluster {
             metrics: None,
             tls: tls.clone(),
             insecure: false,
+            fault_points: None,
             topology: topology.clone(),
         };
         let configs: Vec<HaConfig> = (1..=count).map(config).collect();

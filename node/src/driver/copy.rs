@@ -35,6 +35,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                     let Some(snapshot) = self.snapshots.get(&(group, target)) else { continue };
                     let page = self.store.page(snapshot, group, after.as_ref(), rows_max, bytes_max);
                     let Some(Page { rows, end }) = self.readable(page) else { continue };
+                    drop(crate::points::COPY_BEFORE_SEND.pass());
                     self.hand(group, Event::CopyRead { target, number, rows, end }, next);
                 }
                 Effect::CloseCopy { target } => drop(self.snapshots.remove(&(group, target))),

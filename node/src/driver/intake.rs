@@ -15,6 +15,7 @@ use types::{DeviceId, Epoch, GroupId, NodeId, PoolId, ViewNumber};
 use super::hosted::Hosted;
 use super::store::{Change, Room, Store};
 use super::{CALLS_MAX, ClientRequest, Driver, Post};
+use crate::points;
 use crate::view::ClusterView;
 
 /// Not before any group.
@@ -115,6 +116,9 @@ impl<S: Store, P: Post> Driver<S, P> {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
         }
         let Execute { group, view, dtx, mut ops } = execute;
+        if let Err(injected) = points::before(&ops) {
+            return caller.answer(Err(Refusal::Busy(injected.to_string())));
+        }
         // Whoever asks need not know: what counts is what holds where the transaction gets its place.
         ops.iter_mut().for_each(|op| op.set_versioning(|catalogue| self.taken_in.versioning(catalogue)));
         let Some(hosted) = self.replicas.get(&group) else {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dtm::{Effect, Event, Reader, Report};
+use service::points::Injected;
 use types::keys::kind;
 use types::record::Write;
 use types::wire::dtm::{Envelope, Message};
@@ -15,6 +16,7 @@ use super::copy::is_of_copy;
 use super::hosted::HeldAnswer;
 use super::store::{Change, Room, Store};
 use super::{ClientRequest, Driver, DriverError, Post};
+use crate::points;
 use crate::report::{DeviceEnd, HowEnded};
 
 /// A page of a log that a machine asked for.
@@ -150,6 +152,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 _ => unreachable!("changes of the device and copies went the other way"),
             }
         }
+        points::before_send(&mut out);
         self.post.send(out);
         (wanted, reports)
     }
@@ -164,7 +167,11 @@ impl<S: Store, P: Post> Driver<S, P> {
         for (group, effect) in effects {
             put(*group, effect, &mut batch);
         }
+        if let Err(injected) = pass_before(effects, sync) {
+            self.store.fail(&injected.to_string());
+        }
         self.store.write(&batch, sync)?;
+        pass_after(effects, sync);
         // It may have taken so long that the device was given up meanwhile: then nothing is said of what was written.
         Ok(self.store.check()?)
     }
@@ -216,7 +223,10 @@ impl<S: Store, P: Post> Driver<S, P> {
     fn report(&mut self, group: GroupId, report: Report) {
         let reports = &self.around.reports;
         match report {
-            Report::Active { view } => reports.active(group, view),
+            Report::Active { view } => {
+                drop(points::ACTIVE_BEFORE_REPORT.pass());
+                reports.active(group, view);
+            }
             Report::Recovered { epoch, boot } if boot == self.place.boot => reports.ended(group, epoch),
             Report::Recovered { .. } => {}
             Report::Amnesia { device, incarnation, had, has } => {
@@ -252,6 +262,36 @@ impl<S: Store, P: Post> Driver<S, P> {
             }
         }
     }
+}
+
+/// Passes the fault points before a batch is written.
+fn pass_before(effects: &[(GroupId, Effect)], sync: bool) -> Result<(), Injected> {
+    let has = |is: fn(&Effect) -> bool| effects.iter().any(|(_, effect)| is(effect));
+    if has(is_state) {
+        points::VIEW_BEFORE_SAVE.pass()?;
+    }
+    if has(is_fill) {
+        points::COPY_BEFORE_FILL.pass()?;
+    }
+    if sync { points::BATCH_BEFORE_SYNC.pass() } else { Ok(()) }
+}
+
+/// Passes those after it was.
+fn pass_after(effects: &[(GroupId, Effect)], sync: bool) {
+    let has = |is: fn(&Effect) -> bool| effects.iter().any(|(_, effect)| is(effect));
+    let of = [(has(is_state), &points::VIEW_SAVED), (has(is_fill), &points::COPY_FILLED), (sync, &points::BATCH_SYNCED)];
+    for (_, point) in of.into_iter().filter(|(is_passed, _)| *is_passed) {
+        // None of them fails.
+        drop(point.pass());
+    }
+}
+
+fn is_state(effect: &Effect) -> bool {
+    matches!(effect, Effect::SaveState { .. })
+}
+
+fn is_fill(effect: &Effect) -> bool {
+    matches!(effect, Effect::Fill { .. })
 }
 
 /// Whether a message may be taken in. What a change of view needs and what deletes is, for longer than what fills the device.

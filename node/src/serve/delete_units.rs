@@ -7,6 +7,7 @@ use types::limits::DTX_OPS_MAX;
 use types::wire::request::{DeleteUnits, Refusal};
 
 use super::{CATCH_UP_WAIT, Node, answer, behind, decoded};
+use crate::points;
 
 /// Serves one request.
 pub async fn run(node: Arc<Node>, incoming: Incoming) {
@@ -23,5 +24,6 @@ async fn serve(node: &Node, delete: &DeleteUnits) -> Result<(), Refusal> {
     if !node.fences.reach(delete.device, delete.epoch, CATCH_UP_WAIT).await {
         return Err(behind(delete.epoch.0));
     }
-    device.store.delete_fids(&delete.fids).await.map_err(|error| node.reports.storage(delete.device, &error))
+    device.store.delete_fids(&delete.fids).await.map_err(|error| node.reports.storage(delete.device, &error))?;
+    points::UNITS_DELETED.pass_in_task().await.map_err(|injected| Refusal::Busy(injected.to_string()))
 }

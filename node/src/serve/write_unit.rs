@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use net::Incoming;
+use service::points::Injected;
 use storage::StorageError;
 use types::limits::{BLOCK_BYTES, CHUNK_BYTES, UNIT_BYTES_MAX};
 use types::wire::request::{Refusal, WriteUnit};
 
 use super::{CATCH_UP_WAIT, LocalDevice, Node, SharedBuf, answer, behind, decoded, epoch_of};
+use crate::points;
 use crate::view::SessionState;
 
 /// Serves one request.
@@ -94,10 +96,15 @@ async fn pull(node: &Node, device: &LocalDevice, write: &WriteUnit, incoming: &m
     Ok(SharedBuf { buf, share })
 }
 
+fn busy(injected: Injected) -> Refusal {
+    Refusal::Busy(injected.to_string())
+}
+
 async fn store(node: Arc<Node>, write: WriteUnit, buf: SharedBuf) -> Result<(), Refusal> {
     let WriteUnit { device: id, unit, checksums, .. } = write;
+    points::UNIT_BEFORE_WRITE.pass_in_task().await.map_err(busy)?;
     match node.device(id)?.store.write_unit(unit, checksums, buf).await {
-        Ok(_buf) => Ok(()),
+        Ok(_buf) => points::UNIT_DURABLE.pass_in_task().await.map_err(busy),
         Err(error) => {
             if let StorageError::BadChecksum { fid, unit, chunk } = &error {
                 tracing::warn!(%fid, unit, chunk, "a unit was damaged on its way");

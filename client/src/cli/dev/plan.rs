@@ -194,6 +194,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         metrics: None,
         tls: None,
         insecure: false,
+        fault_points: None,
     };
     // The local daemon first.
     let mut daemons = vec![node.ha.clone()];
@@ -219,6 +220,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         s3,
         metrics: None,
         tls: None,
+        fault_points: None,
         devices,
     };
     for (service, text) in [(Service::Ha, ha.to_toml()), (Service::Node, storage.to_toml())] {

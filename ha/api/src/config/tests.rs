@@ -38,6 +38,7 @@ fn ha_config() -> HaConfig {
         metrics: None,
         tls: None,
         insecure: false,
+        fault_points: None,
         topology: TopologyConfig { nodes, devices, pools: vec![pool] },
     }
 }
@@ -61,6 +62,7 @@ fn node_config() -> NodeConfig {
         }),
         metrics: None,
         tls: None,
+        fault_points: None,
         devices: vec![NodeDevice { id: DeviceId(1), path: "d1".into(), bytes: 1 << 30 }],
     }
 }
