@@ -44,6 +44,8 @@ const HELPS_MAX: usize = 4;
 thread_local! {
     /// How many shards this thread holds.
     static HOLDS: Cell<u32> = const { Cell::new(0) };
+    /// The shard that this thread drove last.
+    static DRIVES: Cell<*const ShardHandle> = const { Cell::new(std::ptr::null()) };
 }
 
 /// While this lives, the thread holds a shard.
@@ -93,7 +95,7 @@ impl ShardHandle {
             let Ok(mut held) = self.shard.try_lock() else { return };
             let Some(shard) = held.as_mut() else { return };
             let holding = Holding::begin();
-            let needs_driver = shard.help();
+            let needs_driver = shard.help(!self.is_driven_here());
             drop(holding);
             drop(held);
             if needs_driver {
@@ -127,9 +129,16 @@ impl ShardHandle {
         })
     }
 
-    /// Who drives the shard is to be woken by this.
+    /// Who drives the shard is to be woken by this; it runs on the calling thread.
     pub(super) fn set_driver(&self, waker: &Waker) {
+        DRIVES.set(std::ptr::from_ref(self));
         self.driver.register(waker);
+    }
+
+    /// Whether the shard is driven on the calling thread, so that its next turn comes without waking another one. Wrong at most for a moment,
+    /// where a runtime moves tasks.
+    fn is_driven_here(&self) -> bool {
+        std::ptr::eq(DRIVES.get(), self)
     }
 
     /// Descriptors of the shard's own, to sleep on: of completions and of events.

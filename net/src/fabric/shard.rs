@@ -177,9 +177,10 @@ impl Shard {
         Ok(Turn::Idle(until))
     }
 
-    /// Carries out commands for somebody else than who drives the shard. Whether that one has to look after the shard soon.
-    pub(super) fn help(&mut self) -> bool {
-        if let Err(error) = self.carry_out_transfers_too() {
+    /// Carries out commands for somebody else than who drives the shard, and `to_the_end` what comes of them at once. Whether that one has to
+    /// look after the shard soon.
+    pub(super) fn help(&mut self, to_the_end: bool) -> bool {
+        if let Err(error) = if to_the_end { self.carry_out_transfers_too() } else { self.carry_out() } {
             self.broken = Some(error);
         }
         self.broken.is_some() || self.is_pressed()
@@ -190,7 +191,8 @@ impl Shard {
         !self.listed.is_empty() || self.transfers > 0
     }
 
-    /// Carries out the commands in the queue. A small push is done by the time that it is posted, and wakes nobody: so it is looked for at once.
+    /// Carries out the commands in the queue. A small push is done by the time that it is posted, and wakes nobody: so it is looked for at once,
+    /// where the next turn would have another thread woken. Where it would not, that turn looks for all that were posted until then together.
     fn carry_out_transfers_too(&mut self) -> Result<(), NetError> {
         self.carry_out()?;
         while self.transfers > 0 && self.take_sends()? {

@@ -12,8 +12,10 @@ use crate::{Buf, NetError};
 
 /// Largest piece of a transfer.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// Most pieces under way on a link.
-const PIECES_MAX: usize = 8;
+/// Pieces under way on a link, up to which another one is posted: a large one, and a small one.
+const PIECES_MAX: [usize; 2] = [8, 64];
+/// Largest small piece.
+const SMALL_BYTES: usize = 64 * 1024;
 
 /// A pull or push under way.
 pub(in super::super) struct Job {
@@ -85,11 +87,12 @@ impl Transfers {
     /// Posts pieces. `false` if the provider is full.
     pub(super) fn pump(&mut self, ep: &Ep, link: LinkId) -> Result<bool, NetError> {
         let Some(memory) = &self.memory else { return Ok(true) };
-        while self.under_way < PIECES_MAX
-            && let Some(id) = self.waiting.front()
-        {
+        while let Some(id) = self.waiting.front() {
             let job = self.jobs.get_mut(id).expect("a waiting transfer is in the table");
             let local = Range { offset: job.buf.offset() + job.posted, length: PIECE_BYTES.min(job.length - job.posted) };
+            if self.under_way >= PIECES_MAX[usize::from(local.length <= SMALL_BYTES)] {
+                break;
+            }
             let remote = Remote { address: job.remote.address.wrapping_add(job.posted as u64), ..job.remote };
             if ep.transfer(memory, local, remote, Ticket::Transfer(link, *id).pack())? == Posted::Again {
                 return Ok(false);
