@@ -23,6 +23,7 @@ mod retry;
 mod sample;
 mod seal;
 mod session;
+mod signature;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use object::{
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
 pub use seal::{ClusterKey, KEY_BYTES, SealingKey, random, secret_of};
+pub use signature::{Signed, Signer, ToSign, UNSIGNED, sha256};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;

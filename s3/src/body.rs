@@ -35,6 +35,9 @@ pub enum Mismatch {
     /// Fewer or more bytes than were announced.
     #[error("Content-Length")]
     Length,
+    /// What was said to come behind the body did not.
+    #[error("x-amz-trailer")]
+    Trailer,
     /// Nothing came for too long.
     #[error("silence")]
     Silent,
@@ -57,6 +60,12 @@ impl Mismatch {
             Self::Checksum(name) => {
                 let name = name.to_ascii_uppercase();
                 s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum.")
+            }
+            Self::Trailer => {
+                let words = "The request contained trailing data that was not well-formed or did not conform to our published schema.";
+                let mut error = S3Error::with_message(S3ErrorCode::Custom("MalformedTrailerError".into()), words);
+                error.set_status_code(hyper::StatusCode::BAD_REQUEST);
+                error
             }
             Self::Length => {
                 s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
@@ -91,16 +100,17 @@ pub struct Announced {
     pub checksums: Checksum,
     /// Checksums that come after it.
     pub trailer: Option<TrailingHeaders>,
+    /// Of which algorithms they are.
+    pub trails: Vec<Algorithm>,
 }
 
 impl Announced {
     /// The checksums that the caller names: in a header, as what a trailer will bring, or as an algorithm.
-    pub fn named(&self, algorithm: Option<&str>, trails: &str) -> Vec<Algorithm> {
-        let trails: Vec<&str> = trails.split(',').filter_map(|name| name.trim().strip_prefix("x-amz-checksum-")).collect();
+    pub fn named(&self, algorithm: Option<&str>) -> Vec<Algorithm> {
         let named = |one: &Algorithm| {
             one.of(&self.checksums).is_some()
                 || algorithm.is_some_and(|named| named.eq_ignore_ascii_case(one.name()))
-                || trails.contains(&one.name())
+                || self.trails.contains(one)
         };
         Algorithm::ALL.into_iter().filter(named).collect()
     }
@@ -186,6 +196,9 @@ impl Received {
         };
         for algorithm in Algorithm::ALL {
             let said = algorithm.of(&self.announced.checksums).cloned().or_else(|| trailing(&algorithm.header()));
+            if said.is_none() && self.announced.trails.contains(&algorithm) {
+                return Err(Mismatch::Trailer);
+            }
             if said.is_some_and(|wanted| Some(&wanted) != algorithm.of(&checksums)) {
                 return Err(Mismatch::Checksum(algorithm.name()));
             }
@@ -287,6 +300,14 @@ mod tests {
             assert_eq!(bytes, b"hello", "the last chunk is held back");
             assert!(sums.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_checksum_that_was_said_to_follow_and_does_not_is_missed() {
+        let (read, bytes, sums) = read(&["hello"], Announced { trails: vec![Algorithm::Crc32c], ..Announced::default() }).await;
+        let error = read.expect_err("nothing vouches for it");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()), Some(&Mismatch::Trailer));
+        assert!(bytes.is_empty() && sums.is_none());
     }
 
     #[tokio::test]

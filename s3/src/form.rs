@@ -1,8 +1,8 @@
 //! Uploads by a form: what a browser sends with a policy that somebody has signed. The form is read up to its file, whoever signed for it is
 //! found, the policy is held against it, and then it is a PUT like any other; the file streams.
 
-mod policy;
-mod read;
+pub(crate) mod policy;
+pub(crate) mod read;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -35,15 +35,15 @@ use read::{File, Form};
 pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    fn add(&mut self, name: &str, value: String) {
+    pub(crate) fn add(&mut self, name: &str, value: String) {
         self.0.entry(name.to_ascii_lowercase()).or_insert(value);
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }
@@ -158,7 +158,7 @@ fn verify(algorithm: hmac::Algorithm, key: &[u8], text: &str, signature: Option<
 }
 
 /// What of the fields is a header where an object is PUT, as it is written: policies see no other words than those.
-fn headers_of(fields: &Fields, tagging: Option<&str>) -> HeaderMap {
+pub(crate) fn headers_of(fields: &Fields, tagging: Option<&str>) -> HeaderMap {
     let known = ["cache-control", "content-type", "content-disposition", "content-encoding", "expires"];
     let is_header = |name: &str| known.contains(&name) || name.starts_with("x-amz-");
     let pair = |(name, value): (&String, &String)| {
@@ -210,7 +210,7 @@ fn input(form: Form, bucket: &str, key: &str, length: Option<(u64, u64)>) -> S3R
     })
 }
 
-fn tags_of(xml: &str) -> S3Result<Tags> {
+pub(crate) fn tags_of(xml: &str) -> S3Result<Tags> {
     let malformed =
         |_| s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema");
     let tagging = Tagging::deserialize(&mut Deserializer::new(xml.as_bytes())).map_err(malformed)?;
@@ -253,7 +253,7 @@ impl ByteStream for Bounded {
 }
 
 /// What a browser is answered: where the form leads on, or how it wants to be.
-fn answer(fields: &Fields, bucket: &str, key: &str, etag: &str) -> HttpResponse {
+pub(crate) fn answer(fields: &Fields, bucket: &str, key: &str, etag: &str) -> HttpResponse {
     let encoded = |text: &str| crate::tags::encoded(text);
     let location = format!("/{}/{}", encoded(bucket), encoded(key).replace("%2F", "/"));
     let wanted = fields.get("success_action_status").unwrap_or_default();

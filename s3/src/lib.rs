@@ -15,6 +15,8 @@ mod cors;
 mod encryption;
 mod error;
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod gateway;
 mod keys;
 mod lifecycle;

@@ -90,7 +90,7 @@ fn name(rules: &mut [LifecycleRule]) -> S3Result<()> {
 }
 
 /// Whether a rule says something that can be done.
-fn check(rule: &LifecycleRule) -> S3Result<()> {
+pub(crate) fn check(rule: &LifecycleRule) -> S3Result<()> {
     if !matches!(rule.status.as_str(), ExpirationStatus::ENABLED | ExpirationStatus::DISABLED) {
         return Err(malformed());
     }

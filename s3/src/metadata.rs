@@ -239,7 +239,13 @@ impl PartSizes {
             Some((size, count)) => Some((size.parse().ok()?, count.parse().ok()?)),
             None => Some((run.parse().ok()?, 1)),
         };
-        word(info, PART_SIZES)?.split(',').map(run).collect::<Option<Vec<_>>>().map(Self)
+        let runs: Vec<(u64, u64)> = word(info, PART_SIZES)?.split(',').map(run).collect::<Option<_>>()?;
+        // Neither how many they are nor their bytes are more than there can be.
+        let add = |(bytes, parts): (u64, u64), (size, count): &(u64, u64)| {
+            Some((bytes.checked_add(size.checked_mul(*count)?)?, parts.checked_add(*count).filter(|parts| *parts < u64::MAX)?))
+        };
+        runs.iter().try_fold((0, 0), add)?;
+        Some(Self(runs))
     }
 
     /// The word that a record keeps: `8388608*24,77`.
@@ -350,7 +356,9 @@ mod tests {
             [Some((0, 8)), Some((8, 8)), Some((16, 8)), Some((24, 5)), Some((29, 6)), Some((35, 6)), None]
         );
         assert_eq!(sizes.part(0), None);
-        assert_eq!(PartSizes::read(&info(vec![(PART_SIZES.into(), "8*x".into())])), None);
+        for wrong in ["8*x", "18446744073709551615*2", "0*18446744073709551615", "9*4,18446744073709551600"] {
+            assert_eq!(PartSizes::read(&info(vec![(PART_SIZES.into(), wrong.into())])), None, "{wrong}");
+        }
     }
 
     #[test]

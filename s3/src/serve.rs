@@ -1,15 +1,17 @@
 //! The gateway's HTTP server: connections in number and in their first silence bounded; at the end those under way finish.
 
-mod answer;
-mod front;
+pub(crate) mod answer;
+pub(crate) mod front;
 mod rest;
 mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -18,8 +20,10 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use s3s::access::S3Access;
+use s3s::auth::S3Auth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{HttpError, HttpResponse, S3Error, S3Result, s3_error};
+use s3s::{HttpError, HttpResponse, S3, S3Error, S3Result, s3_error};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -157,10 +161,19 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
             let is_awaited_in_vain = is_awaited && body.is_end_stream();
             let (body, back) = rest::lend(body);
-            let made = match guarded.answer(head, body).await {
-                Ok(made) => made,
-                Err(Refused::Answered(error)) => error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?,
-                Err(Refused::Broken(error)) => return Err(error),
+            // What panics for one caller is an error for that one: it has no lock and no state of others.
+            let made = match AssertUnwindSafe(guarded.answer(head, body)).catch_unwind().await {
+                Ok(Ok(made)) => made,
+                Ok(Err(Refused::Answered(error))) => written(error)?,
+                Ok(Err(Refused::Broken(error))) => return Err(error),
+                Err(_) => {
+                    tracing::error!(path = asked.path(), "a request has met a defect of the gateway");
+                    written(s3_error!(InternalError, "We encountered an internal error. Please try again."))?
+                }
+            };
+            let made = match asked.meant(&made) {
+                Some(error) => written(error)?,
+                None => made,
             };
             let mut answer = asked.complete(made);
             let is_error = answer.status().is_client_error() || answer.status().is_server_error();
@@ -170,6 +183,10 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             Ok(answer)
         })
     }
+}
+
+fn written(error: S3Error) -> Result<HttpResponse, HttpError> {
+    error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))
 }
 
 /// Why there is no answer yet.
@@ -210,7 +227,7 @@ impl Guarded {
         };
         let mut made = match made {
             Ok(made) => made,
-            Err(error) => error.to_http_response().map_err(|error| Refused::Broken(HttpError::new(Box::new(error))))?,
+            Err(error) => written(error).map_err(Refused::Broken)?,
         };
         made.headers_mut().extend(told);
         Ok(made)
@@ -241,27 +258,34 @@ impl Guarded {
 
 /// What is refused before anything of it is read: forms that go to no bucket, and signatures of version 2, which cover neither the body nor,
 /// in a header, the time.
-fn refusal(head: &Parts) -> Option<S3Error> {
+pub(crate) fn refusal(head: &Parts) -> Option<S3Error> {
     let header = |name| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
     if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/form-data")) && form::is_form(head).is_none() {
         return Some(s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."));
     }
     let query = head.uri.query().unwrap_or_default();
+    let is_old_word = |name: &str| matches!(crate::tags::decoded(name).as_deref(), Some("Signature" | "AWSAccessKeyId"));
     let is_old = header(AUTHORIZATION).is_some_and(|words| words.starts_with("aws "))
-        || query.split('&').any(|pair| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId="));
+        || query.split('&').any(|pair| is_old_word(pair.split('=').next().unwrap_or_default()));
     is_old
         .then(|| s3_error!(InvalidRequest, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."))
 }
 
 fn service(gateway: Gateway, session: Option<Arc<Session>>) -> S3Service {
+    let mut builder = protocol(gateway.clone(), Secrets { gateway: gateway.clone(), session });
+    builder.set_route(Sts(gateway));
+    builder.build()
+}
+
+/// The protocol, with its bounds, before what serves it.
+pub(crate) fn protocol<G: S3 + S3Access + Clone>(serves: G, secrets: impl S3Auth) -> S3ServiceBuilder {
     let mut config = s3s::config::S3Config::default();
     config.xml_max_body_size = XML_BYTES_MAX;
-    let mut builder = S3ServiceBuilder::new(gateway.clone());
-    builder.set_auth(Secrets { gateway: gateway.clone(), session });
-    builder.set_route(Sts(gateway.clone()));
-    builder.set_access(gateway);
+    let mut builder = S3ServiceBuilder::new(serves.clone());
+    builder.set_auth(secrets);
+    builder.set_access(serves);
     builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
-    builder.build()
+    builder
 }
 
 #[cfg(test)]
@@ -281,6 +305,7 @@ mod tests {
         assert!(refused("/b", &[("content-type", "Multipart/Form-Data; boundary=x")]), "no POST");
         assert!(refused("/b/k", &[("authorization", "AWS key:signature")]));
         assert!(refused("/b/k?AWSAccessKeyId=k&Expires=1&Signature=s", &[]));
+        assert!(refused("/b/k?Expires=1&%53ignature=s", &[]), "however it is written");
         assert!(!refused("/b/k?X-Amz-Signature=s&prefix=Signature", &[("authorization", "AWS4-HMAC-SHA256 Credential=k")]));
         assert!(!refused("/b/k", &[("content-type", "text/plain")]));
     }

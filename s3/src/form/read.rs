@@ -111,6 +111,10 @@ impl File {
         let mut looked = 0;
         loop {
             if let Some(at) = find_from(&self.buffer, &self.end, &mut looked) {
+                // The bounds hold however much comes at once.
+                if at > most {
+                    return Err(too_much());
+                }
                 let value = self.buffer.split_to(at).to_vec();
                 let _boundary = self.buffer.split_to(self.end.len());
                 return Ok(value);
@@ -137,9 +141,12 @@ impl File {
         let mut looked = 0;
         let end = loop {
             if let Some(at) = find_from(&self.buffer, b"\r\n\r\n", &mut looked) {
+                if at > HEAD_BYTES_MAX {
+                    return Err(too_much());
+                }
                 break at;
             }
-            if self.buffer.len() > HEAD_BYTES_MAX {
+            if self.buffer.len() > HEAD_BYTES_MAX + 3 {
                 return Err(too_much());
             }
             self.more().await?;
@@ -274,6 +281,27 @@ mod tests {
         assert_eq!(code(long).await.as_deref(), Some("MaxPostPreDataLengthExceededError"));
         let cut = read(source(&FORM[..FORM.len() - 12], 100), "xx").await.expect("its head is whole");
         assert!(cut.file.collect::<Vec<_>>().await.iter().any(Result::is_err), "the end of the file did not come");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_refused_however_its_bytes_come() {
+        let part = |name: usize, value: usize| {
+            let (name, value) = ("n".repeat(name), "x".repeat(value));
+            format!("--xx\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let first = "--xx\r\nContent-Disposition: form-data; name=\"\"".len() - "--xx\r\n".len();
+        let file = "--xx\r\nContent-Disposition: form-data; name=file\r\n\r\n\r\n--xx--";
+        for (text, is_good) in [
+            (part(HEAD_BYTES_MAX - first, 1), true),
+            (part(HEAD_BYTES_MAX - first + 1, 1), false),
+            (part(1, FIELDS_BYTES_MAX - 2), true),
+            (part(1, FIELDS_BYTES_MAX - 1), false),
+            ("x".repeat(HEAD_BYTES_MAX + 1) + "\r\n" + &part(1, 1), false),
+        ] {
+            for step in [1000, usize::MAX] {
+                assert_eq!(read(source(&(text.clone() + file), step), "xx").await.is_ok(), is_good, "{} by {step}", text.len());
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Content {
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
     let trailer = req.trailing_headers.clone();
-    let trails = trailer_names(&req.headers);
+    let trails = trailing(&req.headers);
     let mut input = req.input;
     refuse_if(input.write_offset_bytes.is_some())?;
     let bucket = gateway.bucket(&input.bucket).await?;
@@ -51,9 +51,9 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     headers.acl = gateway.acl_given(&input.bucket, &caller, &headers_of_acl!(input, object)).await?;
     check_user(&headers)?;
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let announced = announced!(input, trailer);
+    let announced = announced!(input, trailer, trails);
     let named = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str);
-    let hasher = Algorithm::hasher(&announced.named(named, &trails));
+    let hasher = Algorithm::hasher(&announced.named(named));
     let content = Content { body, announced, hasher, sealing };
     let words = lock.set_in(&headers.to_words());
     let info = write(gateway, &input.bucket, &input.key, content, words, condition).await?;
@@ -126,20 +126,22 @@ pub fn check_user(headers: &Headers) -> S3Result<()> {
     Ok(())
 }
 
-/// The names of what comes after a body.
-pub fn trailer_names(headers: &hyper::HeaderMap) -> String {
-    headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default().to_ascii_lowercase()
+/// The checksums that come after a body.
+pub fn trailing(headers: &hyper::HeaderMap) -> Vec<Algorithm> {
+    let names = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    Algorithm::ALL.into_iter().filter(|one| names.split(',').any(|name| name.trim() == one.header())).collect()
 }
 
 /// What a caller says of a body: the protocol's types have these fields, and nothing in common.
 macro_rules! announced {
-    ($input:ident, $trailer:ident) => {
+    ($input:ident, $trailer:ident, $trails:ident) => {
         $crate::body::Announced {
             // Chunked bodies announce what they hold once decoded; `s3s` has put that here.
             length: $input.content_length.and_then(|length| u64::try_from(length).ok()),
             md5: $input.content_md5.as_deref().map($crate::object::put::md5_of).transpose()?,
             checksums: $crate::checksum::checksums_given!($input),
             trailer: $trailer,
+            trails: $trails,
         }
     };
 }

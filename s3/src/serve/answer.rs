@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, SERVER};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use s3s::HttpResponse;
+use s3s::{HttpResponse, S3Error, S3ErrorCode, s3_error};
 
 use super::front::named;
 use crate::sts;
@@ -20,6 +20,8 @@ pub struct Asked {
     id: String,
     method: Method,
     path: String,
+    /// What it says of its body: a hash, where that is to be looked at.
+    content: Option<String>,
     /// Its answer has an ETag that is not quoted, as that of no other request.
     is_attributes: bool,
     /// It is for STS, whose answers have another form.
@@ -37,7 +39,32 @@ impl Asked {
         let is_attributes = head.method == Method::GET
             && head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "attributes" || pair == "attributes=");
         let is_sts = sts::is_for(&head.method, &head.uri, &head.headers);
-        Self { id, method: head.method.clone(), path: head.uri.path().to_owned(), is_attributes, is_sts }
+        let content = head.headers.get("x-amz-content-sha256").and_then(|content| content.to_str().ok()).map(str::to_owned);
+        Self { id, method: head.method.clone(), path: head.uri.path().to_owned(), content, is_attributes, is_sts }
+    }
+
+    /// The path that was asked for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The error that is meant where the protocol's crate says `InternalError` and nothing else: the body of a setting could not be read to its
+    /// end, or is not what was said of it. Errors of our own have words.
+    pub fn meant(&self, answer: &HttpResponse) -> Option<S3Error> {
+        if answer.status() != StatusCode::INTERNAL_SERVER_ERROR || ![Method::PUT, Method::POST].contains(&self.method) {
+            return None;
+        }
+        let body = answer.body().bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())?;
+        if between(&body, "Code") != Some("InternalError") || body.contains("<Message>") {
+            return None;
+        }
+        if self.content.as_ref().is_none_or(|content| content.len() != 64) {
+            return Some(s3_error!(IncompleteBody));
+        }
+        let words = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+        let mut error = S3Error::with_message(S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()), words);
+        error.set_status_code(StatusCode::BAD_REQUEST);
+        Some(error)
     }
 
     /// Completes the answer.
@@ -276,6 +303,22 @@ mod tests {
         assert_eq!(told("ExpiredToken", 400), ("Sender".into(), "ExpiredToken".into(), 403));
         assert_eq!(told("ValidationError", 400), ("Sender".into(), "ValidationError".into(), 400));
         assert_eq!(told("ServiceUnavailable", 503), ("Receiver".into(), "ServiceUnavailable".into(), 503));
+    }
+
+    #[test]
+    fn a_body_that_could_not_be_read_is_no_error_of_the_servers() {
+        let code = |method: &str, hash: &str, body: &'static str| {
+            let (head, ()) =
+                Request::builder().method(method).uri("/b").header("x-amz-content-sha256", hash).body(()).expect("good").into_parts();
+            let mut answer = HttpResponse::new(s3s::Body::from(body.to_owned()));
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Asked::of(&head).meant(&answer).map(|error| error.code().as_str().to_owned())
+        };
+        let (bare, hash) = ("<Error><Code>InternalError</Code></Error>", "0".repeat(64));
+        assert_eq!(code("PUT", &hash, bare).as_deref(), Some("XAmzContentSHA256Mismatch"));
+        assert_eq!(code("POST", "UNSIGNED-PAYLOAD", bare).as_deref(), Some("IncompleteBody"));
+        assert_eq!(code("GET", &hash, bare), None);
+        assert_eq!(code("PUT", &hash, "<Error><Code>InternalError</Code><Message>We</Message></Error>"), None);
     }
 
     #[test]

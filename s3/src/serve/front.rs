@@ -129,10 +129,29 @@ fn check_authorization(head: &Parts) -> S3Result<()> {
     if scope.get(1) != Some(&service) {
         return Err(malformed(&format!("incorrect service. This endpoint belongs to \"{service}\"")));
     }
-    if !head.headers.contains_key(AMZ_DATE) {
+    if !is_day_of_digits(credential.unwrap_or_default()) {
+        return Err(malformed("the Credential has no date"));
+    }
+    let mut dates = head.headers.get_all(AMZ_DATE).iter().peekable();
+    if dates.peek().is_none() || !dates.all(|date| date.to_str().is_ok_and(is_date)) {
         return Err(s3_error!(AccessDenied, "AWS authentication requires a valid Date or x-amz-date header"));
     }
     Ok(())
+}
+
+/// Whether that is `20330101T123456Z`. The protocol's crate takes it for granted that its digits are digits.
+fn is_date(text: &str) -> bool {
+    let fits = |(at, byte): (usize, &u8)| match at {
+        8 => *byte == b'T',
+        15 => *byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == 16 && text.as_bytes().iter().enumerate().all(fits)
+}
+
+/// Whether what stands for the day of a credential has digits only, where it is as long as one; as above.
+fn is_day_of_digits(credential: &str) -> bool {
+    credential.split('/').nth(1).is_none_or(|day| day.len() != 8 || day.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn malformed(why: &str) -> S3Error {
@@ -162,6 +181,21 @@ fn check_query(head: &Parts) -> S3Result<()> {
         let mut error = S3Error::with_message(S3ErrorCode::AuthorizationQueryParametersError, wrong);
         error.set_status_code(hyper::StatusCode::FORBIDDEN);
         return Err(error);
+    }
+    for pair in head.uri.query().unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = crate::tags::decoded(value);
+        let is_wrong = match crate::tags::decoded(name).as_deref() {
+            Some("X-Amz-Date") => value.is_none_or(|date| !is_date(&date)),
+            Some("X-Amz-Credential") => value.is_none_or(|credential| !is_day_of_digits(&credential)),
+            _ => false,
+        };
+        if is_wrong {
+            return Err(s3_error!(
+                AuthorizationQueryParametersError,
+                "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+            ));
+        }
     }
     // They hold in a header: whoever is told that all went well thinks that it is encrypted, or locked.
     let begins = |name: &str| HEADERS_ONLY.iter().any(|word| name.to_ascii_lowercase().starts_with(word));
@@ -291,6 +325,28 @@ mod tests {
         assert!(is(with("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=s"), "AuthorizationHeaderMalformed"));
         let undated = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=s");
         assert!(is(code("GET", "/b", &[("authorization", &undated)]), "AccessDenied"));
+    }
+
+    #[test]
+    fn dates_of_signatures_have_digits() {
+        let with = |scope: &str, date: &str| {
+            let value = format!("AWS4-HMAC-SHA256 Credential={scope}/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=s");
+            code("GET", "/b", &[("authorization", &value), ("x-amz-date", date)])
+        };
+        assert_eq!(with("k/20260101", "20260101T000000Z"), None);
+        assert!(is(with("k/2026010(", "20260101T000000Z"), "AuthorizationHeaderMalformed"));
+        assert!(is(with("k/abcdefgh/20260101", "20260101T000000Z"), "AuthorizationHeaderMalformed"));
+        for date in ["20260101T00(000Z", "20260101T000000", "20260101 000000Z"] {
+            assert!(is(with("k/20260101", date), "AccessDenied"), "{date}");
+        }
+        for query in [
+            "X-Amz-Date=20330101T00(000Z",
+            "X-Amz-D%61te=2033%30101T00/000Z",
+            "X-Amz-Date=%zz330101T00000Z",
+            "X-Amz-Credential=k%2Fabcdefgh%2Fr",
+        ] {
+            assert!(is(code("GET", &format!("/b/k?{query}"), &[]), "AuthorizationQueryParametersError"), "{query}");
+        }
     }
 
     #[test]

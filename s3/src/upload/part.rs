@@ -14,13 +14,13 @@ use crate::condition::{self, source_conditions_given};
 use crate::encryption::{self, Sealing, Told, customer_given, source_customer_given};
 use crate::error::{self, Of};
 use crate::metadata;
-use crate::object::put::{Content, PUT_BYTES_MAX, announced, length_of, trailer_names};
+use crate::object::put::{Content, PUT_BYTES_MAX, announced, length_of, trailing};
 use crate::object::{copy, get};
 use crate::version;
 
 /// Runs UploadPart.
 pub async fn run(gateway: &Gateway, req: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
-    let (trailer, trails) = (req.trailing_headers.clone(), trailer_names(&req.headers));
+    let (trailer, trails) = (req.trailing_headers.clone(), trailing(&req.headers));
     let mut input = req.input;
     let customer = customer_given!(input)?;
     let bucket = gateway.bucket(&input.bucket).await?;
@@ -29,8 +29,8 @@ pub async fn run(gateway: &Gateway, req: S3Request<UploadPartInput>) -> S3Result
     let sealing = gateway.sealing_of_upload(&bucket, &input.key, &of.user_metadata, customer.as_ref())?;
     let Told { by_server, algorithm, key_md5 } = Sealing::told(sealing.as_ref());
     let body = input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let announced = announced!(input, trailer);
-    let named = announced.named(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), &trails);
+    let announced = announced!(input, trailer, trails);
+    let named = announced.named(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str));
     let content = Content { hasher: Algorithm::hasher(&wanted(&of, &named)?), body, announced, sealing };
     let part = write(gateway, &input.bucket, &input.key, upload, number, content).await?;
     let sums = metadata::checksums_of(&part.user_metadata);
