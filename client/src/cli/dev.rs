@@ -8,6 +8,7 @@ mod lock;
 pub mod plan;
 mod process;
 mod remove;
+mod replace;
 mod start;
 mod status;
 mod up;
@@ -40,6 +41,8 @@ pub enum Verb {
     Add(add::Arguments),
     /// Removes a node from the cluster that runs: what it has moves to others first
     Remove(remove::Arguments),
+    /// Makes a node new hardware of its name: blank disks, filled by the others
+    Replace(replace::Arguments),
     /// Sends a signal to the processes of a node
     Kill(kill::Arguments),
     /// Starts what does not run of a node
@@ -113,6 +116,7 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
         Verb::Status => status::run(common).await,
         Verb::Add(arguments) => add::run(common, &arguments).await,
         Verb::Remove(arguments) => remove::run(common, &arguments).await,
+        Verb::Replace(arguments) => replace::run(common, &arguments).await,
         Verb::Kill(arguments) => kill::run(common, &arguments).await,
         Verb::Start(arguments) => start::run(common, &arguments).await,
         Verb::Wipe(arguments) => wipe::run(common, &arguments).await,

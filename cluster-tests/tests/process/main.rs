@@ -16,6 +16,7 @@ mod growth;
 mod kills;
 mod local_cluster;
 mod names;
+mod new_hardware;
 mod objects;
 mod operator;
 mod rebuild;

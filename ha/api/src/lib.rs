@@ -23,7 +23,8 @@ pub use client::follow::{Follower, Notice};
 pub use client::{ClientOptions, HaClient};
 pub use error::HaError;
 pub use report::{
-    Away, DeviceReport, DeviceTrouble, EventLine, Found, Grant, NodeStatus, RaftStatus, RebalanceStatus, Registered, Status, Verdict,
+    Away, DeviceReport, DeviceTrouble, EventLine, Found, Grant, NodeStatus, RaftStatus, RebalanceStatus, Registered, Replacement,
+    ReplacementStep, Status, Verdict,
 };
 
 /// Metadata key in which a request names its cluster.

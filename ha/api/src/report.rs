@@ -162,6 +162,8 @@ pub struct Status {
     pub leaving: BTreeSet<DeviceId>,
     /// Nodes that an operator wants to be rid of: what they have moves to others.
     pub removing: BTreeSet<NodeId>,
+    /// Nodes that are being replaced.
+    pub replacing: BTreeMap<NodeId, Replacement>,
     /// Catalogues that were dropped and are being emptied.
     pub dropped: usize,
     /// The wall clock of the daemon that answers, milliseconds since 1970.
@@ -170,6 +172,42 @@ pub struct Status {
     pub client_sessions: usize,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// How far the replacement of a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// For how many milliseconds it goes on.
+    pub for_ms: u64,
+    /// Its step.
+    pub step: ReplacementStep,
+    /// What is missing before the next one, in words.
+    pub lacks: String,
+}
+
+/// Steps of the replacement of a node, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ReplacementStep {
+    /// Its processes run still.
+    Leaving,
+    /// Its daemon loses its vote and its membership.
+    TakenOut,
+    /// It is out; new hardware is to come.
+    Awaited,
+    /// It is back, and is filled.
+    Filling,
+}
+
+impl ReplacementStep {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Leaving => "leaving",
+            Self::TakenOut => "taken-out",
+            Self::Awaited => "awaited",
+            Self::Filling => "filling",
+        }
+    }
 }
 
 /// A rebalance that goes on.

@@ -192,6 +192,8 @@ mod tests {
             "ha rebalance start",
             "ha node remove node-1 --dry-run",
             "ha node keep node-1",
+            "ha node replace node-1 --dry-run",
+            "ha node replace node-1 --wait 60",
             "ha node add /etc/redoubt/ha.toml --dry-run",
             "ha policy show",
             "ha policy set --device-away 15m --node-away never --dry-run",

@@ -62,7 +62,7 @@ pub async fn probe(core: Arc<Core>, voters: BTreeSet<NodeId>, fresh: bool) {
     }
 }
 
-/// Daemons of nodes that joined are known from the moment that this one has applied it, and those of nodes that were removed are not.
+/// Daemons of nodes that joined are known from the moment that this one has applied it, and those of nodes that were removed or replaced are not.
 fn know_all(core: &Core) {
     let addresses = core.addresses();
     for (node, address) in &addresses {
@@ -71,6 +71,7 @@ fn know_all(core: &Core) {
         }
     }
     core.peers.keep_only(|node| addresses.contains_key(&node));
+    core.machine.read(|state| core.peers.set_former(state.former_stores()));
 }
 
 async fn ask_all(core: &Core) -> BTreeMap<NodeId, Hello> {
@@ -109,7 +110,8 @@ pub async fn complete(core: Arc<Core>, topology: Topology) {
         }
         let members = core.group.members();
         let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
-        let missing = core.addresses().into_iter().find(|(id, _)| !members.contains(id) && reachable.contains(id));
+        let goes = |id: &NodeId| core.machine.read(|state| state.is_to_go_out(*id));
+        let missing = core.addresses().into_iter().find(|(id, _)| !members.contains(id) && reachable.contains(id) && !goes(id));
         if let Some((id, address)) = missing {
             match core.group.add_learner(id, &address, ADD.mul_f64(core.factor)).await {
                 Ok(()) => tracing::info!(node = %id, "follows without a vote"),

@@ -136,6 +136,12 @@ impl Machine {
         matches!(tokio::time::timeout(time, applied.wait_for(|at| *at >= index)).await, Ok(Ok(_)))
     }
 
+    /// Whether a daemon is a member of the group, by the membership that is applied, so committed.
+    pub fn has_member(&self, node: types::NodeId) -> bool {
+        let inner = self.inner.read().expect("nobody panics with the lock");
+        inner.membership.membership().nodes().any(|(id, _)| *id == u64::from(node.0))
+    }
+
     /// The encoded cluster map, with its index and epoch.
     pub fn map(&self) -> Arc<Vec<u8>> {
         let inner = self.inner.read().expect("nobody panics with the lock");

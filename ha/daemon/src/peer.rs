@@ -3,7 +3,7 @@
 //! Every message and every answer carries cluster, node, store and incarnation of its sender and the node it is for, and is refused where
 //! any of that is not as it was. Raft's small messages have a connection of their own, so that no snapshot stands in their way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -95,6 +95,16 @@ impl Peers {
         Ok(())
     }
 
+    /// The store by which the daemon of a node is known.
+    pub fn store_of(&self, node: NodeId) -> Option<u128> {
+        self.pins.known(node)
+    }
+
+    /// Stores that are nobody's from now on.
+    pub fn set_former(&self, stores: &BTreeSet<u128>) {
+        self.pins.set_former(stores);
+    }
+
     /// Daemons of other nodes than these are strangers from now on.
     pub fn keep_only(&self, nodes: impl Fn(NodeId) -> bool) {
         self.links.write().expect("nobody panics with the lock").retain(|node, _| nodes(*node));
@@ -170,7 +180,10 @@ impl Peers {
         }
         self.pins.check(own, &peer).map_err(HaError::Stranger)?;
         if !frame.to_store.is_empty() && number(&frame.to_store) != Some(own.store) {
-            let why = format!("{from} knows {} by another store: a wiped daemon has to rejoin under a new node number", own.node);
+            let why = format!(
+                "{from} knows {} by another store: where it was wiped or is new hardware, `ha node replace {}`",
+                own.node, own.node
+            );
             return Err(HaError::Stranger(why));
         }
         Ok(from)

@@ -353,7 +353,7 @@ async fn a_wiped_daemon_makes_no_second_group_and_is_refused_by_the_others() {
     cluster.client_without(0).open_session().await.expect("the others go on");
     let error = cluster.client_of(0).open_session().await.expect_err("it takes part in nothing");
     assert!(error.is_retryable(), "{error}");
-    // It stays out: what it needs is its old store, or a new number.
+    // It stays out: what it needs is its old store, or that an operator has its node replaced.
     assert!(cluster.client_of(0).raft_status().await.expect("it answers").voters.is_empty());
     cluster.stop().await;
 }

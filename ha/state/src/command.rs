@@ -222,6 +222,17 @@ pub enum Change {
     },
     /// A node that an operator wants to be rid of, and that holds nothing any more, is forgotten.
     RemoveNode(NodeId),
+    /// A node that is to be replaced takes part no more: what is on its devices counts as lost, and its daemon's store is nobody's.
+    ///
+    /// To be proposed only when the applied membership of the Raft group is without it.
+    NodeOut {
+        /// Which.
+        node: NodeId,
+        /// The store of its daemon, where that was ever met.
+        store: Option<u128>,
+    },
+    /// Nothing is missing on a node that was replaced.
+    NodeReplaced(NodeId),
 }
 
 /// What an operator wants of a node.
@@ -235,6 +246,8 @@ pub enum NodeWish {
     Remove,
     /// It stays.
     Keep,
+    /// New hardware takes its place, under its name.
+    Replace,
 }
 
 /// What an operator wants of the cluster.

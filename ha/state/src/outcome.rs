@@ -193,4 +193,12 @@ pub enum Refused {
         /// Why, in words.
         why: String,
     },
+    /// A node that cannot be replaced, or not now.
+    #[error("{node} cannot be replaced: {why}")]
+    NotReplaceable {
+        /// Which.
+        node: NodeId,
+        /// Why, in words.
+        why: String,
+    },
 }

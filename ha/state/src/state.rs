@@ -14,6 +14,7 @@ mod placement;
 mod process;
 mod records;
 mod removal;
+mod replacement;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use away::{AwayPolicy, DEVICE_AWAY_MS, Fate, Why};
 pub use growth::Rebalance;
 pub use members::Filled;
 pub use records::{CATALOGUE_WIDTH, CATALOGUES_MAX, DEFAULT_BUCKET, Dropped, SESSIONS_MAX, Session};
+pub use replacement::Replacing;
 pub use slots::{FilledSlot, Unfilled};
 pub use views::Fitness;
 
@@ -93,6 +95,10 @@ pub struct State {
     removing: BTreeSet<NodeId>,
     /// Since version 5: the greatest numbers of nodes and devices that were removed.
     used: (NodeId, DeviceId),
+    /// Since version 5: nodes that are being replaced.
+    replacing: BTreeMap<NodeId, Replacing>,
+    /// Since version 5: stores of HA daemons that may never take part again.
+    former_stores: BTreeSet<u128>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -185,6 +191,8 @@ impl State {
             Change::AddNode { node, devices } => self.add_node(node, devices),
             Change::Balanced(epoch) => self.balanced(*epoch),
             Change::RemoveNode(node) => self.remove_node(*node),
+            Change::NodeOut { node, store } => self.node_out(*node, *store),
+            Change::NodeReplaced(node) => self.node_replaced(*node),
             Change::AdvanceTime => Ok(Done::Changed),
             Change::SetVoters(voters) => self.set_voters(voters),
             Change::Record(change) => self.change_record(change),
@@ -293,7 +301,8 @@ impl State {
         let repair = encode(&(BTreeMap::<DeviceId, u64>::new(), BTreeMap::<GroupId, Unfilled>::new(), false));
         let away = (AwayPolicy::default(), BTreeMap::<NodeId, HaTime>::new(), BTreeMap::<NodeId, HaTime>::new());
         let removal = (BTreeSet::<NodeId>::new(), (NodeId::default(), DeviceId::default()));
-        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal));
+        let replacement = (BTreeMap::<NodeId, Replacing>::new(), BTreeSet::<u128>::new());
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal, replacement));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

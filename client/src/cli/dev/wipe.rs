@@ -7,7 +7,7 @@ use ha_api::config::NodeConfig;
 use serde_json::json;
 
 use super::Service;
-use super::cluster::ClusterFile;
+use super::cluster::{ClusterFile, NodeFile};
 use super::lock::Lock;
 use super::process::{adopt, running};
 use crate::cli::exit::{Exit, Failure};
@@ -33,17 +33,29 @@ pub async fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> 
         let what = format!("{} runs: `redoubt dev kill {} --only node` first", node.name, node.name);
         return Err(Failure::new(Exit::Condition, what));
     }
+    let devices = devices(&file, node, arguments.device)?;
+    empty(&devices)?;
+    let paths: Vec<String> = devices.iter().map(|device| device.display().to_string()).collect();
+    output::value(common.output, &json!({"wiped": paths}), || format!("{} devices are empty now", paths.len()))
+}
+
+/// The directories of a node's devices, or of one of them.
+pub fn devices(file: &ClusterFile, node: &NodeFile, wanted: Option<u32>) -> Result<Vec<PathBuf>, Failure> {
     let path = file.config(node, Service::Node);
     let config = NodeConfig::load(&path).map_err(|e| Failure::other(format!("{}: {e}", path.display())))?;
-    let chosen = |id: u32| arguments.device.is_none_or(|wanted| wanted == id);
+    let chosen = |id: u32| wanted.is_none_or(|wanted| wanted == id);
     let devices: Vec<PathBuf> = config.devices.into_iter().filter(|device| chosen(device.id.0)).map(|device| device.path).collect();
     if devices.is_empty() {
         return Err(Failure::new(Exit::NotFound, format!("{} has no such device", node.name)));
     }
-    for device in &devices {
+    Ok(devices)
+}
+
+/// Nothing is in these directories any more.
+pub fn empty(devices: &[PathBuf]) -> Result<(), Failure> {
+    for device in devices {
         std::fs::remove_dir_all(device).map_err(|e| Failure::io(device.display(), &e))?;
         std::fs::create_dir(device).map_err(|e| Failure::io(device.display(), &e))?;
     }
-    let paths: Vec<String> = devices.iter().map(|device| device.display().to_string()).collect();
-    output::value(common.output, &json!({"wiped": paths}), || format!("{} devices are empty now", paths.len()))
+    Ok(())
 }

@@ -1,6 +1,7 @@
-//! `ha node list|show|add|remove|keep|maintenance`: nodes with their processes and daemons.
+//! `ha node list|show|add|remove|keep|replace|maintenance`: nodes with their processes and daemons.
 
 mod maintenance;
+mod replace;
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,9 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take `remove` back: what has not moved stays
+    /// New hardware takes a node's place under its name, with blank disks
+    Replace(replace::Args),
+    /// Take `remove` back: what has not moved stays. Take `replace` back, while the node is there still
     Keep {
         /// Its name or id, as `node-1`
         node: String,
@@ -56,6 +59,7 @@ pub enum Verb {
 pub async fn run(ha: &Ha, format: Format, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Add { config, dry_run } => add(ha, format, config, *dry_run).await,
+        Verb::Replace(args) => replace::run(ha, format, args).await,
         Verb::Maintenance(verb) => maintenance::run(ha, format, verb).await,
         Verb::Remove { node, dry_run } => wish(ha, format, node, NodeWish::Remove, *dry_run).await,
         Verb::Keep { node } => wish(ha, format, node, NodeWish::Keep, false).await,
@@ -150,6 +154,7 @@ pub fn value(status: &Status, node: &Node) -> Value {
         "maintenance": status.maintenance.contains_key(&node.id),
         "maintenance_ms": status.maintenance.get(&node.id),
         "removing": status.removing.contains(&node.id),
+        "replacing": replace::value_of(status, node.id),
         "voter": node.voter,
         "leader": status.leader == Some(node.id),
         "storage_set": node.storage_set,
@@ -194,13 +199,22 @@ fn list(status: &Status, coloured: bool) -> String {
     table(&["NODE", "STATE", "BOOT", "PID", "SINCE", "PRIMARIES", "HA", "FABRIC", "HA ADDRESS"], &rows, coloured)
 }
 
+/// Why it is in its state, or what is done with it.
+fn reason(status: &Status, node: &Node, extra: &NodeStatus) -> Cell {
+    match status.replacing.get(&node.id) {
+        _ if status.removing.contains(&node.id) => toned("is being removed", Tone::Warn),
+        Some(going) => toned(format!("is being replaced ({}): {}", going.step.word(), going.lacks), Tone::Warn),
+        None => Cell::from(&extra.reason),
+    }
+}
+
 fn page(status: &Status, node: &Node, coloured: bool) -> String {
     let extra = status.nodes.get(&node.id).cloned().unwrap_or_default();
     let or_none = |n: Option<u64>, unit: &str| n.map_or_else(|| "none".to_string(), |n| format!("{n}{unit}"));
     let rows = [
         ("node", Cell::from(format!("{} ({})", node.name, node.id))),
         ("state", state_of(status, node)),
-        ("reason", if status.removing.contains(&node.id) { toned("is being removed", Tone::Warn) } else { Cell::from(&extra.reason) }),
+        ("reason", reason(status, node, &extra)),
         ("since", Cell::from(format!("{} ago", span(status.wall_ms.saturating_sub(extra.since_wall_ms))))),
         ("process", Cell::from(format!("{}, pid {}", node.boot, extra.pid))),
         ("lease renewed", Cell::from(or_none(extra.lease_age_ms, " ms ago"))),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ha_api::RaftStatus;
 use ha_api::config::topology::{voters_count, voters_of};
+use ha_state::state::is_live;
 use ha_state::{Change, State};
 use types::NodeId;
 use types::map::Node;
@@ -18,23 +19,27 @@ const CHANGE: Duration = Duration::from_millis(3000);
 /// How far a daemon may be behind that is to vote.
 const BEHIND_MAX: u64 = 200;
 
-/// One step towards the voters that there should be, where this daemon leads: the group first, then the state, which shows it.
+/// One step towards the voters and members that there should be, where this daemon leads: the group first, then the state, which shows it.
 pub(super) async fn look(core: &Core, reachable: &BTreeSet<NodeId>) {
     let status = core.group.status();
     let present: BTreeSet<NodeId> = status.voters.iter().copied().collect();
+    let gone = core.machine.read(|state| gone(state, core.node(), reachable));
     let (wanted, known, strangers) = core.machine.read(|state| {
         let nodes = &state.map().nodes;
         let known: BTreeSet<NodeId> = nodes.values().filter(|node| node.voter).map(|node| node.id).collect();
-        let strangers: BTreeSet<NodeId> =
-            status.learners.iter().copied().filter(|id| state.topology().is_some() && !nodes.contains_key(id)).collect();
-        (wanted(state, &status, reachable), known, strangers)
+        let is_stranger = |id: &NodeId| (state.topology().is_some() && !nodes.contains_key(id)) || gone.contains(id);
+        let strangers: BTreeSet<NodeId> = status.learners.iter().copied().filter(is_stranger).collect();
+        (wanted(state, &status, reachable, &gone), known, strangers)
     });
     let within = CHANGE.mul_f64(core.factor);
     let (what, done) = match wanted {
         Some(wanted) if wanted != present => ("voters", core.group.set_voters(&wanted, within).await),
-        _ if known != present => ("voters", shown(core, &present, within).await),
+        _ if known != present => ("voters", agreed(core, Change::SetVoters(present.iter().copied().collect()), within).await),
         _ if !strangers.is_empty() => ("members", core.group.forget(&strangers, within).await),
-        _ => return,
+        _ => match replacement(core, &gone) {
+            Some(change) => ("a node that is replaced", agreed(core, change, within).await),
+            None => return,
+        },
     };
     match done {
         Ok(()) => tracing::info!(what, ?present, "changed"),
@@ -42,21 +47,44 @@ pub(super) async fn look(core: &Core, reachable: &BTreeSet<NodeId>) {
     }
 }
 
-async fn shown(core: &Core, voters: &BTreeSet<NodeId>, within: Duration) -> Result<(), AgreeError> {
-    let (_, outcome) = core.lead.agree(Change::SetVoters(voters.iter().copied().collect()), within).await?;
+async fn agreed(core: &Core, change: Change, within: Duration) -> Result<(), AgreeError> {
+    let (_, outcome) = core.lead.agree(change, within).await?;
     outcome.map(|_| ()).map_err(|refused| AgreeError::Ended(refused.to_string()))
 }
 
-/// Who should vote; nothing where not enough of those that should can: then all stays as it is.
-fn wanted(state: &State, status: &RaftStatus, reachable: &BTreeSet<NodeId>) -> Option<BTreeSet<NodeId>> {
+/// Nodes that are to be replaced, and whose daemon and storage process do not run any more.
+fn gone(state: &State, own: NodeId, reachable: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let runs = |id: &NodeId| *id == own || reachable.contains(id) || state.map().nodes.get(id).is_some_and(is_live);
+    state.replacing().keys().copied().filter(|id| state.is_to_go_out(*id) && !runs(id)).collect()
+}
+
+/// The next step of a node that is replaced, once the group is as it should be.
+fn replacement(core: &Core, gone: &BTreeSet<NodeId>) -> Option<Change> {
+    // By the membership that is applied: who is not in it is in none that could come to count.
+    if let Some(node) = gone.iter().copied().find(|node| !core.machine.has_member(*node)) {
+        return Some(Change::NodeOut { node, store: core.peers.store_of(node) });
+    }
+    core.machine.read(|state| {
+        let is_whole = |id: &NodeId| !state.is_to_go_out(*id) && core.machine.has_member(*id) && state.lacks_still(*id).is_none();
+        state.replacing().keys().copied().find(is_whole).map(Change::NodeReplaced)
+    })
+}
+
+/// Who should vote; nothing where not enough of those that should can: then all stays as it is, but for those who are gone.
+fn wanted(state: &State, status: &RaftStatus, reachable: &BTreeSet<NodeId>, gone: &BTreeSet<NodeId>) -> Option<BTreeSet<NodeId>> {
     let nodes: Vec<&Node> = state.map().nodes.values().filter(|node| !state.removing().contains(&node.id)).collect();
     let follows = |id: &NodeId| status.replicated.get(id).is_some_and(|index| index + BEHIND_MAX >= status.last_log_index);
-    let may = |id: &NodeId| status.voters.contains(id) || (reachable.contains(id) && follows(id));
+    let may = |id: &NodeId| !gone.contains(id) && (status.voters.contains(id) || (reachable.contains(id) && follows(id)));
     let places: BTreeMap<NodeId, (u16, u16)> =
         nodes.iter().filter(|node| may(&node.id)).map(|node| (node.id, (node.rack, node.storage_set))).collect();
     let keep = |id: &NodeId| status.voters.contains(id);
     let voters = voters_of(nodes.len(), &places, keep);
-    (voters.len() == voters_count(nodes.len())).then_some(voters)
+    if voters.len() == voters_count(nodes.len()) {
+        return Some(voters);
+    }
+    // Who is gone takes its vote along, though nobody can take its place yet: those who are left decide alone, as they do anyway.
+    let left: BTreeSet<NodeId> = status.voters.iter().copied().filter(|id| !gone.contains(id)).collect();
+    (left.len() < status.voters.len() && !left.is_empty()).then_some(left)
 }
 
 #[cfg(test)]

@@ -315,6 +315,7 @@ impl Ha for HaService {
             pb::NodeWish::EndMaintenance => NodeWish::EndMaintenance,
             pb::NodeWish::Remove => NodeWish::Remove,
             pb::NodeWish::Keep => NodeWish::Keep,
+            pb::NodeWish::Replace => NodeWish::Replace,
             pb::NodeWish::Unspecified => return Err(HaError::Refused("nothing is asked of the node".into()).into()),
         };
         if wish == NodeWish::Remove {
@@ -322,10 +323,12 @@ impl Ha for HaService {
             self.core.catch_up().await;
             self.core.machine.read(|state| removal::refusal(state, node)).map_or(Ok(()), |why| Err(HaError::Refused(why)))?;
         }
+        let change = Change::AskNode { node, wish };
         if request.dry_run {
-            return Ok(Response::new(pb::DoneReply { index: self.core.machine.applied() }));
+            self.core.catch_up().await;
+            return self.core.would(change).map(Response::new).map_err(Status::from);
         }
-        self.done(Change::AskNode { node, wish }).await
+        self.done(change).await
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

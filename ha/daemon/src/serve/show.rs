@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ha_api::{Away, EventLine, NodeStatus, RebalanceStatus, Status};
-use ha_state::state::Fate;
+use ha_api::{Away, EventLine, NodeStatus, RebalanceStatus, Replacement, ReplacementStep, Status};
+use ha_state::state::{Fate, is_live};
 use ha_state::{State, Subject};
 use types::map::Group;
 use types::{DeviceId, HaTime, NodeId};
@@ -66,12 +66,29 @@ pub async fn status(core: &Core) -> Status {
             away: state.map().devices.keys().filter_map(|id| Some((*id, away(state, *id)?))).collect(),
             leaving: state.leaving().clone(),
             removing: state.removing().clone(),
+            replacing: state.replacing().keys().filter_map(|id| Some((*id, replacement(core, state, *id)?))).collect(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
             warnings: view.warnings,
             map,
         }
     })
+}
+
+/// How far the replacement of a node is.
+fn replacement(core: &Core, state: &State, id: NodeId) -> Option<Replacement> {
+    let (replacing, node) = (state.replacing().get(&id)?, state.map().nodes.get(&id)?);
+    let answers = id == core.node() || core.reachable.lock().expect("nobody panics with the lock").contains(&id);
+    let (step, lacks) = match replacing.out {
+        None if answers || is_live(node) => (ReplacementStep::Leaving, "stop its HA daemon and its storage process".into()),
+        None => (ReplacementStep::TakenOut, "its HA daemon leaves the group".into()),
+        Some(out) if node.boot.0 < out => (ReplacementStep::Awaited, "start the new one, with its number and blank disks".into()),
+        Some(_) => {
+            let daemon = (!core.machine.has_member(id)).then(|| "its HA daemon does not follow yet".to_owned());
+            (ReplacementStep::Filling, state.lacks_still(id).or(daemon).unwrap_or_else(|| "nothing".into()))
+        }
+    };
+    Some(Replacement { for_ms: passed_ms(state, replacing.since), step, lacks })
 }
 
 fn has_learner(group: &Group) -> bool {

@@ -1,9 +1,9 @@
 //! Whom this daemon has met: the store of each other daemon, and how often that was opened when it was last heard of.
 //!
 //! A voter whose store was wiped or rolled back has forgotten votes and entries that it had promised, and Raft would take its word. It is
-//! refused instead, with the reason: it has to rejoin under a new number.
+//! refused instead, with the reason: an operator has its node replaced (`ha node replace`), by which its store of before is nobody's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 
@@ -23,6 +23,8 @@ type Met = BTreeMap<NodeId, (u128, u64)>;
 /// The stores of the other daemons, durable.
 pub struct Pins {
     inner: Mutex<(Met, Box<dyn Disk>)>,
+    /// Stores that may never take part again, as the applied state has them.
+    former: Mutex<BTreeSet<u128>>,
 }
 
 impl fmt::Debug for Pins {
@@ -46,7 +48,7 @@ impl Pins {
                 met = found;
             }
         }
-        let pins = Self { inner: Mutex::new((met, Box::new(disk))) };
+        let pins = Self { inner: Mutex::new((met, Box::new(disk))), former: Mutex::default() };
         pins.save(own).map_err(io)?;
         Ok(pins)
     }
@@ -57,9 +59,22 @@ impl Pins {
         disk.put(NAME, &sealed(MAGIC, &encode(&(own, &*met))))
     }
 
-    /// The store that a peer is known by.
+    /// The store that a peer is known by; none where that is nobody's any more.
     pub fn known(&self, node: NodeId) -> Option<u128> {
-        self.inner.lock().expect("nobody panics with the lock").0.get(&node).map(|(store, _)| *store)
+        let known = self.inner.lock().expect("nobody panics with the lock").0.get(&node).map(|(store, _)| *store);
+        known.filter(|store| !self.is_former(*store))
+    }
+
+    /// Stores of nodes that were replaced: whoever comes with one is refused, and another one may take its place.
+    pub fn set_former(&self, stores: &BTreeSet<u128>) {
+        let mut former = self.former.lock().expect("nobody panics with the lock");
+        if *former != *stores {
+            former.clone_from(stores);
+        }
+    }
+
+    fn is_former(&self, store: u128) -> bool {
+        self.former.lock().expect("nobody panics with the lock").contains(&store)
     }
 
     /// Whether that peer is the one met before; remembers it where it is new or was started again.
@@ -67,13 +82,19 @@ impl Pins {
         if peer.cluster != own.cluster {
             return Err(format!("{} is of cluster {}, this one is {}", peer.node, peer.cluster, own.cluster));
         }
+        if self.is_former(peer.store) {
+            return Err(format!("the HA store of {} is that of before it was replaced: delete its directory", peer.node));
+        }
         {
             let mut inner = self.inner.lock().expect("nobody panics with the lock");
             match inner.0.get(&peer.node) {
+                Some((store, _)) if *store != peer.store && self.is_former(*store) => {
+                    inner.0.insert(peer.node, (peer.store, peer.incarnation))
+                }
                 Some((store, _)) if *store != peer.store => {
                     return Err(format!(
-                        "the HA store of {} is another one than before: a wiped daemon has to rejoin under a new node number",
-                        peer.node
+                        "the HA store of {} is another one than before: where it was wiped or is new hardware, `ha node replace {}`",
+                        peer.node, peer.node
                     ));
                 }
                 Some((_, incarnation)) if *incarnation > peer.incarnation => {

@@ -48,6 +48,10 @@ fn has_place(state: &State, place: Placers<'_>, id: DeviceId) -> bool {
 
 /// Nodes that an operator may have forgotten.
 pub(super) fn remind(state: &State, seen: &Observations<'_>, warnings: &mut Vec<String>) {
+    for node in state.replacing().keys() {
+        let name = state.map().nodes.get(node).map_or_else(|| node.to_string(), |node| node.name.clone());
+        warnings.push(format!("{name} is being replaced: `ha node show {name}` says how far it is"));
+    }
     for (node, since) in state.maintenance() {
         let passed = seen.ha_time.0.saturating_sub(since.0);
         if passed >= MAINTENANCE_MS {

@@ -188,7 +188,9 @@ impl State {
         let Some(node) = self.map.nodes.get(&id) else { return Err(Refused::NoNode(id)) };
         let (now, live) = (self.map.ha_time, is_live(node));
         let what = match wish {
+            NodeWish::Keep if self.replacing.contains_key(&id) => return self.keep_hardware(id),
             NodeWish::Remove | NodeWish::Keep => return self.ask_removal(id, wish == NodeWish::Remove),
+            NodeWish::Replace => return self.ask_replacement(id),
             NodeWish::StartMaintenance if self.maintenance.contains_key(&id) => return Ok(Done::AlreadySo),
             NodeWish::StartMaintenance => {
                 self.maintenance.insert(id, now);

@@ -21,6 +21,10 @@ impl State {
         let uuid = self.devices.get(&id).and_then(|d| d.uuid);
         match found {
             Some(Found::Blank) => {
+                // What it had has moved, or does: it is to have its share again.
+                if failed || self.leaving.contains(&id) {
+                    self.begin_rebalance();
+                }
                 self.begin_incarnation(id);
                 true
             }

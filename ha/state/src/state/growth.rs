@@ -55,10 +55,15 @@ impl State {
             }
         }
         self.topology = Some(topology);
-        self.rebalance = Some(Rebalance { since: self.map.index, paused: self.rebalance.is_some_and(|r| r.paused) });
+        self.begin_rebalance();
         self.move_epoch();
         self.note(Subject::Process(node.id), "added", &format!("an operator asked for it: `{}` with {} devices", node.name, devices.len()));
         Ok(Done::Changed)
+    }
+
+    /// Places are to be spread anew; where an operator has paused that, it stays paused.
+    pub(super) fn begin_rebalance(&mut self) {
+        self.rebalance = Some(Rebalance { since: self.map.index, paused: self.rebalance.is_some_and(|r| r.paused) });
     }
 
     /// A number is given once for life: what was written under it may still lie somewhere.

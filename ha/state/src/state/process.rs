@@ -58,6 +58,7 @@ impl State {
             }
         }
         self.reissue_for_return(node, old_boot, &renewed);
+        self.is_back(node);
         Ok(Done::Registered(self.registered(node)))
     }
 

@@ -8,7 +8,6 @@
 use types::map::Group;
 use types::{DeviceId, NodeId};
 
-use super::growth::Rebalance;
 use super::{State, is_live};
 use crate::command::LossReason;
 use crate::event::Subject;
@@ -28,6 +27,9 @@ impl State {
         match remove {
             true if self.removing.insert(id) => {
                 self.leaving.extend(devices);
+                if self.replacing.remove(&id).is_some() {
+                    self.maintenance.remove(&id);
+                }
                 self.note(
                     Subject::Process(id),
                     "is to be removed",
@@ -97,7 +99,7 @@ impl State {
             topology.devices.retain(|device| device.node != id);
             topology.pools.iter_mut().for_each(|pool| pool.devices.retain(|device| !devices.contains(device)));
         }
-        self.rebalance = Some(Rebalance { since: self.map.index, paused: self.rebalance.is_some_and(|r| r.paused) });
+        self.begin_rebalance();
         self.move_epoch();
         self.note(Subject::Process(id), "removed", &format!("`{name}` is empty"));
         Ok(Done::Changed)
