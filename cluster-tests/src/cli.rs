@@ -1,5 +1,6 @@
 //! What `cluster-tests` can be told, a file for each of its verbs.
 
+pub mod bench;
 pub mod model;
 pub mod recording;
 pub mod run;

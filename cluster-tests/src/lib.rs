@@ -6,4 +6,5 @@ pub mod checkers;
 pub mod harness;
 pub mod model;
 pub mod process;
+pub mod recovery;
 pub mod sim;

@@ -28,6 +28,9 @@ enum Command {
     Run(cli::run::Runs),
     /// Scenarios and simulated runs with fresh seeds for hours; adds a row to a table.
     Soak(cli::run::Soaks),
+    /// Figures of clusters of real processes, with their limits.
+    #[command(subcommand)]
+    Bench(cli::bench::Bench),
     /// Plays a recording of a simulated run again, and shows its events.
     Replay(cli::recording::Replay),
     /// Makes a recording of a simulated run smaller: what is left still fails in the same way.
@@ -49,6 +52,7 @@ fn run() -> Result<ExitCode> {
         Command::Model(model) => model.run(),
         Command::Run(runs) => runs.run(),
         Command::Soak(soaks) => soaks.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Replay(replay) => replay.run(),
         Command::Shrink(shrink) => shrink.run(),
         Command::Report(report) => report.run(),

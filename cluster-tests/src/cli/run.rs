@@ -93,6 +93,9 @@ pub struct Soaks {
     /// A folder of scenarios, or one of them.
     #[arg(long, default_value = "cluster-tests/scenarios")]
     scenarios: PathBuf,
+    /// No scenarios, nothing but simulated runs: for a machine whose processors others need, too.
+    #[arg(long, conflicts_with = "scenarios")]
+    simulation: bool,
     /// Where pages of failed runs go.
     #[arg(long, default_value = "target/soak")]
     pages: PathBuf,
@@ -110,7 +113,8 @@ impl Soaks {
         let lasts = Duration::from_secs_f64(self.hours * 3600.0);
         // Small enough that the seeds of simulated runs, which follow from it, do not wrap.
         let seed = self.seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
-        let Self { scenarios, pages, table, .. } = self;
+        let Self { scenarios, simulation, pages, table, .. } = self;
+        let scenarios = (!simulation).then_some(scenarios);
         let soaked = Soak { scenarios, lasts, pages, table, seed }.run()?;
         println!("{}", soaked.words(lasts));
         soaked.violations.iter().for_each(|violation| println!("{violation}"));

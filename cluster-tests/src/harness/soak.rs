@@ -9,12 +9,15 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::say;
+use crate::sim::network::NetworkConfig;
 use crate::sim::{cluster, dtm, ha};
 
 /// Simulated runs of each world between two scenarios.
 const SIMULATED: u64 = 100;
 /// Of so many of these, one of a whole cluster.
 const CLUSTER_EVERY: u64 = 4;
+/// Faults of simulated runs begin so.
+const SIMULATED_FAULT: &str = "simulated: ";
 /// The row with the sums.
 const TOTAL: &str = "total";
 /// Heads of the table, in the order of a row.
@@ -37,8 +40,8 @@ const FAULT_HEADS: &[&str] = &["fault", "times", "count"];
 /// What a soak is asked to do.
 #[derive(Debug)]
 pub struct Soak {
-    /// Folder of scenarios, or one file.
-    pub scenarios: PathBuf,
+    /// Folder of scenarios, or one file; without, nothing but simulated runs.
+    pub scenarios: Option<PathBuf>,
     /// How long.
     pub lasts: Duration,
     /// Where pages of failed runs go.
@@ -72,7 +75,10 @@ impl Soak {
     /// Does it, and writes the table.
     pub fn run(&self) -> Result<Soaked> {
         let began = Instant::now();
-        let files = self.files()?;
+        let files: Vec<Option<PathBuf>> = match &self.scenarios {
+            Some(scenarios) => files(scenarios)?.into_iter().map(Some).collect(),
+            None => vec![None],
+        };
         std::fs::create_dir_all(&self.pages)?;
         let mut soaked = Soaked::default();
         let mut seed = self.seed;
@@ -82,7 +88,9 @@ impl Soak {
                     break 'all;
                 }
                 seed = seed.wrapping_add(1);
-                self.scenario(file, seed, &mut soaked)?;
+                if let Some(file) = file {
+                    self.scenario(file, seed, &mut soaked)?;
+                }
                 simulate(seed.wrapping_mul(SIMULATED), &mut soaked);
                 say(soaked.words(began.elapsed()));
             }
@@ -90,25 +98,6 @@ impl Soak {
         let text = std::fs::read_to_string(&self.table).with_context(|| self.table.display().to_string())?;
         std::fs::write(&self.table, with_row(&text, &commit(), &soaked, began.elapsed())?)?;
         Ok(soaked)
-    }
-
-    fn files(&self) -> Result<Vec<PathBuf>> {
-        if self.scenarios.is_file() {
-            return Ok(vec![self.scenarios.clone()]);
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.scenarios).with_context(|| self.scenarios.display().to_string())? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                super::read::load(&path)?;
-                files.push(path);
-            }
-        }
-        files.sort();
-        if files.is_empty() {
-            bail!("no scenario (*.yaml) in {}", self.scenarios.display());
-        }
-        Ok(files)
     }
 
     /// In a process of its own: a run leaves nothing behind for the next.
@@ -137,28 +126,74 @@ impl Soak {
     }
 }
 
+fn files(scenarios: &Path) -> Result<Vec<PathBuf>> {
+    if scenarios.is_file() {
+        return Ok(vec![scenarios.into()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(scenarios).with_context(|| scenarios.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            super::read::load(&path)?;
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        bail!("no scenario (*.yaml) in {}", scenarios.display());
+    }
+    Ok(files)
+}
+
 fn simulate(first: u64, soaked: &mut Soaked) {
     for seed in (0..SIMULATED).map(|number| first.wrapping_add(number)) {
-        let run = dtm::run_settings(seed, dtm::settings::Settings::draw(seed), None);
-        let other = ha::run_settings(seed, ha::settings::Settings::draw(seed), None);
+        let (group, authority) = (dtm::settings::Settings::draw(seed), ha::settings::Settings::draw(seed));
+        soaked.note_network(&group.swarm.network);
+        soaked.note_network(&authority.swarm.network);
+        let run = dtm::run_settings(seed, group, None);
+        let other = ha::run_settings(seed, authority, None);
         soaked.dtm_runs += 1;
         soaked.ha_runs += 1;
         soaked.simulated_seconds += (run.counts.simulated + other.counts.simulated) as f64 / 1e6;
         let mut outcomes = vec![("dtm", run.outcome), ("ha", other.outcome)];
         // Whole clusters take their time.
         if seed.is_multiple_of(CLUSTER_EVERY) {
-            let whole = cluster::run_seed(seed);
+            let settings = cluster::settings::Settings::draw(seed);
+            soaked.note_network(&settings.swarm.network);
+            let whole = cluster::run_settings(seed, settings, None);
             soaked.cluster_runs += 1;
             soaked.simulated_seconds += whole.counts.simulated as f64 / 1e6;
             outcomes.push(("cluster", whole.outcome));
         }
         for (world, outcome) in outcomes {
+            for (kind, count) in outcome.faults {
+                soaked.note(format!("{SIMULATED_FAULT}{kind}"), count);
+            }
             soaked.violations.extend(outcome.violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
         }
     }
 }
 
 impl Soaked {
+    /// A fault that happened so often in one run.
+    fn note(&mut self, kind: String, count: u64) {
+        let sum = self.faults.entry(kind).or_default();
+        *sum = (sum.0 + 1, sum.1 + count);
+    }
+
+    /// What the network of a run does to messages, all of the time.
+    fn note_network(&mut self, network: &NetworkConfig) {
+        let does = [
+            (network.loss_per_mille > 0, "loss"),
+            (network.duplicate_per_mille > 0, "doubling"),
+            (network.slow_per_mille > 0, "delay"),
+            (network.reorder, "reordering"),
+        ];
+        for (_, kind) in does.into_iter().filter(|(does, _)| *does) {
+            self.note(format!("{SIMULATED_FAULT}{kind}, in runs"), 1);
+        }
+    }
+
     fn take(&mut self, outcome: &Value) {
         self.load_seconds += outcome["load_seconds"].as_f64().unwrap_or(0.0);
         for (_, count) in outcome["operations"].as_object().into_iter().flatten() {
@@ -172,7 +207,8 @@ impl Soaked {
     }
 
     fn row(&self, took: Duration) -> Row {
-        let faults: u64 = self.faults.values().map(|(times, _)| times).sum();
+        let of_scenarios = self.faults.iter().filter(|(kind, _)| !kind.starts_with(SIMULATED_FAULT));
+        let faults: u64 = of_scenarios.map(|(_, (times, _))| times).sum();
         let counts = [self.operations, faults, self.dtm_runs, self.ha_runs, self.cluster_runs].map(|count| count as f64);
         let mut row = vec![took.as_secs_f64() / 3600.0, self.scenario_runs as f64, self.load_seconds];
         row.extend(counts);

@@ -108,7 +108,12 @@ pub fn play<W: Shown>(world: &mut W, recorded: &[(Micros, W::Event)], mut look: 
             break;
         }
     }
-    let outcome = Outcome { trace_hash: hash.value(), events: steps.len() as u64, violation: world.violation() };
+    let outcome = Outcome {
+        trace_hash: hash.value(),
+        events: steps.len() as u64,
+        violation: world.violation(),
+        faults: std::collections::BTreeMap::new(),
+    };
     let left = pending.events.into_values().map(|(event, _, caused)| (caused, event)).collect();
     Played { outcome, steps, left }
 }

@@ -1,5 +1,6 @@
 //! The loop of a run: the next event comes off the heap, is hashed and recorded, and the world handles it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
@@ -7,8 +8,11 @@ use serde::Serialize;
 use types::codec;
 
 use super::heap::{Heap, Micros};
-use super::shown::Recorded;
+use super::shown::{Part, Recorded};
 use super::trace::{Recording, TraceHash};
+
+/// Events with which faults end.
+const ENDS: [&str; 3] = ["Start", "Resume", "Mend"];
 
 /// What a run is of: machines, and what surrounds them.
 pub trait World {
@@ -62,6 +66,8 @@ pub struct Outcome {
     pub events: u64,
     /// The first thing that went wrong.
     pub violation: Option<String>,
+    /// Faults that began, by kind; of runs of a seed alone.
+    pub faults: BTreeMap<String, u64>,
 }
 
 /// [`run`]; with a path, leaves a recording there, with the configuration of the run, if something goes wrong.
@@ -73,15 +79,35 @@ pub fn run_recorded<W: Recorded>(
     config: W::Config,
     record_to: Option<&Path>,
 ) -> Outcome {
-    let Some(path) = record_to else { return run(world, first, rng, events_max, |_, _| {}) };
-    let mut events = Vec::new();
-    let mut outcome = run(world, first, rng, events_max, |now, event| events.push((now, event.clone())));
+    let (mut events, mut faults) = (Vec::new(), BTreeMap::new());
+    let mut outcome = run(world, first, rng, events_max, |now, event| {
+        if let Some(kind) = fault_kind::<W>(event) {
+            *faults.entry(kind).or_default() += 1;
+        }
+        if record_to.is_some() {
+            events.push((now, event.clone()));
+        }
+    });
+    outcome.faults = faults;
+    let Some(path) = record_to else { return outcome };
     if let Some(violation) = &outcome.violation
         && let Err(error) = (Recording { config, events }).save(W::WORLD, path)
     {
         outcome.violation = Some(format!("{violation}; and it could not be recorded: {error:#}"));
     }
     outcome
+}
+
+/// What begins a fault, in the words of its event: its name, and what kind of it where it says so first.
+fn fault_kind<W: Recorded>(event: &W::Event) -> Option<String> {
+    if W::part(event) != Part::Fault {
+        return None;
+    }
+    let words = format!("{event:?}");
+    let mut words = words.split([' ', '{', ',']).filter(|word| !word.is_empty());
+    let name = words.next().filter(|name| !ENDS.contains(name))?;
+    let kind = words.nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()));
+    Some(kind.map_or_else(|| name.to_string(), |kind| format!("{name} {kind}")))
 }
 
 /// Runs until nothing is left to happen, `events_max` events have happened, or something went wrong. Every event goes to `record`.
@@ -100,7 +126,7 @@ pub fn run<W: World>(
     while let Some((now, event)) = heap.pop() {
         if events == events_max {
             let violation = Some(format!("the run did not end within {events_max} events"));
-            return Outcome { trace_hash: hash.value(), events, violation };
+            return Outcome { trace_hash: hash.value(), events, violation, faults: BTreeMap::new() };
         }
         events += 1;
         hash.add(&now.to_le_bytes());
@@ -111,7 +137,7 @@ pub fn run<W: World>(
             break;
         }
     }
-    Outcome { trace_hash: hash.value(), events, violation: world.violation() }
+    Outcome { trace_hash: hash.value(), events, violation: world.violation(), faults: BTreeMap::new() }
 }
 
 /// Plays recorded events: what handling them would schedule is in the recording already, so it is dropped.
@@ -137,5 +163,5 @@ pub fn replay_seen<W: World>(
             break;
         }
     }
-    Outcome { trace_hash: hash.value(), events: count, violation: world.violation() }
+    Outcome { trace_hash: hash.value(), events: count, violation: world.violation(), faults: BTreeMap::new() }
 }

@@ -1,6 +1,8 @@
 //! What the tools that look at a recorded run need of a world beside running it: which events come from outside, what everything is called,
 //! how everybody is.
 
+use std::fmt::Debug;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,7 +63,7 @@ pub trait Shown: World {
 }
 
 /// A world whose runs are files.
-pub trait Recorded: Shown<Event: DeserializeOwned> {
+pub trait Recorded: Shown<Event: DeserializeOwned + Debug> {
     /// What a world is made from.
     type Config: Serialize + DeserializeOwned + Clone;
     /// What the world is called in a file.
