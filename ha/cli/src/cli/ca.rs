@@ -43,9 +43,12 @@ pub struct Issue {
     /// Where the authority is kept
     #[arg(long, value_name = "DIR")]
     authority: PathBuf,
-    /// What the holder is: ha, node, client or operator
-    #[arg(long, value_parser = role)]
-    role: Role,
+    /// What the holder is: ha, node, client or operator; or s3, a gateway as clients of S3 see it
+    #[arg(long, value_parser = holder)]
+    role: Holder,
+    /// A name or an address of a gateway, as clients of S3 call it; may be given several times
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     /// Who the holder is, as node-1
     #[arg(long)]
     name: String,
@@ -60,8 +63,18 @@ pub struct Issue {
     replace: bool,
 }
 
-fn role(text: &str) -> Result<Role, String> {
-    Role::named(text).ok_or_else(|| format!("there are {}", Role::ALL.map(Role::word).join(", ")))
+/// Who shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// Somebody of the cluster.
+    Role(Role),
+    /// A gateway of S3. To HA it is nobody: it does not even pass for a client.
+    S3,
+}
+
+fn holder(text: &str) -> Result<Holder, String> {
+    let named = Role::named(text).map(Holder::Role).or_else(|| (text == "s3").then_some(Holder::S3));
+    named.ok_or_else(|| format!("there are {}, s3", Role::ALL.map(Role::word).join(", ")))
 }
 
 /// Runs a verb.
@@ -116,6 +129,12 @@ impl Issue {
         if !is_name(&self.name) {
             return Err(Failure::new(Exit::Usage, "a name has 1 to 64 printable characters without spaces"));
         }
+        if (self.role == Holder::S3) == self.hosts.is_empty() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "the certificate of a gateway (--role s3) says how clients call it (--host), and no other does",
+            ));
+        }
         let files = Tls::in_dir(&self.out);
         let is_new = self.replace || !files.certificate.exists();
         if is_new {
@@ -134,11 +153,15 @@ impl Issue {
         let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| failed(self.authority.join(CA_KEY_FILE).display(), e))?;
         let issuer = Issuer::new(authority_params(), ca_key);
         let key = KeyPair::generate().map_err(|e| failed("a key", e))?;
-        let mut params = CertificateParams::new([self.role.name()]).map_err(|e| failed("the role", e))?;
+        let (names, usages) = match self.role {
+            Holder::Role(role) => (vec![role.name()], vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]),
+            Holder::S3 => (self.hosts.clone(), vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        };
+        let mut params = CertificateParams::new(names).map_err(|e| failed("the names", e))?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.name.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         term(&mut params, self.days);
         let certificate = params.signed_by(&key, &issuer).map_err(|e| failed("the certificate", e))?;
@@ -172,7 +195,15 @@ mod tests {
 
     fn issue(dir: &Path, authority: &str, name: &str, days: u64, replace: bool) -> Result<Tls, Failure> {
         let out = dir.join(name);
-        let issue = Issue { authority: dir.join(authority), role: Role::Node, name: name.into(), out: out.clone(), days, replace };
+        let issue = Issue {
+            authority: dir.join(authority),
+            role: Holder::Role(Role::Node),
+            hosts: Vec::new(),
+            name: name.into(),
+            out: out.clone(),
+            days,
+            replace,
+        };
         run(Format::Json, &Verb::Issue(issue)).map(|()| Tls::in_dir(&out))
     }
 
@@ -208,6 +239,26 @@ mod tests {
         // Where the certificate is lost the key is not overwritten.
         fs::remove_file(dir.path().join("ca/ca.pem")).expect("it was there");
         assert!(create().expect_err("a key without its certificate").message.contains("not overwritten"));
+    }
+
+    #[test]
+    fn the_certificate_of_a_gateway_is_for_its_hosts_and_passes_for_nobody_of_the_cluster() {
+        let dir = tempfile::tempdir().expect("a directory");
+        run(Format::Json, &Verb::Create { authority: dir.path().join("ca") }).expect("an authority");
+        let of = |role: Holder, hosts: &[&str], out: &str| {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let out = dir.path().join(out);
+            let issue =
+                Issue { authority: dir.path().join("ca"), role, hosts, name: "node-1".into(), out: out.clone(), days: 30, replace: false };
+            run(Format::Json, &Verb::Issue(issue)).map(|()| Tls::in_dir(&out))
+        };
+        let tls = of(Holder::S3, &["127.0.0.1", "s3.example.com"], "s3").expect("a certificate");
+        let wrong = tls.check().expect_err("it is no client's");
+        assert!(wrong.contains("certificate.pem"), "{wrong}");
+        for (role, hosts) in [(Holder::S3, &[][..]), (Holder::Role(Role::Node), &["127.0.0.1"][..])] {
+            assert_eq!(of(role, hosts, "none").expect_err("one without the other").exit, Exit::Usage);
+        }
+        assert!(holder("s3") == Ok(Holder::S3) && holder("ha") == Ok(Holder::Role(Role::Ha)) && holder("S3").is_err());
     }
 
     #[test]
