@@ -50,6 +50,7 @@ pub use signature::{Signed, Signer, ToSign, UNSIGNED, sha256};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
+pub use types::quota::{Quota, Usage};
 pub use types::records::{RecordChange, RecordDone};
 pub use types::upload::UploadId;
 

@@ -1,5 +1,6 @@
 //! Objects: what is known of one, and the verbs on them, a file each.
 
+mod count;
 mod delete;
 mod describe;
 mod fetch;

@@ -251,7 +251,7 @@ impl Folder {
         let keys = accounts.values().flat_map(|account| account.keys.keys().map(|key| (key.clone(), account.clone()))).collect();
         let buckets = state.buckets().iter().filter_map(bucket).collect();
         let sealed = state.buckets().values().filter(|bucket| bucket.seal.is_some()).map(|bucket| bucket.id).collect();
-        self.view.records = Arc::new(Records { buckets, accounts, keys });
+        self.view.records = Arc::new(Records { buckets, accounts, keys, quotas: state.quotas().clone() });
         self.view.sealed = Arc::new(sealed);
         let versioned = state.buckets().values().map(|bucket| (bucket.id, bucket.versioning()));
         self.view.versioned = Arc::new(versioned.filter(|(_, versioning)| *versioning != Versioning::Off).collect());

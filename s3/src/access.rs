@@ -7,6 +7,7 @@
 
 pub mod facts;
 mod judge;
+pub mod policies;
 mod rules;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use types::records::{Account, Bucket, BucketDocument, Records};
 use crate::Gateway;
 use crate::acl::{Acl, Between, Headers, Permission};
 use crate::bucket::ROOT;
+use crate::limits;
 use crate::policy::Who;
 use crate::session::Session;
 use crate::settings::PublicAccess;
@@ -224,6 +226,7 @@ impl S3Access for Gateway {
         let access_key = cx.credentials().map(|credentials| credentials.access_key.clone());
         let session = cx.extensions_mut().get::<Arc<Session>>().cloned();
         let signer = access_key.map(|key| self.signer_of(&records, &key, session)).transpose()?;
+        limits::count_for(cx.extensions_mut(), signer.as_ref().map(|signer| signer.account.as_str()))?;
         let (headers, uri) = (cx.headers().clone(), cx.uri().clone());
         let caller = self.caller(signer, &headers, &uri, cx.extensions_mut());
         let rule = rules::of(cx.s3_op().name());
@@ -330,7 +333,8 @@ impl Gateway {
     /// # Errors
     /// Those of looking at the bucket.
     pub(crate) async fn missing(&self, extensions: &Extensions, name: &str, failure: S3Error) -> S3Result<S3Error> {
-        if !matches!(failure.code(), S3ErrorCode::NoSuchKey | S3ErrorCode::NoSuchVersion) {
+        // That a method is not allowed tells of a delete marker.
+        if !matches!(failure.code(), S3ErrorCode::NoSuchKey | S3ErrorCode::NoSuchVersion | S3ErrorCode::MethodNotAllowed) {
             return Ok(failure);
         }
         let bucket = self.bucket(name).await?;

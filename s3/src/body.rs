@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::checksum::Algorithm;
+use crate::limits::slow_down;
+use crate::serve::SIGNED_BYTES_MAX;
 
 /// A body of which nothing comes for so long is given up.
 pub const SILENT_MAX: Duration = Duration::from_secs(30);
@@ -81,6 +83,11 @@ impl Mismatch {
                 error.set_status_code(hyper::StatusCode::BAD_REQUEST);
                 error
             }
+            Self::Broken(words) if words.contains("ChunkTooLarge") => {
+                let most = SIGNED_BYTES_MAX / 1024 / 1024;
+                s3_error!(EntityTooLarge, "A signed chunk of the body has more than {most} MiB")
+            }
+            Self::Broken(words) if words.contains("NoRoomForChunk") => slow_down(),
             Self::Broken(words) if words.contains("Incomplete") => Self::Length.to_error(),
             Self::TooLarge => s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"),
             Self::TooSmall => s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"),
@@ -336,6 +343,8 @@ mod tests {
         let code = |words: &str| Mismatch::Broken(words.into()).to_error().code().as_str().to_owned();
         assert_eq!(code("AwsChunkedStreamError: SignatureMismatch"), "SignatureDoesNotMatch");
         assert_eq!(code("UploadStreamError: Sha256Mismatch"), "XAmzContentSHA256Mismatch");
+        assert_eq!(code("AwsChunkedStreamError: Underlying: ChunkTooLarge"), "EntityTooLarge");
+        assert_eq!(code("AwsChunkedStreamError: Underlying: NoRoomForChunk"), "SlowDown");
         assert_eq!((code("AwsChunkedStreamError: Incomplete"), code("else")), ("IncompleteBody".into(), "InvalidRequest".into()));
     }
 

@@ -23,8 +23,9 @@ use s3s::{HttpResponse, S3Error, S3Request, S3Result, StdError, s3_error};
 use crate::Gateway;
 use crate::access::{Act, Signer};
 use crate::body::{Mismatch, SILENT_MAX};
-use crate::encryption;
+use crate::limits;
 use crate::object::put;
+use crate::serve::front;
 use crate::session::TOKEN;
 use crate::tags::Tags;
 use policy::FormPolicy;
@@ -65,6 +66,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     let form =
         tokio::time::timeout(SILENT_MAX, read::read(Box::pin(source), boundary)).await.map_err(|_| Mismatch::Silent.to_error())??;
     let (signer, length) = signer(gateway, bucket, &form.fields).await?;
+    limits::count_for(&parts.extensions, signer.as_ref().map(|signer| signer.account.as_str()))?;
     let key = form.fields.get("key").filter(|key| !key.is_empty()).map(|key| key.replace("${filename}", &form.file_name));
     let key = key.ok_or_else(|| {
         s3_error!(
@@ -79,7 +81,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     let ignored = ["x-amz-object-lock-", "x-amz-grant-"];
     put::refuse_if(headers.keys().any(|name| ignored.iter().any(|one| name.as_str().starts_with(one))))?;
     let mut extensions = parts.extensions;
-    encryption::head::check(&Method::PUT, &headers, gateway.is_safe(&extensions))?;
+    front::check_fields(&headers, gateway.is_safe(&extensions))?;
     let caller = gateway.caller(signer, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
     gateway.allow_words(&caller, bucket, &key, &headers).await?;

@@ -34,6 +34,9 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 use types::records::Account;
 
 use crate::access::facts::Peer;
+use crate::access::policies::Policies;
+use crate::limits::Limits;
+use crate::quota::Usages;
 use crate::{Keys, Source, bucket, lifecycle, lock, object, upload, versioning};
 
 /// A gateway to one cluster.
@@ -48,6 +51,12 @@ pub struct Gateway {
     /// The account of the key in the configuration; it is not among the records.
     pub(crate) root: Arc<Account>,
     pub(crate) region: String,
+    /// Policies of buckets, parsed.
+    pub(crate) policies: Arc<Policies>,
+    /// How much is done at once.
+    pub(crate) limits: Arc<Limits>,
+    /// How much is in buckets that have a quota.
+    pub(crate) usages: Arc<Usages>,
     /// Whether keys of customers are taken over connections that are not encrypted.
     keys_over_http: bool,
 }
@@ -55,7 +64,18 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over these clients, one for objects that are written and one for all else; it says that it is in that region.
     pub fn new(client: Client, writes: Client, source: Arc<dyn Source>, keys: Keys, region: impl Into<String>) -> Self {
-        Self { client, writes, source, keys, root: Arc::new(bucket::root()), region: region.into(), keys_over_http: false }
+        Self {
+            client,
+            writes,
+            source,
+            keys,
+            root: Arc::new(bucket::root()),
+            region: region.into(),
+            policies: Arc::default(),
+            limits: Arc::default(),
+            usages: Arc::default(),
+            keys_over_http: false,
+        }
     }
 
     /// Says whether keys of customers are taken over connections that are not encrypted, as behind a proxy that ends TLS.

@@ -19,10 +19,10 @@ use crate::access::{self, Act};
 use crate::condition::{at_exact_ms, ms_of, now_ms};
 use crate::error::{self, Of};
 use crate::metadata::malformed;
+use crate::object::words::{self, Named, named};
 use crate::records::{document, document_of};
-use crate::version;
 
-/// How often it is tried to change the lock of a version of which other words are changed all the time.
+/// How often it is tried to remove a version whose words are changed all the time.
 const TRIES_MAX: u32 = 10;
 /// Longest default retention, as S3 has it.
 const DAYS_MAX: i32 = 36_500;
@@ -166,42 +166,16 @@ pub fn told(lock: Lock) -> Given {
     }
 }
 
-/// A version that can be locked: an object's.
-async fn find(gateway: &Gateway, extensions: &Extensions, bucket: &str, key: &str, named: Option<&str>) -> S3Result<(VersionInfo, Lock)> {
-    check_on(&*gateway.bucket(bucket).await?)?;
-    let wanted = version::wanted(named)?;
-    let failure = match gateway.client.version(bucket, key.as_bytes(), wanted).await {
-        Ok(found) => match found.object.as_ref().map(|object| Lock::of(&object.user_metadata)) {
-            Some(lock) => return Ok((found, lock)),
-            None => Error::Marker { what: String::new(), id: found.id, modified_ms: found.modified_ms },
-        },
-        Err(failure) => failure,
-    };
-    Err(gateway.missing(extensions, bucket, version::missing(wanted, failure)).await?)
+/// The lock of a version.
+async fn find(gateway: &Gateway, extensions: &Extensions, named: Named<'_>) -> S3Result<Lock> {
+    check_on(&*gateway.bucket(named.bucket).await?)?;
+    Ok(Lock::of(&words::stat(gateway, extensions, named).await?.0.user_metadata))
 }
 
 /// Changes the lock of a version, by what `change` makes of the present one.
-async fn set(
-    gateway: &Gateway,
-    extensions: &Extensions,
-    bucket: &str,
-    key: &str,
-    named: Option<&str>,
-    change: impl Fn(Lock) -> S3Result<Lock> + Sync,
-) -> S3Result<()> {
-    for _ in 0..TRIES_MAX {
-        let (found, lock) = find(gateway, extensions, bucket, key, named).await?;
-        let words = found.object.map(|object| change(lock).map(|lock| lock.set_in(&object.user_metadata))).transpose()?.unwrap_or_default();
-        let condition = client::Condition::Version(found.version);
-        match gateway.client.describe_version(bucket, key.as_bytes(), Some(found.id), words, condition).await {
-            Err(Error::Condition { .. }) => {}
-            other => return other.map_err(|e| error::of(Of::Object, e)),
-        }
-    }
-    Err(s3_error!(
-        OperationAborted,
-        "A conflicting conditional operation is currently in progress against this resource. Please try again."
-    ))
+async fn set(gateway: &Gateway, extensions: &Extensions, named: Named<'_>, change: impl Fn(Lock) -> S3Result<Lock> + Sync) -> S3Result<()> {
+    check_on(&*gateway.bucket(named.bucket).await?)?;
+    words::change(gateway, extensions, named, |words| Ok(change(Lock::of(words))?.set_in(words))).await.map(drop)
 }
 
 fn denied() -> S3Error {
@@ -225,7 +199,7 @@ pub async fn put_retention(gateway: &Gateway, req: S3Request<PutObjectRetentionI
         && gateway.allow(&caller, Act::bypass(&input.bucket, &input.key, input.version_id.as_deref())).await.is_ok();
     let change =
         |lock: Lock| if may_retain(lock, wanted, bypass, now_ms()) { Ok(Lock { retention: wanted, ..lock }) } else { Err(denied()) };
-    set(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref(), change).await?;
+    set(gateway, &req.extensions, named!(input), change).await?;
     Ok(PutObjectRetentionOutput::default())
 }
 
@@ -239,7 +213,7 @@ fn may_retain(lock: Lock, wanted: Option<(LockMode, u64)>, bypass: bool, now_ms:
 /// Runs GetObjectRetention.
 pub async fn get_retention(gateway: &Gateway, req: S3Request<GetObjectRetentionInput>) -> S3Result<GetObjectRetentionOutput> {
     let input = req.input;
-    let (_, lock) = find(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let lock = find(gateway, &req.extensions, named!(input)).await?;
     let (mode, until_ms) = lock.retention.ok_or_else(not_locked)?;
     let mode = Some(ObjectLockRetentionMode::from_static(mode.name()));
     let retention = ObjectLockRetention { mode, retain_until_date: Some(at_exact_ms(until_ms)) };
@@ -260,15 +234,14 @@ pub async fn put_hold(gateway: &Gateway, req: S3Request<PutObjectLegalHoldInput>
         "OFF" => false,
         _ => return Err(malformed()),
     };
-    set(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref(), |lock| Ok(Lock { hold: Some(hold), ..lock }))
-        .await?;
+    set(gateway, &req.extensions, named!(input), |lock| Ok(Lock { hold: Some(hold), ..lock })).await?;
     Ok(PutObjectLegalHoldOutput::default())
 }
 
 /// Runs GetObjectLegalHold.
 pub async fn get_hold(gateway: &Gateway, req: S3Request<GetObjectLegalHoldInput>) -> S3Result<GetObjectLegalHoldOutput> {
     let input = req.input;
-    let (_, lock) = find(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let lock = find(gateway, &req.extensions, named!(input)).await?;
     let status = told(Lock { hold: Some(lock.hold.ok_or_else(not_locked)?), ..lock }).hold;
     Ok(GetObjectLegalHoldOutput { legal_hold: Some(ObjectLockLegalHold { status }) })
 }

@@ -11,6 +11,7 @@ use crate::access::ACL;
 use crate::body::Sums;
 use crate::checksum::{Algorithm, Kind};
 use crate::tags::Tags;
+use crate::upload::PARTS_MAX;
 
 const USER: &str = "x-amz-meta-";
 /// The MD5 of the bytes, or of those of the parts.
@@ -216,7 +217,8 @@ pub fn find<'a>(words: &'a [(String, String)], name: &str) -> Option<&'a str> {
     words.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// How large the parts of an object are: runs of a size, and how many there are of it.
+/// How large the parts of an object are: runs of a size, and how many there are of it. No more parts than an upload has, and not more bytes than
+/// can be counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartSizes(Vec<(u64, u64)>);
 
@@ -240,12 +242,10 @@ impl PartSizes {
             None => Some((run.parse().ok()?, 1)),
         };
         let runs: Vec<(u64, u64)> = word(info, PART_SIZES)?.split(',').map(run).collect::<Option<_>>()?;
-        // Neither how many they are nor their bytes are more than there can be.
-        let add = |(bytes, parts): (u64, u64), (size, count): &(u64, u64)| {
-            Some((bytes.checked_add(size.checked_mul(*count)?)?, parts.checked_add(*count).filter(|parts| *parts < u64::MAX)?))
-        };
-        runs.iter().try_fold((0, 0), add)?;
-        Some(Self(runs))
+        // Whoever can write the metadata can write anything: what cannot be is no object of parts.
+        let parts = runs.iter().try_fold(0u64, |sum, (_, count)| sum.checked_add(*count))?;
+        let bytes = runs.iter().try_fold(0u64, |sum, (size, count)| sum.checked_add(size.checked_mul(*count)?));
+        (parts <= u64::from(PARTS_MAX) && bytes.is_some()).then_some(Self(runs))
     }
 
     /// The word that a record keeps: `8388608*24,77`.

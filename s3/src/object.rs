@@ -8,3 +8,4 @@ pub mod get;
 pub mod list;
 pub mod put;
 pub mod tagging;
+pub mod words;

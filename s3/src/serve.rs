@@ -1,7 +1,9 @@
 //! The gateway's HTTP server: connections in number and in their first silence bounded; at the end those under way finish.
 
 pub(crate) mod answer;
+mod chunks;
 pub(crate) mod front;
+mod held;
 mod rest;
 mod tls;
 
@@ -28,20 +30,22 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::answer::Asked;
-use self::rest::Lent;
+use self::chunks::{Chunks, Kind};
 use crate::Gateway;
 use crate::access::facts::Peer;
 use crate::bucket::cors::CrossOrigin;
 use crate::form;
 use crate::keys::Secrets;
+use crate::limits::{self, Slot};
 use crate::session::{self, Session};
 use crate::sts::Sts;
 use tls::Tls;
 
+pub use chunks::SIGNED_BYTES_MAX;
 pub use tls::TlsFiles;
 
 /// Connections at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 2048;
 /// How long the head of a request may take, and how long a connection may be idle.
 const HEAD_MAX: Duration = Duration::from_secs(60);
 /// How long requests under way may take to finish at the end.
@@ -161,6 +165,20 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
             let is_awaited_in_vain = is_awaited && body.is_end_stream();
             let (body, back) = rest::lend(body);
+            let slot = match guarded.enter(&mut head) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    let mut answer = asked.complete(written(error)?);
+                    if is_awaited_in_vain || !back.read_out(is_awaited).await {
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    return Ok(answer);
+                }
+            };
+            let body = match Kind::of(&head.headers) {
+                None => s3s::Body::http_body_unsync(body),
+                Some(kind) => s3s::Body::http_body_unsync(Chunks::new(body, kind, slot.clone())),
+            };
             // What panics for one caller is an error for that one: it has no lock and no state of others.
             let made = match AssertUnwindSafe(guarded.answer(head, body)).catch_unwind().await {
                 Ok(Ok(made)) => made,
@@ -180,7 +198,7 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(answer)
+            Ok(held::until_sent(answer, slot))
         })
     }
 }
@@ -198,8 +216,18 @@ enum Refused {
 }
 
 impl Guarded {
+    /// Takes a place for a request, with room for what is read of it whole.
+    fn enter(&self, head: &mut Parts) -> Result<Arc<Slot>, S3Error> {
+        let slot = self.gateway.limits.enter()?;
+        if !slot.hold(front::held_bytes(head)) {
+            return Err(limits::slow_down());
+        }
+        head.extensions.insert(slot.clone());
+        Ok(slot)
+    }
+
     /// The answer of the protocol, or to what it knows nothing of: pages of other origins, and forms.
-    async fn answer(&self, head: Parts, body: Lent) -> Result<HttpResponse, Refused> {
+    async fn answer(&self, head: Parts, body: s3s::Body) -> Result<HttpResponse, Refused> {
         if head.method == Method::OPTIONS {
             let CrossOrigin::Preflight(told) = self.gateway.cross_origin(&head).await.map_err(Refused::Answered)? else {
                 return Err(Refused::Answered(s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource.")));
@@ -213,15 +241,13 @@ impl Guarded {
             _ => HeaderMap::new(),
         };
         let form = form::is_form(&head);
-        let made = match refusal(&head)
-            .map_or_else(|| if form.is_some() { Ok(()) } else { front::check(&head, self.gateway.is_safe(&head.extensions)) }, Err)
-        {
+        let made = match refusal(&head).map_or_else(
+            || if form.is_some() { front::check_form(&head) } else { front::check(&head, self.gateway.is_safe(&head.extensions)) },
+            Err,
+        ) {
             Err(error) => Err(error),
             Ok(()) => match form {
-                Some((bucket, boundary)) => {
-                    let body = s3s::Body::http_body_unsync(body);
-                    Box::pin(form::run(&self.gateway, head, body, &bucket, &boundary)).await
-                }
+                Some((bucket, boundary)) => Box::pin(form::run(&self.gateway, head, body, &bucket, &boundary)).await,
                 None => self.protocol(head, body).await.map_err(Refused::Broken)?,
             },
         };
@@ -236,7 +262,7 @@ impl Guarded {
 
 impl Guarded {
     /// The answer of the protocol.
-    async fn protocol(&self, mut head: Parts, body: Lent) -> Result<S3Result<HttpResponse>, HttpError> {
+    async fn protocol(&self, mut head: Parts, body: s3s::Body) -> Result<S3Result<HttpResponse>, HttpError> {
         let session = match session::named(&head) {
             None => None,
             Some((access_key, token)) => match self.gateway.session_of(&access_key, &token).await {
@@ -252,7 +278,7 @@ impl Guarded {
                 service(self.gateway.clone(), Some(session))
             }
         };
-        service.call(Request::from_parts(head, s3s::Body::http_body_unsync(body))).await.map(Ok)
+        service.call(Request::from_parts(head, body)).await.map(Ok)
     }
 }
 

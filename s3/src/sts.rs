@@ -15,6 +15,7 @@ use s3s::route::S3Route;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use crate::Gateway;
+use crate::limits;
 use crate::policy::Policy;
 use crate::session::{Issued, Session, Wanted};
 
@@ -155,14 +156,13 @@ fn answer(action: &str, result: &str) -> S3Response<Body> {
 }
 
 impl Sts {
-    async fn assume(&self, from: &str, form: &Form) -> S3Result<S3Response<Body>> {
+    async fn assume(&self, from: &str, account: &str, form: &Form) -> S3Result<S3Response<Body>> {
         check_names(form, &["RoleArn", "RoleSessionName", "DurationSeconds", "Policy"])?;
-        let account = self.0.account_of(&*self.0.records().await?, from)?;
-        let (role, policy) = (role_of(form, &account)?, policy_of(form)?);
+        let (role, policy) = (role_of(form, account)?, policy_of(form)?);
         let packed = policy.as_ref().map(|text| (text.chars().count() * 100).div_ceil(POLICY_MAX));
         let wanted = Wanted { lasts: lasts(form, ASSUMED_S, ASSUMED_MAX_S)?, role: role.clone(), policy };
         let issued = self.0.new_session(from, wanted).await?;
-        let (arn, id) = (arn_of(&account, Some(&role)), role.replacen('/', ":", 1));
+        let (arn, id) = (arn_of(account, Some(&role)), role.replacen('/', ":", 1));
         let packed = packed.map(|percent| format!("<PackedPolicySize>{percent}</PackedPolicySize>")).unwrap_or_default();
         let user = format!("<AssumedRoleUser><AssumedRoleId>{id}</AssumedRoleId><Arn>{arn}</Arn></AssumedRoleUser>");
         Ok(answer("AssumeRole", &format!("{user}{}{packed}", credentials(&issued))))
@@ -173,17 +173,12 @@ impl Sts {
         let wanted = Wanted { lasts: lasts(form, SESSION_S, SESSION_MAX_S)?, ..Wanted::default() };
         Ok(answer("GetSessionToken", &credentials(&self.0.new_session(from, wanted).await?)))
     }
+}
 
-    async fn identity(&self, from: &str, session: Option<&Session>) -> S3Result<S3Response<Body>> {
-        let account = match session {
-            Some(session) => session.account.clone(),
-            None => self.0.account_of(&*self.0.records().await?, from)?,
-        };
-        let role = session.and_then(|session| session.role.as_deref());
-        let id = role.map_or(account.clone(), |role| role.replacen('/', ":", 1));
-        let arn = arn_of(&account, role);
-        Ok(answer("GetCallerIdentity", &format!("<Arn>{arn}</Arn><UserId>{id}</UserId><Account>{account}</Account>")))
-    }
+fn identity(account: &str, role: Option<&str>) -> S3Response<Body> {
+    let id = role.map_or(account.to_owned(), |role| role.replacen('/', ":", 1));
+    let arn = arn_of(account, role);
+    answer("GetCallerIdentity", &format!("<Arn>{arn}</Arn><UserId>{id}</UserId><Account>{account}</Account>"))
 }
 
 #[async_trait::async_trait]
@@ -202,6 +197,11 @@ impl S3Route for Sts {
     async fn call(&self, mut req: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let from = req.credentials.map(|credentials| credentials.access_key).ok_or_else(crate::access::denied)?;
         let session = req.extensions.get::<Arc<Session>>().filter(|session| session.access_key == from);
+        let account = match session {
+            Some(session) => session.account.clone(),
+            None => self.0.account_of(&*self.0.records().await?, &from)?,
+        };
+        limits::count_for(&req.extensions, Some(&account))?;
         let too_large = |_| failed("RequestEntityTooLarge", StatusCode::PAYLOAD_TOO_LARGE, "The form is too large");
         let body = req.input.store_all_limited(FORM_BYTES_MAX).await.map_err(too_large)?;
         let form = form_of(req.uri.query().unwrap_or_default(), &body)?;
@@ -212,9 +212,11 @@ impl S3Route for Sts {
         }
         tracing::debug!(action, access_key = from, "asked of STS");
         match action {
-            Some("AssumeRole") if version == Some(VERSION) => self.assume(&from, &form).await,
+            Some("AssumeRole") if version == Some(VERSION) => self.assume(&from, &account, &form).await,
             Some("GetSessionToken") if version == Some(VERSION) => self.session(&from, &form).await,
-            Some("GetCallerIdentity") if version == Some(VERSION) => self.identity(&from, session.map(AsRef::as_ref)).await,
+            Some("GetCallerIdentity") if version == Some(VERSION) => {
+                Ok(identity(&account, session.and_then(|session| session.role.as_deref())))
+            }
             Some(action) => {
                 let version = version.unwrap_or_default();
                 let words = format!("Could not find operation {action} for version {version}");

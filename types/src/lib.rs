@@ -11,6 +11,7 @@ pub mod limits;
 pub mod map;
 pub mod object;
 pub mod ops;
+pub mod quota;
 pub mod record;
 pub mod records;
 pub mod routing;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ACCOUNT_NAME_BYTES_MAX;
 use crate::object::Versioning;
+use crate::quota::Quota;
 use crate::{CatalogueId, HaTime};
 
 /// What may be set of a bucket. Each is one document, set and removed as a whole. Numbered for life by their order: add at the end.
@@ -83,10 +85,20 @@ impl Bucket {
     pub fn versioning(&self) -> Versioning {
         self.document(BucketDocument::Versioning).and_then(Versioning::parse).unwrap_or_default()
     }
+
+    /// How much it may hold. What cannot be read bounds nothing.
+    pub fn quota(&self) -> Quota {
+        self.document(BucketDocument::Quota).and_then(Quota::parse).unwrap_or_default()
+    }
 }
 
 /// The name of whoever has the key of a gateway's configuration: no account has it.
 pub const ROOT: &str = "redoubt";
+
+/// Whether that may name an account or a key: part of policies, of lines of logs and of command lines.
+pub fn is_account_name(text: &str) -> bool {
+    (1..=ACCOUNT_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.@$+=,".contains(&b))
+}
 
 /// Who may use S3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +211,13 @@ pub enum RecordChange {
         /// The name of the key.
         key: String,
     },
+    /// How much the buckets of an account may hold together.
+    SetAccountQuota {
+        /// Which.
+        name: String,
+        /// What it may hold from now on.
+        quota: Quota,
+    },
 }
 
 /// What a change of the records came to.
@@ -232,4 +251,6 @@ pub struct Records {
     pub accounts: BTreeMap<String, Arc<Account>>,
     /// The account of each key.
     pub keys: BTreeMap<String, Arc<Account>>,
+    /// How much the buckets of an account may hold together, where that is bounded.
+    pub quotas: BTreeMap<String, Quota>,
 }

@@ -1,5 +1,7 @@
-//! `redoubt s3`: who may use S3.
+//! `redoubt s3`: who may use S3, and how much of it.
 
+mod bucket;
+mod quota;
 mod user;
 
 use std::path::PathBuf;
@@ -15,6 +17,9 @@ pub enum Verb {
     /// Users and their keys
     #[command(subcommand)]
     User(user::Verb),
+    /// Buckets: whose they are, and how much they may hold
+    #[command(subcommand)]
+    Bucket(bucket::Verb),
 }
 
 /// Where the cluster's key is.
@@ -36,5 +41,6 @@ impl KeyFile {
 pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::User(verb) => user::run(common, verb).await,
+        Verb::Bucket(verb) => bucket::run(common, verb).await,
     }
 }

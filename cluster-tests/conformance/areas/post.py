@@ -52,6 +52,19 @@ def a_form_with_a_signed_policy_is_a_put(s3):
     eq((got["Body"].read(), got["ContentType"], got["Metadata"]), (b"file bytes", "text/x", {"own": "word"}))
 
 
+def sums_in_a_form_are_checked_like_those_of_a_put(s3):
+    import zlib
+
+    name = s3.bucket()
+    right = base64.b64encode(zlib.crc32(b"file bytes").to_bytes(4, "big")).decode()
+    eq(_post(s3, name, _signed(s3, name, key="k", **{"x-amz-checksum-crc32": right})).status, 204)
+    refused(_post(s3, name, _signed(s3, name, key="x", **{"x-amz-checksum-crc32": "AAAAAA=="})), 400, "BadDigest")
+    refused(_post(s3, name, _signed(s3, name, key="x", **{"x-amz-checksum-crc32": "none"})), 400, "InvalidRequest")
+    two = {"x-amz-checksum-crc32": right, "x-amz-checksum-crc32c": "AAAAAA=="}
+    refused(_post(s3, name, _signed(s3, name, key="x", **two)), 400, "InvalidRequest")
+    fails(404, "NoSuchKey", s3.client.get_object, Bucket=name, Key="x")
+
+
 def a_form_says_how_its_file_is_encrypted(s3):
     name = s3.bucket()
     eq(_post(s3, name, _signed(s3, name, key="k", **{"x-amz-server-side-encryption": "AES256"})).status, 204)

@@ -90,6 +90,22 @@ def a_marker_has_no_bytes(s3):
     fails(405, "405", s3.client.head_object, Bucket=name, Key="k", VersionId=marker)
 
 
+def who_may_not_list_is_not_told_of_a_marker(s3):
+    from wire import policy
+
+    name = s3.versioned("k")
+    marker = s3.client.delete_object(Bucket=name, Key="k")["VersionId"]
+    read = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": f"arn:aws:s3:::{name}/*"}
+    s3.client.put_bucket_policy(Bucket=name, Policy=policy(read))
+    for path in (f"/{name}/k", f"/{name}/k?versionId={marker}", f"/{name}/none"):
+        for method in ("GET", "HEAD"):
+            answer = s3.anyone.wire.send(method, path)
+            eq((answer.status, answer.headers["x-amz-delete-marker"], answer.headers["Allow"]), (403, None, None), f"{method} {path}")
+    both = {**read, "Action": "s3:*", "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]}
+    s3.client.put_bucket_policy(Bucket=name, Policy=policy(both))
+    eq(s3.anyone.wire.send("GET", f"/{name}/k?versionId={marker}").status, 405)
+
+
 def removing_the_marker_brings_the_object_back(s3):
     name = s3.versioned()
     _put(s3, name, b"one")

@@ -1,4 +1,4 @@
-//! Who may use S3, for how long and how much of it, by boto3 and the command: temporary credentials.
+//! Who may use S3, for how long and how much of it, by boto3 and the command: temporary credentials, quotas.
 
 use anyhow::Result;
 use cluster_tests::process::Cluster;
@@ -9,6 +9,11 @@ use crate::s3_versions::cases_with;
 /// Runs the cases of a file, which call the command, too.
 fn cases(cluster: &Cluster, file: &str) -> Result<()> {
     cases_with(&S3::of(cluster)?, file, &[("REDOUBT", &cluster.bin().join("redoubt")), ("REDOUBT_DIR", &cluster.dir)])
+}
+
+#[test]
+fn no_more_is_written_than_a_quota_allows() -> Result<()> {
+    cases(&Cluster::up(3, &[])?, "quotas.py")
 }
 
 #[test]

@@ -16,7 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::{CatalogueKind, ClusterMap};
-use types::records::{Account, RecordChange, RecordDone};
+use types::quota::Quota;
+use types::records::{Account, Bucket, RecordChange, RecordDone};
 use types::wire::request::{DeviceUsage, Ticket};
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -243,9 +244,14 @@ impl HaClient {
         })
     }
 
-    /// Accounts by their names.
-    pub async fn accounts(&self) -> Result<BTreeMap<String, Account>, HaError> {
+    /// Accounts by their names, and the quotas of those that have one.
+    pub async fn accounts(&self) -> Result<(BTreeMap<String, Account>, BTreeMap<String, Quota>), HaError> {
         read(&self.call(|mut s| async move { s.get_accounts(pb::StatusRequest {}).await }).await?.body)
+    }
+
+    /// What is kept of buckets, by their names.
+    pub async fn buckets(&self) -> Result<BTreeMap<String, Bucket>, HaError> {
+        read(&self.call(|mut s| async move { s.get_buckets(pb::StatusRequest {}).await }).await?.body)
     }
 
     /// A process has started, or has learnt that it was declared lost: it gets a boot, and is told what to do with its devices.

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
 use types::map::{CatalogueKind, ClusterMap, Group, Node, Pool, Primary};
+use types::quota::Quota;
 use types::records::{Account, Bucket};
 use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
@@ -99,6 +100,8 @@ pub struct State {
     replacing: BTreeMap<NodeId, Replacing>,
     /// Since version 5: stores of HA daemons that may never take part again.
     former_stores: BTreeSet<u128>,
+    /// Since version 5: how much the buckets of an account may hold together, where that is bounded.
+    quotas: BTreeMap<String, Quota>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -302,7 +305,7 @@ impl State {
         let away = (AwayPolicy::default(), BTreeMap::<NodeId, HaTime>::new(), BTreeMap::<NodeId, HaTime>::new());
         let removal = (BTreeSet::<NodeId>::new(), (NodeId::default(), DeviceId::default()));
         let replacement = (BTreeMap::<NodeId, Replacing>::new(), BTreeSet::<u128>::new());
-        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal, replacement));
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal, replacement, BTreeMap::<String, Quota>::new()));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

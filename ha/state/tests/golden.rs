@@ -10,6 +10,7 @@ use ha_state::{
     Topology, ViewChange,
 };
 use types::map::CatalogueKind;
+use types::quota::Quota;
 use types::records::{BucketDocument, RecordChange};
 use types::scheme::FailureDomain;
 use types::{
@@ -141,6 +142,10 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("record-delete-account", Change::Record(RecordChange::DeleteAccount { name: "ann".into() })),
         ("record-put-key", Change::Record(RecordChange::PutKey { account: "ann".into(), key: "AK".into(), sealed_secret: vec![1, 2] })),
         ("record-delete-key", Change::Record(RecordChange::DeleteKey { account: "ann".into(), key: "AK".into() })),
+        (
+            "record-account-quota",
+            Change::Record(RecordChange::SetAccountQuota { name: "ann".into(), quota: Quota { bytes: Some(1 << 30), objects: None } }),
+        ),
         ("ask-device-scrub", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Scrub }),
         ("slots-filled", Change::SlotsFilled { boot: Boot(5), slots: vec![(group, ViewNumber(7), 3, DeviceId(2), Incarnation(3))] }),
         ("ask-cluster-pause-repair", Change::AskCluster(ClusterWish::PauseRepair)),

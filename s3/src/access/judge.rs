@@ -2,7 +2,7 @@
 
 use client::ObjectInfo;
 use s3s::S3Result;
-use types::records::{Bucket, BucketDocument};
+use types::records::Bucket;
 
 use super::rules::Need;
 use super::{Act, Caller, Looked, acls_are_off, bucket_acl, object_acl, owner_of};
@@ -87,9 +87,12 @@ impl Gateway {
         block: &PublicAccess,
         looked: &mut Looked,
     ) -> S3Result<Verdict> {
-        let Some(text) = bucket.document(BucketDocument::Policy) else { return Ok(Verdict::Silent) };
-        // It was parsed before it was set: where it is none any more, nobody knows whom it keeps out. Its owner may take it away.
-        let Ok(policy) = Policy::parse(text) else { return Ok(Verdict::Deny) };
+        let policy = match self.policies.of(bucket) {
+            Ok(None) => return Ok(Verdict::Silent),
+            Ok(Some(policy)) => policy,
+            // It was parsed before it was set: where it is none any more, nobody knows whom it keeps out. Its owner may take it away.
+            Err(_) => return Ok(Verdict::Deny),
+        };
         let verdict = self.verdict(&policy, caller, act, looked).await?;
         let is_stranger = caller.account() != Some(owner_of(bucket));
         if verdict == Verdict::Allow && block.restrict_buckets && is_stranger && policy.is_public() {

@@ -47,7 +47,7 @@ pub async fn delete(gateway: &Gateway, req: S3Request<DeleteBucketPolicyInput>) 
 pub async fn status(gateway: &Gateway, req: S3Request<GetBucketPolicyStatusInput>) -> S3Result<GetBucketPolicyStatusOutput> {
     let bucket = gateway.bucket(&req.input.bucket).await?;
     let block = PublicAccess::of(&bucket);
-    let by_policy = bucket.document(BucketDocument::Policy).and_then(|text| Policy::parse(text).ok()).is_some_and(|it| it.is_public());
+    let by_policy = gateway.policies.of(&bucket).ok().flatten().is_some_and(|it| it.is_public());
     let by_acl = bucket_acl(&bucket).is_public();
     let is_public = (by_policy && !block.restrict_buckets) || (by_acl && !block.ignore_acls);
     Ok(GetBucketPolicyStatusOutput { policy_status: Some(PolicyStatus { is_public: Some(is_public) }) })

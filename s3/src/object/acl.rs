@@ -6,13 +6,14 @@ use s3s::{S3Request, S3Result};
 use crate::Gateway;
 use crate::access::{self, object_acl, owner_of};
 use crate::acl::{Acl, Between, headers_of_acl};
+use crate::object::words::{self, named};
 use crate::settings::PublicAccess;
 
 /// The list.
 pub async fn get(gateway: &Gateway, req: S3Request<GetObjectAclInput>) -> S3Result<GetObjectAclOutput> {
     let input = req.input;
     let bucket = gateway.bucket(&input.bucket).await?;
-    let (info, _) = super::tagging::stat(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let (info, _) = words::stat(gateway, &req.extensions, named!(input)).await?;
     gateway.may_show(&req.extensions, &info).await?;
     let (owner, grants) = object_acl(&info.user_metadata, &bucket).to_xml(&*gateway.records().await?, &gateway.root);
     Ok(GetObjectAclOutput { owner: Some(owner), grants: Some(grants), ..GetObjectAclOutput::default() })
@@ -22,7 +23,7 @@ pub async fn get(gateway: &Gateway, req: S3Request<GetObjectAclInput>) -> S3Resu
 pub async fn put(gateway: &Gateway, req: S3Request<PutObjectAclInput>) -> S3Result<PutObjectAclOutput> {
     let input = req.input;
     let (bucket, records) = (gateway.bucket(&input.bucket).await?, gateway.records().await?);
-    let (info, _) = super::tagging::stat(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let (info, _) = words::stat(gateway, &req.extensions, named!(input)).await?;
     let owner = object_acl(&info.user_metadata, &bucket).owner;
     let given = headers_of_acl!(input, object);
     let acl = match input.access_control_policy.clone() {
@@ -32,6 +33,6 @@ pub async fn put(gateway: &Gateway, req: S3Request<PutObjectAclInput>) -> S3Resu
     };
     access::check_acl(&bucket, &acl, PublicAccess::of(&bucket))?;
     let word = access::word_of(acl, &bucket).map(|text| (access::ACL.to_owned(), text));
-    super::tagging::set_word(gateway, &req.extensions, &input.bucket, &input.key, input.version_id.as_deref(), access::ACL, word).await?;
+    words::set(gateway, &req.extensions, named!(input), access::ACL, word).await?;
     Ok(PutObjectAclOutput::default())
 }

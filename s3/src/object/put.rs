@@ -4,6 +4,7 @@ use client::{Condition, ObjectInfo, PutOptions};
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Result, s3_error};
+use types::quota::Usage;
 
 use crate::Gateway;
 use crate::access;
@@ -88,6 +89,7 @@ pub async fn write(
     if length.is_some_and(|length| length > PUT_BYTES_MAX) {
         return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }
+    let admitted = gateway.admit(bucket, Usage { bytes: length.unwrap_or(0), objects: 1 }).await?;
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
     let sealing = content.sealing.as_ref().map(|sealing| (sealing, PieceName::WHOLE));
     words.extend(content.sealing.as_ref().map(Sealing::word));
@@ -100,7 +102,9 @@ pub async fn write(
     let length = length_of(length, sealing.is_some());
     let source = encryption::incoming(received, sealing);
     let put = gateway.writes.put_described(bucket, key.as_bytes(), source, length, &options, words_at_end);
-    put.await.map_err(|e| error::of(Of::Bucket, e))
+    let info = put.await.map_err(|e| error::of(Of::Bucket, e))?;
+    admitted.done(info.size);
+    Ok(info)
 }
 
 /// How many bytes are to be stored of a body of that length.

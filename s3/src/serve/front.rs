@@ -16,6 +16,8 @@ use crate::{session, sts};
 const PRESIGNED_SECONDS_MAX: i64 = 604_800;
 /// Most buckets in one answer.
 const BUCKETS_MAX: u16 = 10_000;
+/// What every request may hold that is let in.
+const HELD_FREE_BYTES: u64 = 64 * 1024;
 /// Beginnings of names of buckets that S3 keeps for itself.
 const KEPT_BEGINNINGS: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
 /// And their ends.
@@ -32,9 +34,28 @@ pub fn check(head: &Parts, is_safe: bool) -> S3Result<()> {
     check_authorization(head)?;
     check_query(head)?;
     check_length(head)?;
-    check_sums(head)?;
+    let is_deletion = head.method == Method::POST && asked(head, "delete").next().is_some();
+    check_sums(&head.method, &head.headers, is_deletion)?;
     check_directives(&head.headers)?;
     encryption::head::check(&head.method, &head.headers, is_safe)
+}
+
+/// The same of a form: of its own head, as far as a form is asked so.
+///
+/// # Errors
+/// As S3 has them.
+pub fn check_form(head: &Parts) -> S3Result<()> {
+    check_authorization(head)?;
+    check_query(head)
+}
+
+/// And of the PUT that it is, by the headers that its fields are.
+///
+/// # Errors
+/// As S3 has them.
+pub fn check_fields(headers: &HeaderMap, is_safe: bool) -> S3Result<()> {
+    check_sums(&Method::PUT, headers, false)?;
+    encryption::head::check(&Method::PUT, headers, is_safe)
 }
 
 /// A date that HTTP has stands for Amazon's, where that is not there.
@@ -219,13 +240,29 @@ fn check_query(head: &Parts) -> S3Result<()> {
     Ok(())
 }
 
+/// Whether a request brings the bytes of an object, or of a part of one.
+fn is_of_object(head: &Parts) -> bool {
+    let is_setting = ["acl", "tagging", "retention", "legal-hold"].iter().any(|one| asked(head, one).next().is_some());
+    head.method == Method::PUT && !named(head.uri.path()).1.is_empty() && !is_setting
+}
+
+/// How much of a request is read into memory whole before anything is done, where that is much: what is no object, up to its largest size.
+pub fn held_bytes(head: &Parts) -> u64 {
+    if is_of_object(head) || crate::form::is_form(head).is_some() {
+        return 0;
+    }
+    let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    let length = text(&head.headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
+    let bytes = length.unwrap_or(if is_chunked { u64::MAX } else { 0 }).min(super::XML_BYTES_MAX as u64);
+    if bytes > HELD_FREE_BYTES { bytes } else { 0 }
+}
+
 /// The body of an object has a length that is known before.
 fn check_length(head: &Parts) -> S3Result<()> {
     let headers = &head.headers;
-    let is_body = head.method == Method::PUT && !named(head.uri.path()).1.is_empty() && !headers.contains_key("x-amz-copy-source");
-    let is_setting = ["acl", "tagging", "retention", "legal-hold"].iter().any(|one| asked(head, one).next().is_some());
+    let is_body = is_of_object(head) && !headers.contains_key("x-amz-copy-source");
     let is_told = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    if is_body && !is_setting && !is_told {
+    if is_body && !is_told {
         return Err(s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header."));
     }
     let largest = crate::object::put::PUT_BYTES_MAX;
@@ -237,17 +274,17 @@ fn check_length(head: &Parts) -> S3Result<()> {
 }
 
 /// What is said of the body can be, whatever the body is.
-fn check_sums(head: &Parts) -> S3Result<()> {
-    if let Some(value) = head.headers.get("content-md5") {
+fn check_sums(method: &Method, headers: &HeaderMap, is_deletion: bool) -> S3Result<()> {
+    if let Some(value) = headers.get("content-md5") {
         md5_of(value.to_str().unwrap_or_default().trim())?;
     }
     let mut given = 0;
     for one in Algorithm::ALL {
-        let Some(value) = head.headers.get(one.header()) else { continue };
+        let Some(value) = headers.get(one.header()) else { continue };
         given += 1;
         let value = value.to_str().unwrap_or_default();
         // That of an object of parts says how many they are.
-        let sum = if head.method == Method::POST { value.split('-').next().unwrap_or_default() } else { value };
+        let sum = if method == Method::POST { value.split('-').next().unwrap_or_default() } else { value };
         if base64_simd::STANDARD.decode_to_vec(sum).map_or(true, |bytes| bytes.len() != one.bytes()) {
             let name = one.header();
             return Err(s3_error!(InvalidRequest, "Value for {name} header is invalid."));
@@ -256,14 +293,14 @@ fn check_sums(head: &Parts) -> S3Result<()> {
     if given > 1 {
         return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
     }
-    if let Some(name) = text(&head.headers, "x-amz-sdk-checksum-algorithm") {
+    if let Some(name) = text(headers, "x-amz-sdk-checksum-algorithm") {
         let known = Algorithm::parse(name).is_ok();
         if !known {
             return Err(s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid."));
         }
     }
-    let is_summed = given > 0 || head.headers.contains_key("content-md5") || head.headers.contains_key("x-amz-trailer");
-    if head.method == Method::POST && asked(head, "delete").next().is_some() && !is_summed {
+    let is_summed = given > 0 || headers.contains_key("content-md5") || headers.contains_key("x-amz-trailer");
+    if is_deletion && !is_summed {
         return Err(s3_error!(InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"));
     }
     Ok(())
@@ -416,6 +453,24 @@ mod tests {
         assert_eq!(code("PUT", "/b/k", &[("transfer-encoding", "chunked")]), None);
         assert_eq!(code("PUT", "/b/k", &[("x-amz-copy-source", "b/x")]), None);
         assert!(is(code("PUT", "/b/k", &[("content-length", "5368709121")]), "EntityTooLarge"));
+    }
+
+    #[test]
+    fn what_is_read_whole_is_known_before() {
+        let held = |method: &str, uri: &str, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().method(method).uri(uri);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            held_bytes(&request.body(()).expect("a request").into_parts().0)
+        };
+        let large = [("content-length", "1000000")];
+        assert_eq!((held("PUT", "/b/k", &large), held("PUT", "/b/k?partNumber=1&uploadId=u", &large)), (0, 0));
+        assert_eq!((held("POST", "/b?delete", &large), held("PUT", "/b/k?tagging", &large)), (1_000_000, 1_000_000));
+        assert_eq!((held("PUT", "/b?policy", &[("content-length", "1000")]), held("GET", "/b", &[])), (0, 0));
+        let most = crate::serve::XML_BYTES_MAX as u64;
+        assert_eq!(held("POST", "/b?delete", &[("transfer-encoding", "chunked")]), most);
+        assert_eq!(held("POST", "/b?delete", &[("content-length", "99999999999")]), most, "more is refused");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use client::{Error, ObjectInfo, PartInfo, UploadId, UploadInfo};
 use s3s::dto::{Checksum, ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETagCondition};
 use s3s::{S3Request, S3Result, s3_error};
 use types::object::{PIECES, PLAIN_BYTES};
+use types::quota::Usage;
 
 use crate::Gateway;
 use crate::access::facts::Peer;
@@ -67,18 +68,24 @@ pub async fn run(gateway: &Gateway, req: S3Request<CompleteMultipartUploadInput>
 }
 
 async fn complete(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, wanted: &Wanted) -> S3Result<ObjectInfo> {
+    let mut admitted = None;
     for _ in 0..TRIES_MAX {
         let of = match gateway.client.upload(bucket, key.as_bytes(), upload).await {
             Ok(of) => of,
             Err(Error::NotFound(_)) => return completed_before(gateway, bucket, key, upload).await,
             Err(error) => return Err(error::of(Of::Upload, error)),
         };
+        if admitted.is_none() {
+            // The bytes are there with the parts.
+            admitted = Some(gateway.admit(bucket, Usage { bytes: 0, objects: 1 }).await?);
+        }
         let found = gateway.client.parts(bucket, key.as_bytes(), upload, 0, usize::from(super::PARTS_MAX)).await;
         let parts = wanted.chosen(found.map_err(|e| error::of(Of::Upload, e))?.0, &of)?;
         let words = wanted.words(&of, &parts)?;
         let condition = condition::of_put(gateway, bucket, key, wanted.if_match.as_ref(), wanted.if_none_match.as_ref()).await?;
         let done = gateway.client.complete_upload(bucket, key.as_bytes(), upload, of.version, &parts, words, condition).await;
         if let Some(info) = done.map_err(|e| error::of(Of::Upload, e))? {
+            admitted.into_iter().for_each(|admitted| admitted.done(0));
             return Ok(info);
         }
     }

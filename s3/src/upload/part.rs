@@ -5,6 +5,7 @@ use s3s::dto::{
     ChecksumAlgorithm, CopyPartResult, ETag, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3Request, S3Result, s3_error};
+use types::quota::Usage;
 
 use crate::Gateway;
 use crate::access::{self, Act};
@@ -68,6 +69,7 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
     if length.is_some_and(|length| length > PUT_BYTES_MAX) {
         return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }
+    let admitted = gateway.admit(bucket, Usage { bytes: length.unwrap_or(0), objects: 0 }).await?;
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
     let sealing = content.sealing.as_ref().map(|sealing| (sealing, Sealing::part(number)));
     let words_at_end = || {
@@ -77,7 +79,9 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
     let length = length_of(length, sealing.is_some());
     let source = encryption::incoming(received, sealing);
     let put = gateway.writes.put_part(bucket, key.as_bytes(), upload, number, source, length, words_at_end);
-    put.await.map_err(|e| error::of(Of::Upload, e))
+    let part = put.await.map_err(|e| error::of(Of::Upload, e))?;
+    admitted.done(part.size);
+    Ok(part)
 }
 
 /// Runs UploadPartCopy.

@@ -1,10 +1,11 @@
 //! `redoubt s3 user`: accounts and their keys. A secret is shown once, when it is made.
 
-use client::{Client, Error, RecordChange, RecordDone, random};
+use client::{Client, Error, Quota, RecordChange, RecordDone, random};
 use serde_json::{Value, json};
-use types::records::Account;
+use types::records::{Account, ROOT, is_account_name};
 
 use super::KeyFile;
+use super::quota::{self, Bounds};
 use crate::cli::connect::{ha, with_client};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{Common, output};
@@ -40,6 +41,13 @@ pub enum Verb {
     Delete {
         /// The user
         user: String,
+    },
+    /// Sets how much the buckets of a user may hold together
+    Quota {
+        /// The user
+        user: String,
+        #[command(flatten)]
+        bounds: Bounds,
     },
     /// Keys of users
     #[command(subcommand)]
@@ -110,20 +118,33 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Create(create) => run_create(common, create).await,
         Verb::List => {
-            let accounts = ha(common)?.accounts().await.map_err(|e| Failure::from(&e))?;
-            let shown: Vec<Value> = accounts.values().map(shown).collect();
+            let (accounts, quotas) = ha(common)?.accounts().await.map_err(|e| Failure::from(&e))?;
+            let of = |account: &Account| quotas.get(&account.name).copied().unwrap_or_default();
+            let shown: Vec<Value> = accounts.values().map(|account| shown(account, of(account))).collect();
             let rows = || {
-                let row = |a: &Account| vec![a.name.clone(), state(a).into(), a.keys.len().to_string(), a.display_name.clone()];
-                let heading = ["USER", "STATE", "KEYS", "NAME"].map(String::from).to_vec();
+                let row = |a: &Account| {
+                    vec![a.name.clone(), state(a).into(), a.keys.len().to_string(), quota::words(of(a)), a.display_name.clone()]
+                };
+                let heading = ["USER", "STATE", "KEYS", "QUOTA", "NAME"].map(String::from).to_vec();
                 output::table(&std::iter::once(heading).chain(accounts.values().map(row)).collect::<Vec<_>>())
             };
             output::value(common.output, &json!({"users": shown}), rows)
         }
         Verb::Show { user } => {
-            let account = account(common, &user).await?;
-            let keys: Vec<&String> = account.keys.keys().collect();
-            let text = || format!("{} is {}, with {} keys: {keys:?}", account.name, state(&account), keys.len());
-            output::value(common.output, &shown(&account), text)
+            let (account, quota) = with_quota(common, &user).await?;
+            let text = || {
+                let keys: Vec<&str> = account.keys.keys().map(String::as_str).collect();
+                let row = |name: &str, value: String| vec![name.to_owned(), value];
+                output::table(&[
+                    row("user", account.name.clone()),
+                    row("name", account.display_name.clone()),
+                    row("mail", if account.email.is_empty() { "-".into() } else { account.email.clone() }),
+                    row("state", state(&account).into()),
+                    row("keys", if keys.is_empty() { "-".into() } else { keys.join(", ") }),
+                    row("quota", quota::words(quota)),
+                ])
+            };
+            output::value(common.output, &shown(&account, quota), text)
         }
         Verb::Disable { user } => {
             change(common, &user, RecordChange::SetAccountDisabled { name: user.clone(), disabled: true }, "disabled").await
@@ -135,12 +156,25 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
             account(common, &user).await?;
             change(common, &user, RecordChange::DeleteAccount { name: user.clone() }, "deleted").await
         }
+        Verb::Quota { user, bounds } => {
+            account(common, &user).await?;
+            let quota = bounds.quota();
+            let value = json!({"user": user, "quota": quota::shown(quota)});
+            with_client(common, |client| async move {
+                let change = RecordChange::SetAccountQuota { name: user.clone(), quota };
+                client.change_record(&format!("set the quota of user {user}"), &change).await?;
+                output::value(common.output, &value, String::new)
+            })
+            .await
+        }
         Verb::Key(verb) => run_key(common, verb).await,
     }
 }
 
 async fn run_create(common: &Common, create: Create) -> Result<(), Failure> {
     let Create { user, display_name, email, key } = create;
+    check_name("user", &user)?;
+    key.access_key.as_deref().map_or(Ok(()), |name| check_name("key", name))?;
     let cluster_key = key.file.load(common)?;
     let (display_name, name) = (display_name.unwrap_or_else(|| user.clone()), user.clone());
     with_client(common, |client| async move {
@@ -202,6 +236,7 @@ async fn new_key(common: &Common, user: String, key: NewKey, alone: bool) -> Res
 /// Its name and its secret.
 async fn put_key(client: &Client, cluster_key: &client::ClusterKey, user: &str, key: &NewKey) -> Result<(String, String), Failure> {
     let name = key.access_key.clone().unwrap_or_else(|| letters::<20, 32>(NAME_LETTERS));
+    check_name("key", &name)?;
     let secret = key.secret_key.clone().unwrap_or_else(|| letters::<40, 64>(SECRET_LETTERS));
     let sealed_secret = cluster_key.seal(&client::secret_of(&name), secret.as_bytes());
     let change = RecordChange::PutKey { account: user.into(), key: name.clone(), sealed_secret };
@@ -209,6 +244,16 @@ async fn put_key(client: &Client, cluster_key: &client::ClusterKey, user: &str, 
         RecordDone::Exists => Err(Failure::new(Exit::Condition, format!("key `{name}` exists already"))),
         _ => Ok((name, secret)),
     }
+}
+
+/// Refuses what can be no name, before anything is made.
+fn check_name(what: &str, name: &str) -> Result<(), Failure> {
+    let words = match name {
+        ROOT if what == "user" => "it is that of whoever has the key of the configuration",
+        name if is_account_name(name) => return Ok(()),
+        _ => "it has 1 to 128 letters, digits and characters of `_-.@$+=,`",
+    };
+    Err(Failure::usage(format!("`{}` can be no name of a {what}: {words}", client::escaped(name.as_bytes()))))
 }
 
 fn letters<const N: usize, const L: usize>(alphabet: &[u8; L]) -> String {
@@ -224,17 +269,23 @@ async fn change(common: &Common, user: &str, change: RecordChange, done: &str) -
 }
 
 async fn account(common: &Common, user: &str) -> Result<Account, Failure> {
-    let accounts = ha(common)?.accounts().await.map_err(|e| Failure::from(&e))?;
-    accounts.get(user).cloned().ok_or_else(|| Failure::from(Error::NotFound(format!("user `{user}`"))))
+    Ok(with_quota(common, user).await?.0)
+}
+
+async fn with_quota(common: &Common, user: &str) -> Result<(Account, Quota), Failure> {
+    let (mut accounts, quotas) = ha(common)?.accounts().await.map_err(|e| Failure::from(&e))?;
+    let account = accounts.remove(user).ok_or_else(|| Failure::from(Error::NotFound(format!("user `{user}`"))))?;
+    Ok((account, quotas.get(user).copied().unwrap_or_default()))
 }
 
 fn state(account: &Account) -> &'static str {
     if account.disabled { "disabled" } else { "enabled" }
 }
 
-fn shown(account: &Account) -> Value {
+fn shown(account: &Account, quota: Quota) -> Value {
     json!({
         "user": account.name, "id": account.name, "display_name": account.display_name, "email": account.email,
         "state": state(account), "created_ms": account.created_ms, "keys": account.keys.keys().collect::<Vec<_>>(),
+        "quota": quota::shown(quota),
     })
 }

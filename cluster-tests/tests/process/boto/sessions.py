@@ -1,26 +1,7 @@
 """Temporary credentials of accounts: they hold at every gateway, and end with what they came from."""
 
-import json
-import os
-import subprocess
-
-import boto3
-import botocore.client
-
+from accounts import client, redoubt
 from cases import refused, run, same
-
-CONFIG = botocore.client.Config(retries={"max_attempts": 3}, s3={"addressing_style": "path"})
-
-
-def redoubt(*words):
-    """What the command says; it knows its cluster from its surroundings."""
-    done = subprocess.run([os.environ["REDOUBT"], *words, "--output", "json"], capture_output=True, text=True, timeout=60, check=True)
-    return json.loads(done.stdout)
-
-
-def client(service, endpoint, *keys):
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", config=CONFIG, **dict(zip(names, keys)))
 
 
 def user(c, name):

@@ -1,18 +1,19 @@
 //! Requests of processes, clients and operators.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ha_api::pb::ha_server::Ha;
 use ha_api::tls::{Role, permit};
 use ha_api::{Found, HaError, LEADER_KEY, pb};
-use ha_state::{Change, ClusterWish, DeviceWish, Done, NodeWish};
+use ha_state::{Change, ClusterWish, DeviceWish, Done, NodeWish, State};
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
-use types::records::{RecordChange, RecordDone};
+use types::records::{Bucket, BucketDocument, RecordChange, RecordDone};
 use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -89,9 +90,10 @@ fn unexpected(done: &Done) -> Status {
     HaError::Garbled(format!("the state answered {done:?}")).into()
 }
 
-/// Who may make a change of the global records: accounts are an operator's.
+/// Who may make a change of the global records: accounts and quotas are an operator's.
 fn may_change(change: &RecordChange) -> &'static [Role] {
     match change {
+        RecordChange::SetDocument { document: BucketDocument::Quota, .. } => &[Role::Operator],
         RecordChange::CreateBucket { .. }
         | RecordChange::SetDocument { .. }
         | RecordChange::SealBucket { .. }
@@ -101,7 +103,8 @@ fn may_change(change: &RecordChange) -> &'static [Role] {
         | RecordChange::SetAccountDisabled { .. }
         | RecordChange::DeleteAccount { .. }
         | RecordChange::PutKey { .. }
-        | RecordChange::DeleteKey { .. } => &[Role::Operator],
+        | RecordChange::DeleteKey { .. }
+        | RecordChange::SetAccountQuota { .. } => &[Role::Operator],
     }
 }
 
@@ -200,7 +203,19 @@ impl Ha for HaService {
         if !self.core.catch_up().await {
             return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
         }
-        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(state.accounts())) }))
+        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(&(state.accounts(), state.quotas()))) }))
+    }
+
+    async fn get_buckets(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
+        self.open_for(&[Role::Operator], request)?;
+        if !self.core.catch_up().await {
+            return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
+        }
+        let named = |state: &State| -> BTreeMap<String, Bucket> {
+            let catalogues = state.map().catalogues.values().filter(|catalogue| catalogue.kind == CatalogueKind::Bucket);
+            catalogues.filter_map(|catalogue| Some((catalogue.name.clone(), state.buckets().get(&catalogue.id)?.clone()))).collect()
+        };
+        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(&named(state))) }))
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {

@@ -6,7 +6,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use types::limits::{ACCOUNT_KEYS_MAX, ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, SEALED_SECRET_BYTES_MAX};
-use types::records::{AccessKey, Account, RecordDone};
+use types::quota::Quota;
+use types::records::{AccessKey, Account, RecordDone, is_account_name};
 
 use super::State;
 use crate::outcome::{Done, Outcome, Refused};
@@ -17,9 +18,14 @@ impl State {
         &self.accounts
     }
 
+    /// How much the buckets of an account may hold together, where that is bounded.
+    pub fn quotas(&self) -> &BTreeMap<String, Quota> {
+        &self.quotas
+    }
+
     pub(super) fn create_account(&mut self, name: &str, display_name: &str, email: &str) -> Outcome {
         // The key of a gateway's configuration has that name.
-        if !is_word(name) || name == types::records::ROOT || ![display_name, email].into_iter().all(is_text) {
+        if !is_account_name(name) || name == types::records::ROOT || ![display_name, email].into_iter().all(is_text) {
             return Err(Refused::AccountName);
         }
         if self.accounts.contains_key(name) {
@@ -54,11 +60,21 @@ impl State {
         Ok(Done::Record(RecordDone::Done))
     }
 
+    pub(super) fn set_account_quota(&mut self, name: &str, quota: Quota) -> Outcome {
+        self.account_mut(name)?;
+        let before = if quota.is_set() { self.quotas.insert(name.into(), quota) } else { self.quotas.remove(name) };
+        if before.unwrap_or_default() != quota {
+            self.note_account("quota changed", name);
+        }
+        Ok(Done::Record(RecordDone::Done))
+    }
+
     pub(super) fn delete_account(&mut self, name: &str) -> Outcome {
         if self.buckets.values().any(|bucket| bucket.owner == name) {
             return Err(Refused::OwnsBuckets(name.into()));
         }
         if self.accounts.remove(name).is_some() {
+            self.quotas.remove(name);
             self.former_accounts.insert(name.into());
             self.note_account("account deleted", name);
         }
@@ -66,7 +82,7 @@ impl State {
     }
 
     pub(super) fn put_key(&mut self, account: &str, key: &str, sealed_secret: &[u8]) -> Outcome {
-        if !is_word(key) || sealed_secret.len() > SEALED_SECRET_BYTES_MAX {
+        if !is_account_name(key) || sealed_secret.len() > SEALED_SECRET_BYTES_MAX {
             return Err(Refused::AccountName);
         }
         let holder = self.accounts.values().find(|other| other.keys.contains_key(key));
@@ -94,11 +110,6 @@ impl State {
     fn account_mut(&mut self, name: &str) -> Result<&mut Account, Refused> {
         self.accounts.get_mut(name).ok_or_else(|| Refused::NoAccount(name.into()))
     }
-}
-
-/// What names an account or a key: part of policies, of lines of logs and of command lines.
-fn is_word(text: &str) -> bool {
-    (1..=ACCOUNT_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.@$+=,".contains(&b))
 }
 
 fn is_text(text: &str) -> bool {

@@ -28,6 +28,7 @@ impl State {
             RecordChange::DeleteAccount { name } => self.delete_account(name),
             RecordChange::PutKey { account, key, sealed_secret } => self.put_key(account, key, sealed_secret),
             RecordChange::DeleteKey { account, key } => self.delete_key(account, key),
+            RecordChange::SetAccountQuota { name, quota } => self.set_account_quota(name, *quota),
         }
     }
 

@@ -69,6 +69,21 @@ fn a_disabled_account_says_so_until_it_is_enabled() {
 }
 
 #[test]
+fn an_account_has_the_quota_that_was_set_last() {
+    let mut log = Log::running();
+    let set = |bytes| RecordChange::SetAccountQuota { name: "ann".into(), quota: Quota { bytes, objects: None } };
+    assert_eq!(record(&mut log, set(Some(1))), Err(Refused::NoAccount("ann".into())));
+    record(&mut log, create("ann")).expect("made");
+    for bytes in [Some(1), Some(2), None] {
+        record(&mut log, set(bytes)).expect("set");
+        assert_eq!(log.state.quotas().get("ann").and_then(|quota| quota.bytes), bytes);
+    }
+    record(&mut log, set(Some(3))).expect("set");
+    record(&mut log, RecordChange::DeleteAccount { name: "ann".into() }).expect("deleted");
+    assert!(log.state.quotas().is_empty());
+}
+
+#[test]
 fn the_name_of_a_deleted_account_is_given_to_no_other_one() {
     let mut log = Log::running();
     record(&mut log, create("ann")).expect("made");
