@@ -56,9 +56,43 @@ pub struct Common {
     /// How long one step is tried before it is an error
     #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
+    #[arg(skip)]
+    read: Read,
+}
+
+/// Whom a read is asked of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Read {
+    /// The primary of the key's group.
+    #[default]
+    Primary,
+    /// Any of its members that is up to date, by the primary's word: the primary has less to do.
+    Nearest,
+}
+
+impl From<Read> for client::ReadFrom {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Primary => Self::Primary,
+            Read::Nearest => Self::Nearest,
+        }
+    }
+}
+
+/// For verbs that read.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Reading {
+    /// Whom to ask; the answer is as new either way
+    #[arg(long, value_enum, default_value_t, value_name = "WHOM")]
+    read: Read,
 }
 
 impl Common {
+    /// The same, for a verb that reads so.
+    pub fn reading(&self, reading: Reading) -> Self {
+        Self { read: reading.read, ..self.clone() }
+    }
+
     /// How long one step is tried.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)

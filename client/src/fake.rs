@@ -56,6 +56,10 @@ pub struct World {
     /// What every transaction is told, before it is looked at.
     pub all_told: Option<Refusal>,
     pub calls: usize,
+    /// Members that were asked for rows, in order.
+    pub read_near: Vec<DeviceId>,
+    /// Members that have not applied as much as their primaries.
+    pub lagging: BTreeSet<DeviceId>,
 }
 
 /// Way to HA and to the processes in one.
@@ -99,6 +103,17 @@ impl World {
                 let read: Read = codec::decode(head).expect("a Read");
                 answer(self.check(node, read.group).map(|()| read.rows.iter().map(|row| self.rows.get(row).cloned()).collect::<Vec<_>>()))
             }
+            Operation::ReadPoint => {
+                let point: ReadPoint = codec::decode(head).expect("a ReadPoint");
+                answer(self.check(node, point.group).map(|()| Seq(self.seq)))
+            }
+            Operation::ReadNear => {
+                let read: ReadNear = codec::decode(head).expect("a ReadNear");
+                self.read_near.push(read.device);
+                let here = self.map.node_of(read.device).is_some_and(|n| n.id == node) && read.point.0 <= self.seq;
+                let rows = read.rows.iter().map(|row| self.rows.get(row).cloned()).collect::<Vec<_>>();
+                answer(if here && !self.lagging.contains(&read.device) { Ok(rows) } else { Err(Refusal::Busy("behind".into())) })
+            }
             Operation::Scan => answer(self.scan(node, &codec::decode(head).expect("a Scan"))),
             Operation::WriteUnit => {
                 let Some(Lend::Give(buf)) = lend else { panic!("a unit is lent") };
@@ -132,7 +147,11 @@ impl World {
             return Ok(outcome.clone());
         }
         self.seq += 1;
-        let (writes, outcome) = decide(&execute.ops, Seq(self.seq), HaTime(1), &|row| self.rows.get(row).cloned())?;
+        types::ops::validate_with(&execute.ops, &execute.parts)?;
+        let (mut writes, outcome) = decide(&execute.ops, Seq(self.seq), HaTime(1), &|row| self.rows.get(row).cloned())?;
+        if matches!(outcome, Outcome::Done { .. }) {
+            writes.extend(execute.parts.into_iter().flat_map(|(_, writes)| writes));
+        }
         for write in writes {
             match write {
                 Write::Put { row, value } => drop(self.rows.insert(row, Row { version: Seq(self.seq), value })),

@@ -10,13 +10,14 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use types::map::ClusterMap;
 use types::ops::Op;
-use types::record::{Outcome, Row, RowKey};
+use types::record::{Outcome, Row, RowKey, Write};
 use types::wire::Operation;
 use types::wire::request::{self, Refusal, ScanPage, ScanRow};
 use types::{CatalogueId, Epoch, GroupId, NodeId, ViewNumber, codec};
 
 use crate::Error;
 use crate::inner::{Inner, kind_word};
+use crate::near::ReadFrom;
 use crate::retry::Attempts;
 
 /// How long one attempt may take before another one is made, with the same dtx id: longer than any healthy answer, shorter than patience.
@@ -26,7 +27,7 @@ const ATTEMPT: Duration = Duration::from_millis(1500);
 const LATE: Duration = Duration::from_millis(150);
 
 /// What became of one attempt.
-enum Failure {
+pub(crate) enum Failure {
     /// It never reached the other side's code.
     NotSent(String),
     /// It may have.
@@ -36,9 +37,20 @@ enum Failure {
 }
 
 impl Inner {
-    /// Runs a transaction on its group's primary.
+    /// Runs a transaction of one group on its primary.
     pub(crate) async fn execute(self: &Arc<Self>, what: &str, group: GroupId, ops: Vec<Op>) -> Result<Outcome, Error> {
-        types::ops::validate(&ops).map_err(|e| Error::Invalid(format!("{what}: {e}")))?;
+        self.execute_with(what, group, ops, Vec::new()).await
+    }
+
+    /// Runs a transaction that `group` decides, with parts in others, on that group's primary.
+    pub(crate) async fn execute_with(
+        self: &Arc<Self>,
+        what: &str,
+        group: GroupId,
+        ops: Vec<Op>,
+        parts: Vec<(GroupId, Vec<Write>)>,
+    ) -> Result<Outcome, Error> {
+        types::ops::validate_with(&ops, &parts).map_err(|e| Error::Invalid(format!("{what}: {e}")))?;
         let mut attempts = Attempts::new(what, self.options.timeout);
         let mut dtx = self.session(&mut attempts).await?.dtx();
         let mut perhaps = false;
@@ -46,7 +58,7 @@ impl Inner {
             let (map, began) = (self.fresh_map(), Instant::now());
             let failure = match primary(&map, group) {
                 Ok((view, peer)) => {
-                    let message = request::Execute { group, view, dtx, ops: ops.clone() };
+                    let message = request::Execute { group, view, dtx, ops: ops.clone(), parts: parts.clone() };
                     match self.ask::<_, Outcome>(&peer, &[group], Operation::Execute, &message, &attempts).await {
                         Ok(outcome) => return Ok(outcome),
                         Err(failure) => failure,
@@ -86,6 +98,11 @@ impl Inner {
         let mut attempts = Attempts::new(what, self.options.timeout);
         loop {
             let (map, began) = (self.fresh_map(), Instant::now());
+            if self.options.read == ReadFrom::Nearest
+                && let Some(found) = self.read_near(&map, group, &rows, &attempts).await
+            {
+                return Ok(found);
+            }
             let failure = match primary(&map, group) {
                 Ok((view, peer)) => {
                     let message = request::Read { group, view, rows: rows.clone() };
@@ -149,7 +166,7 @@ impl Inner {
     }
 
     /// One attempt at the primary of these groups; given up where a newer map has another one.
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
+    pub(crate) async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         peer: &Peer,
         groups: &[GroupId],
@@ -157,14 +174,25 @@ impl Inner {
         message: &Q,
         attempts: &Attempts,
     ) -> Result<A, Failure> {
-        let request = Request::new(operation, codec::encode(message));
-        let reply = tokio::select! {
+        tokio::select! {
             biased;
-            reply = self.transport.call(peer, request, attempts.attempt_deadline(ATTEMPT)) => reply.map_err(Failure::from)?,
+            answer = self.ask_once(peer, operation, message, attempts) => answer,
             () = self.moves(peer, groups, attempts) => {
-                return Err(Failure::Unanswered(format!("{} had not answered when another became primary", peer.address)));
+                Err(Failure::Unanswered(format!("{} had not answered when another became primary", peer.address)))
             }
-        };
+        }
+    }
+
+    /// One attempt at whoever it is.
+    pub(crate) async fn ask_once<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        peer: &Peer,
+        operation: Operation,
+        message: &Q,
+        attempts: &Attempts,
+    ) -> Result<A, Failure> {
+        let request = Request::new(operation, codec::encode(message));
+        let reply = self.transport.call(peer, request, attempts.attempt_deadline(ATTEMPT)).await?;
         let answer: Result<A, Refusal> =
             codec::decode(&reply.head).map_err(|e| Failure::Unanswered(format!("{} answered nonsense: {e}", peer.address)))?;
         answer.map_err(Failure::Refused)
@@ -224,7 +252,7 @@ impl From<NetError> for Failure {
 }
 
 /// The view of a group and whom to ask, or why nobody can be asked.
-fn primary(map: &ClusterMap, group: GroupId) -> Result<(ViewNumber, Peer), String> {
+pub(crate) fn primary(map: &ClusterMap, group: GroupId) -> Result<(ViewNumber, Peer), String> {
     let view = map.view(group).ok_or_else(|| format!("the map of {} has no replicated group {group}", map.epoch))?;
     let primary = view.primary.ok_or_else(|| format!("group {group} has no primary"))?;
     let node = map.node_of(primary.device).ok_or_else(|| format!("{} is in no node", primary.device))?;

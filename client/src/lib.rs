@@ -16,6 +16,7 @@ mod kv;
 mod lock;
 mod map;
 mod name;
+mod near;
 mod object;
 mod place;
 mod retry;
@@ -27,26 +28,29 @@ mod signature;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use net::Transport;
 use tokio::time::Instant;
-use types::Epoch;
 use types::map::ClusterMap;
+use types::{Epoch, NodeId};
 
 pub use control::{Control, ControlError};
 pub use error::Error;
 pub use index::{Entry, ScanPage, ScanRequest};
 pub use lock::{Lock, LockMode};
 pub use name::{check_catalogue_name, check_name, check_value, escaped, unescaped};
+pub use near::ReadFrom;
 pub use object::{
     Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
 pub use seal::{ClusterKey, KEY_BYTES, SealingKey, random, secret_of};
 pub use signature::{Signed, Signer, ToSign, UNSIGNED, sha256};
+pub use transaction::{Committed, Transaction};
 pub use types::VersionId;
 pub use types::map::CatalogueKind;
 pub use types::ops::Condition;
@@ -73,6 +77,10 @@ pub struct Options {
     pub own_thread: bool,
     /// The certificate that HA is shown; without, nothing is encrypted.
     pub tls: Option<Tls>,
+    /// Whom reads of rows (of keys, and of objects' records) are asked of.
+    pub read: ReadFrom,
+    /// The node that the client is at: its devices are the nearest.
+    pub near: Option<NodeId>,
 }
 
 /// Object data in memory by default.
@@ -82,7 +90,15 @@ const POOL_SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), memory_bytes: MEMORY_BYTES, provider: "tcp".into(), own_thread: true, tls: None }
+        Self {
+            timeout: Duration::from_secs(30),
+            memory_bytes: MEMORY_BYTES,
+            provider: "tcp".into(),
+            own_thread: true,
+            tls: None,
+            read: ReadFrom::Primary,
+            near: None,
+        }
     }
 }
 

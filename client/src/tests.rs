@@ -11,6 +11,8 @@ use types::{Epoch, NodeId};
 use crate::fake::{Fake, Health};
 use crate::*;
 
+mod near;
+mod transactions;
 mod uploads;
 
 const BUCKET: &str = "default";

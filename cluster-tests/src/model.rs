@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod check;
+pub mod crossing;
 pub mod node;
 pub mod script;
 pub mod search;

@@ -5,6 +5,7 @@
 //! the seed. What runs on it are the shipped machines: see [`dtm`] and [`ha`].
 
 pub mod cluster;
+pub mod crossing;
 pub mod disk;
 pub mod dtm;
 pub mod ha;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_tests::model::{search, state::World, worlds};
+use cluster_tests::model::{crossing, search, state::World, worlds};
 
 /// More states than any world of the list has: a world that outgrows it fails, and the list is to be looked at.
 const STATES_MAX: usize = 1_500_000;
@@ -36,6 +36,28 @@ fn full_copies_and_what_interrupts_them_hold_every_invariant() {
         assert_eq!(found.violation, None, "{bounds}");
         assert!(found.complete, "{bounds} was cut after {} states", found.states);
     }
+}
+
+fn exhausted(worlds: &[crossing::Bounds]) {
+    for bounds in worlds {
+        let limits = search::Limits { states: STATES_MAX, time: TIME_MAX };
+        let found = crossing::search(*bounds, dtm::Rules::default(), limits);
+        let end = if found.complete { "COMPLETE" } else { "cut" };
+        println!("{bounds:?}: {:>8} states, depth {:>2}, {end}", found.states, found.depth);
+        assert_eq!(found.violation, None, "{bounds:?}");
+        assert!(found.complete, "{bounds:?} was cut after {} states", found.states);
+    }
+}
+
+#[test]
+fn transactions_over_several_groups_are_exhausted_and_hold_every_invariant() {
+    exhausted(crossing::EXHAUSTED);
+}
+
+#[test]
+#[ignore = "minutes: cargo test -p cluster-tests --test model_check -- --ignored"]
+fn larger_worlds_of_transactions_over_several_groups_hold_every_invariant() {
+    exhausted(crossing::LARGE);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! Simulated runs with seeds that nobody has seen: other ones at each run of the tests. 2,000 runs,
-//! beside the fixed seeds of `sim_dtm`, `sim_ha` and `sim_cluster`; the count is printed.
+//! beside the fixed seeds of `sim_dtm`, `sim_crossing`, `sim_ha` and `sim_cluster`; the count is printed.
 //!
 //! A failure names its world and seed, `REDOUBT_SEED` repeats the whole, and the recording is kept below the target directory.
 
 use std::path::Path;
 
 use cluster_tests::sim::run::Outcome;
-use cluster_tests::sim::{cluster, dtm, ha};
+use cluster_tests::sim::{cluster, crossing, dtm, ha};
 
 fn one(world: &str, seed: u64, record_to: Option<&Path>) -> Outcome {
     match world {
         "dtm" => dtm::run_settings(seed, dtm::settings::Settings::draw(seed), record_to).outcome,
+        "crossing" => crossing::run_settings(seed, crossing::draw(seed), record_to).0.outcome,
         "ha" => ha::run_settings(seed, ha::settings::Settings::draw(seed), record_to).outcome,
         _ => cluster::run_settings(seed, cluster::settings::Settings::draw(seed), record_to).outcome,
     }
@@ -37,7 +38,7 @@ fn fresh(worlds: &[(&str, u64)]) {
 
 #[test]
 fn groups_with_seeds_that_nobody_has_seen_break_no_promise() {
-    fresh(&[("dtm", 1540)]);
+    fresh(&[("dtm", 1510), ("crossing", 30)]);
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub struct Config {
     pub results_max: usize,
     /// Bytes of results that are kept at most, as [`crate::StoredResult::bytes`] counts; more in one window are refused as `Busy`.
     pub results_bytes_max: usize,
+    /// Transactions over several groups that a group coordinates and that are not done, at most; more are refused as `Busy`.
+    pub unfinished_max: usize,
+    /// Bytes of their parts, at most.
+    pub unfinished_bytes_max: usize,
     /// Records in one Redo.
     pub redo_records_max: usize,
     /// Bytes of records in one Redo.
@@ -72,6 +76,8 @@ impl Default for Config {
             held_max: 8192,
             results_max: 1024 * 1024,
             results_bytes_max: 128 * 1024 * 1024,
+            unfinished_max: 1024,
+            unfinished_bytes_max: 16 * 1024 * 1024,
             redo_records_max: REDO_RECORDS_MAX,
             redo_bytes_max: REDO_BYTES_MAX,
             redo_window_messages: 16,
@@ -245,4 +251,18 @@ rules! {
     copy_wiped_at_view,
     /// The log is kept for a target from its snapshot on.
     copy_keeps_log,
+    /// Parts of a transaction are sent once it is STABLE in the coordinating group.
+    parts_when_stable,
+    /// A client is answered when all parts are STABLE.
+    answer_when_parts_stable,
+    /// A part is said to be STABLE when it is, and applied.
+    part_said_when_stable,
+    /// A part is executed however old its transaction is.
+    parts_exempt,
+    /// Executed parts are kept until their coordinator says that they are done, not by age.
+    parts_outlive_window,
+    /// What is below the coordinator's word is done, and not executed again.
+    parts_done_below_low,
+    /// Unfinished transactions outlive the pruning of their records.
+    unfinished_outlives_prune,
 }

@@ -15,9 +15,12 @@ impl Replica {
     /// Answers, or has wait, a call whose transaction is known; whether it is.
     pub(crate) fn is_duplicate(&mut self, client: ClientId, dtx: &DtxId, now: Instant, effects: &mut Vec<Effect>) -> bool {
         if self.config.dedupe_results()
-            && let Some((_, outcome)) = self.results.get(dtx)
+            && let Some((seq, outcome)) = self.results.get(dtx)
         {
             let reply = Ok(outcome.clone());
+            if self.waits_for_parts(client, seq, effects) {
+                return true;
+            }
             self.answer(client, reply, Some(self.issued), now, effects);
             return true;
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use types::record::{Record, Row, RowKey};
-use types::wire::dtm::{Envelope, records};
+use types::wire::dtm::{Envelope, Part, records};
 use types::wire::request::ExecuteReply;
-use types::{Boot, DeviceId, Epoch, Incarnation, Seq, ViewNumber};
+use types::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
+use crate::crossing::Note;
 use crate::event::{ClientId, Instant};
 use crate::state::ReplicaState;
 
@@ -52,6 +53,14 @@ pub enum Effect {
         records: Vec<Arc<Record>>,
         /// Results rows ([`crate::result_key`]) of these seqs fall out of the duplicates' window: first and last, empty where first > last.
         dropped: (Seq, Seq),
+    },
+    /// Put these rows of the machine's own, or take away those without one. In the same batch as an [`Effect::Apply`], which it follows from.
+    /// Needs no sync.
+    Note {
+        /// The change's number.
+        ticket: Ticket,
+        /// The rows, in order: a later one counts.
+        rows: Vec<Note>,
     },
     /// Take every record at or below `upto` out of the log. Needs no sync.
     Prune {
@@ -114,6 +123,14 @@ pub enum Effect {
         /// What it waits for.
         after: Option<Ticket>,
     },
+    /// Send a part of a transaction to the primary of that group, in an envelope for it, wherever the map says that it is now; nobody, where it
+    /// says that there is none. What it tells is STABLE: it waits for nothing.
+    SendPart {
+        /// The group that the part is for.
+        group: GroupId,
+        /// The part.
+        part: Part,
+    },
     /// Answer a client; where it names a ticket, only after that change is committed.
     Complete {
         /// Whom.
@@ -137,6 +154,7 @@ impl Effect {
             | Self::Cut { ticket, .. }
             | Self::SaveState { ticket, .. }
             | Self::Apply { ticket, .. }
+            | Self::Note { ticket, .. }
             | Self::Prune { ticket, .. }
             | Self::Wipe { ticket }
             | Self::Fill { ticket, .. } => Some(*ticket),

@@ -18,6 +18,9 @@ pub enum DtmError {
     /// A result's row is not one.
     #[error("the results row after {0} is not one")]
     ResultRow(Seq),
+    /// A row of [`crate::crossing`] is not one.
+    #[error("a row that record {0} left of transactions over several groups is not one")]
+    CrossingRow(Seq),
     /// Does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use types::ops::Op;
-use types::record::{Record, Row, RowKey};
+use types::record::{Record, Row, RowKey, Write};
 use types::wire::dtm::{Envelope, records};
-use types::{DeviceId, DtxId, Epoch, HaTime, Seq, ViewNumber};
+use types::{DeviceId, DtxId, Epoch, GroupId, HaTime, Seq, ViewNumber};
 
 use crate::effect::{Reader, Ticket};
 use crate::placement::Placement;
@@ -100,6 +100,8 @@ pub struct Execute {
     pub dtx: DtxId,
     /// What it does.
     pub ops: Vec<Op>,
+    /// What it does in other groups.
+    pub parts: Vec<(GroupId, Vec<Write>)>,
     /// The rows that [`Op::rows`] names, as the device holds them *in this turn of the driver's loop*: not older than the last `Committed`
     /// or `Persisted` that was handed in. Rows that are not there are left out.
     pub rows: Vec<(RowKey, Row)>,

@@ -10,8 +10,8 @@
 //!    (`Committed`, `Persisted`, `LogRead`, `CopyOpened`, `CopyRead`). For a call, read the rows that its ops name from the device *now*, just before handing it in.
 //! 2. hand each in:                     replica.handle(event, now, &mut effects)
 //! 3. to each replica that had any:     replica.handle(Event::Flush, now, &mut effects)
-//! 4. put every effect with a ticket into ONE batch, in order: Append, Cut, SaveState, Apply, Prune, Wipe, Fill
-//! 5. send what names no ticket (`Send { after: None }`), tell refusals (`Complete { after: None }`)
+//! 4. put every effect with a ticket into ONE batch, in order: Append, Cut, SaveState, Apply, Note, Prune, Wipe, Fill
+//! 5. send what names no ticket (`Send { after: None }`, `SendPart`), tell refusals (`Complete { after: None }`)
 //! 6. commit the batch, with a sync if any effect `needs_sync()`, else without; one commit for all replicas of the device
 //! 7. send and complete what waited, in order; do each `ReadLog`, `OpenCopy`, `ReadCopy`, `CloseCopy`;
 //!    pass on each `Report`
@@ -26,6 +26,8 @@
 //!   receiver hands in only envelopes whose sender's boot and incarnation its link has proved.
 //! - `Effect::Apply`: for each record, its writes at version = its seq, and the row of [`result_row`]; then the results rows of `dropped`
 //!   go ([`result_key`] of each seq from first to last). Results rows lie in the group's catalogue [`results::CATALOGUE`].
+//! - `Effect::SendPart`: the driver makes the envelope, for the device that its map has as primary of that group; it comes back by
+//!   [`crossing`]'s messages, which may be from a replica on the same device.
 //! - A snapshot that `OpenCopy` takes shows everything committed before it, rows and state of one moment; it is kept until its `CloseCopy` or
 //!   the end of the process. `Wipe` takes all rows of the group away and its whole log; a log may begin anywhere after it.
 //! - `Event::Placement` whenever anything about the group or its devices changes ([`Placement::of`]); `Event::Epoch` for every other entry
@@ -35,21 +37,25 @@
 //!   here has one of the epoch in hand (or see [`Replica::ended`]), then HA is told once; `Diverged` is logged as an error.
 //!
 //! # Coming back
-//! A device gives, for each group with a saved [`ReplicaState`]: the state, its results rows in order, its log in order.
+//! A device gives, for each group with a saved [`ReplicaState`]: the state, its results rows in order, its rows of [`crossing`], its log in order.
 //! ```
 //! # use std::sync::Arc;
 //! # use dtm::{Config, DtmError, Identity, Replica, ReplicaState, Restore};
-//! # use types::{Seq, record::Record};
+//! # use types::{Seq, record::{Record, Row, RowKey}};
 //! fn bring_back(
 //!     me: Identity,
 //!     config: Arc<Config>,
 //!     state: &[u8],
 //!     results: impl Iterator<Item = (Seq, Vec<u8>)>,
+//!     crossings: impl Iterator<Item = (RowKey, Row)>,
 //!     log: impl Iterator<Item = Arc<Record>>,
 //! ) -> Result<Replica, DtmError> {
 //!     let mut restore = Restore::new(me, config, ReplicaState::decode(state)?);
 //!     for (seq, value) in results {
 //!         restore.result(seq, &value)?;
+//!     }
+//!     for (key, row) in crossings {
+//!         restore.crossing(&key, &row)?;
 //!     }
 //!     for record in log {
 //!         restore.record(record)?;
@@ -68,6 +74,7 @@
 
 pub mod config;
 mod copy;
+pub mod crossing;
 mod dedupe;
 pub mod effect;
 pub mod error;

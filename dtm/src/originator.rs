@@ -34,9 +34,18 @@ impl Replica {
             Err(refusal) => return refuse(client, refusal, effects),
         };
         let Role::Primary(primary) = &mut self.role else { return };
+        primary.callers.entry(record.seq).or_default().push(client);
+        if !self.config.parts_when_stable() {
+            self.send_parts_early(&record, effects);
+        }
+        self.originate(record, effects);
+    }
+
+    /// Gives a record its place in the log.
+    pub(crate) fn originate(&mut self, record: Arc<Record>, effects: &mut Vec<Effect>) {
+        let Role::Primary(primary) = &mut self.role else { return };
         primary.in_flight.insert(record.dtx, record.seq);
         primary.in_flight_bytes += record.bytes();
-        primary.callers.entry(record.seq).or_default().push(client);
         for (number, write) in (0u32..).zip(&record.writes) {
             primary.overlay.insert(write.row().clone(), (record.seq, number));
         }
@@ -69,10 +78,23 @@ impl Replica {
 
     /// The bounds of what is in flight and kept.
     fn admit(&self, execute: &Execute, now: Instant) -> Result<(), Refusal> {
-        ops::validate(&execute.ops)?;
+        ops::validate_with(&execute.ops, &execute.parts)?;
+        if execute.parts.iter().any(|(group, _)| *group == self.me.group) {
+            return Err(OpsError::Parts.into());
+        }
         if self.is_out_of_window(&execute.dtx, now) {
             return Err(Refusal::OutcomeUnknown);
         }
+        let (unfinished, bytes) = self.crossings.unfinished_size();
+        let full = unfinished >= self.config.unfinished_max || bytes >= self.config.unfinished_bytes_max;
+        if full && !execute.parts.is_empty() {
+            return Err(Refusal::Busy("too many transactions over several groups are not done".into()));
+        }
+        self.bounds(now)
+    }
+
+    /// The bounds of what is in flight and kept, of whatever.
+    pub(crate) fn bounds(&self, now: Instant) -> Result<(), Refusal> {
         let Role::Primary(primary) = &self.role else { return Err(self.wrong_view()) };
         let full =
             primary.in_flight.len() >= self.config.in_flight_records_max || primary.in_flight_bytes >= self.config.in_flight_bytes_max;
@@ -103,7 +125,10 @@ impl Replica {
         let at = self.ha_time(now).max(self.log.last_at()).max(HaTime(0));
         let lookup = |row: &RowKey| self.row(primary, &execute.rows, row);
         let (writes, outcome) = ops::decide(&execute.ops, seq, at, &lookup)?;
-        let coordination = Coordination::Local;
+        let coordination = match &outcome {
+            Outcome::Done { .. } if !execute.parts.is_empty() => Coordination::Coordinator { parts: execute.parts },
+            _ => Coordination::Local,
+        };
         let record = Record { seq, view: self.promised, at, dtx: execute.dtx, writes, outcome, coordination };
         let previous = if let Outcome::Done { previous, .. } = &record.outcome { previous.len() } else { 0 };
         let bytes = record.bytes() + 10 * previous;
@@ -130,7 +155,17 @@ impl Replica {
             if primary.in_flight.remove(&record.dtx).is_some() {
                 primary.in_flight_bytes = primary.in_flight_bytes.saturating_sub(record.bytes());
             }
-            for client in primary.callers.remove(&record.seq).unwrap_or_default() {
+            let mut callers = primary.callers.remove(&record.seq).unwrap_or_default();
+            match record.coordination {
+                // Unless its `Done` is among these records, too.
+                Coordination::Coordinator { .. } if self.crossings.unfinished(record.seq).is_some() => {
+                    let waits = if self.config.answer_when_parts_stable() { std::mem::take(&mut callers) } else { Vec::new() };
+                    self.begin_crossing(record.seq, waits, now, effects);
+                }
+                Coordination::Done { seq } => drop(primary.crossings.remove(&seq)),
+                _ => {}
+            }
+            for client in callers {
                 self.answer(client, Ok(record.outcome.clone()), Some(ticket), now, effects);
             }
         }
@@ -159,7 +194,8 @@ impl Replica {
                 heard.upto = heard.upto.min(self.stable);
             }
             let refusal = self.in_doubt("the view has ended");
-            for client in primary.callers.into_values().flatten() {
+            let of_crossings = primary.crossings.into_values().flat_map(|crossing| crossing.callers);
+            for client in primary.callers.into_values().flatten().chain(of_crossings) {
                 refuse(client, refusal.clone(), effects);
             }
             for held in primary.held {

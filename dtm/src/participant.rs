@@ -105,15 +105,23 @@ impl Replica {
         let Some(last) = records.last() else { return };
         let (upto, at) = (last.seq, last.at);
         let whole = self.copies_are_whole();
+        let mut notes = Vec::new();
         for record in &records {
             assert!(!whole || record.seq == self.results.next(), "results are dense");
             self.results.push(StoredResult { dtx: record.dtx, at: record.at, outcome: record.outcome.clone() });
+            notes.extend(self.crossings.apply(record));
         }
         let dropped = self.results.drop_before(at, self.config.window_ms);
+        if !self.config.parts_outlive_window() {
+            self.crossings.forget_executed(dropped.1);
+        }
         self.applied = upto;
         let ticket = self.save(false);
         self.answer_applied(&records, ticket, now, effects);
         effects.push(Effect::Apply { ticket, records, dropped });
+        if !notes.is_empty() {
+            effects.push(Effect::Note { ticket, rows: notes });
+        }
     }
 
     pub(crate) fn on_log_read(&mut self, reader: Reader, from: Seq, records: Vec<Arc<Record>>, now: Instant, effects: &mut Vec<Effect>) {

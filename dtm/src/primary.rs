@@ -42,6 +42,7 @@ impl Replica {
         let primary = Primary { base: self.log.last(), members: placement.members.clone(), peers, ..Primary::default() };
         self.role = Role::Primary(Box::new(primary));
         self.note_recoveries(now, effects);
+        self.resume_crossings(now, effects);
         self.advance_stable(now, effects);
     }
 
@@ -347,6 +348,7 @@ impl Replica {
         }
         self.role = Role::Primary(primary);
         self.copies_tick(now, effects);
+        self.crossings_tick(now, effects);
         self.end_tick(now, effects);
         self.pump(now, effects);
     }
@@ -367,7 +369,8 @@ impl Primary {
             let records = p.again_at.map(|at| (at, Why::Resend));
             [records, p.notice_at.map(|at| (at, Why::Stable)), heartbeat, ends, piece].into_iter().flatten().min()
         };
-        self.peers.values().filter_map(of).min()
+        let parts = self.crossings_deadline().map(|at| (at, Why::Part));
+        self.peers.values().filter_map(of).chain(parts).min()
     }
 }
 

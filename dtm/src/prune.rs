@@ -24,6 +24,9 @@ impl Replica {
         if !self.config.results_outlive_prune() {
             self.results.forget_upto(upto);
         }
+        if !self.config.unfinished_outlives_prune() {
+            self.crossings.forget_unfinished(upto);
+        }
         effects.push(Effect::Prune { ticket, upto });
     }
 
@@ -125,5 +128,24 @@ mod tests {
             step(&mut replica, said(B, persistent(10, 3)));
             assert_eq!(replica.all_persistent(), Seq(3), "{marked:?}");
         }
+    }
+
+    #[test]
+    fn a_member_that_is_away_is_reported_when_the_log_is_too_old_by_its_own_time() {
+        let mut replica = with_records(1);
+        let mut away = placement(10, ME);
+        away.peers.get_mut(&C).expect("a member").state = DeviceState::Transient;
+        step(&mut replica, Event::Placement(Box::new(away)));
+        let reports = |effects: Vec<Effect>| effects.iter().any(|e| matches!(e, Effect::Report(Report::NeedsCopy { device: C, .. })));
+        assert!(!reports(step(&mut replica, said(B, persistent(10, 1)))));
+        let Event::Lease(lease) = crate::testing::lease() else { unreachable!() };
+        let later = types::HaTime(lease.ha_time.0 + replica.config.log_age_ms + 1);
+        step(&mut replica, Event::Lease(crate::Lease { ha_time: later, ..lease }));
+        let Event::Execute(mut execute) = put(29, 9, Condition::Always) else { unreachable!() };
+        execute.dtx.at = later;
+        step(&mut replica, Event::Execute(execute));
+        step(&mut replica, Event::Flush);
+        assert!(reports(persist(&mut replica)));
+        assert!(!reports(step(&mut replica, said(B, persistent(10, 2)))), "once");
     }
 }

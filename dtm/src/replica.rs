@@ -14,6 +14,7 @@ use types::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 use crate::config::Config;
 use crate::copy::{CopyIn, CopyPiece};
+use crate::crossing::Crossings;
 use crate::effect::{Effect, Report, Ticket};
 use crate::event::{Event, Instant, Lease};
 use crate::log::Log;
@@ -60,6 +61,7 @@ pub struct Replica {
     pub(crate) applied: Seq,
     pub(crate) log: Log,
     pub(crate) results: Results,
+    pub(crate) crossings: Crossings,
 
     /// The ticket given out last, and the last that needs a sync.
     pub(crate) issued: Ticket,
@@ -125,6 +127,8 @@ pub enum Why {
     End,
     /// To send or ask for a piece of a copy again.
     Copy,
+    /// To send parts of transactions over several groups again.
+    Part,
 }
 
 impl Replica {
@@ -155,11 +159,15 @@ impl Replica {
             Event::Tick => self.on_tick(now, effects),
         }
         self.apply_ready(now, effects);
+        self.say_parts(effects);
+        self.finish_crossings(now, effects);
         self.settle(effects);
     }
 
     fn on_message(&mut self, envelope: Envelope, now: Instant, effects: &mut Vec<Effect>) {
-        if envelope.group != self.me.group || envelope.to != self.me.device || envelope.from == self.me.device {
+        // Two groups may have their primaries on one device.
+        let from_group = matches!(envelope.message, Message::Part { .. } | Message::PartStable { .. });
+        if envelope.group != self.me.group || envelope.to != self.me.device || (envelope.from == self.me.device && !from_group) {
             return;
         }
         let from = From { device: envelope.from, boot: envelope.boot, incarnation: envelope.incarnation };
@@ -186,11 +194,8 @@ impl Replica {
                 self.on_copy_piece(from, CopyPiece { view, at, number, rows, end }, now, effects);
             }
             Message::CopyTaken { view, at, number } => self.on_copy_taken(from, view, at, number, now, effects),
-            Message::Part { view, .. } => {
-                let reason = types::wire::dtm::Reason::Unsupported;
-                self.send(from.device, Message::Refused { view, reason }, None, effects);
-            }
-            Message::PartStable { .. } => {}
+            Message::Part { part, .. } => self.on_part(from, part, now, effects),
+            Message::PartStable { participant, seq, .. } => self.on_part_stable(participant, seq),
         }
     }
 
@@ -251,6 +256,12 @@ impl Replica {
     pub(crate) fn send(&self, to: DeviceId, message: Message, after: Option<Ticket>, effects: &mut Vec<Effect>) {
         let Identity { group, device, boot, incarnation, .. } = self.me;
         effects.push(Effect::Send { envelope: Envelope { group, from: device, to, boot, incarnation, message }, after });
+    }
+
+    /// Says something to a replica of another group.
+    pub(crate) fn send_to_group(&self, group: GroupId, to: DeviceId, message: Message, effects: &mut Vec<Effect>) {
+        let Identity { device, boot, incarnation, .. } = self.me;
+        effects.push(Effect::Send { envelope: Envelope { group, from: device, to, boot, incarnation, message }, after: None });
     }
 
     pub(crate) fn report(&self, report: Report, effects: &mut Vec<Effect>) {
@@ -367,6 +378,11 @@ impl Replica {
         self.copy.is_some()
     }
 
+    /// How many transactions over several groups it coordinates that are not done.
+    pub fn unfinished(&self) -> usize {
+        self.crossings.unfinished_size().0
+    }
+
     /// To how many peers a copy is going out.
     pub fn copies(&self) -> usize {
         match &self.role {
@@ -398,7 +414,10 @@ impl Replica {
     /// Records in flight, and calls that wait: for metrics.
     pub fn in_flight(&self) -> (usize, usize) {
         match &self.role {
-            Role::Primary(p) => (p.in_flight.len(), p.callers.values().map(Vec::len).sum::<usize>() + p.held.len()),
+            Role::Primary(p) => {
+                let waiting = p.callers.values().chain(p.crossings.values().map(|crossing| &crossing.callers));
+                (p.in_flight.len(), waiting.map(Vec::len).sum::<usize>() + p.held.len())
+            }
             _ => (0, 0),
         }
     }

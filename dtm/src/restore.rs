@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use types::record::Record;
+use types::record::{Record, Row, RowKey};
 use types::{Epoch, Seq, ViewNumber};
 
 use crate::config::Config;
+use crate::crossing::Crossings;
 use crate::effect::Ticket;
 use crate::error::DtmError;
 use crate::log::Log;
@@ -84,6 +85,11 @@ impl Restore {
         Ok(())
     }
 
+    /// The next row of [`crate::crossing`]: all of both its catalogues, in whatever order.
+    pub fn crossing(&mut self, key: &RowKey, row: &Row) -> Result<(), DtmError> {
+        if self.is_over() { Ok(()) } else { self.replica.crossings.take_row(key, row) }
+    }
+
     /// The next record of the log. All of them, in order of seq.
     pub fn record(&mut self, record: Arc<Record>) -> Result<(), DtmError> {
         if self.is_over() {
@@ -134,6 +140,7 @@ fn build(me: Identity, config: Arc<Config>, saved: &ReplicaState) -> Replica {
         applied: saved.applied,
         log: Log::new(saved.floor),
         results: Results::starting_at(saved.applied.next()),
+        crossings: Crossings::default(),
         issued: Ticket(0),
         issued_sync: Ticket(0),
         committed: Ticket(0),

@@ -7,13 +7,14 @@
 //!     `------------------a higher view, from HA or from a peer, from anywhere------------------------- Primary
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use types::record::{Position, RowKey};
 use types::wire::request::ExecuteReply;
-use types::{Boot, DeviceId, DtxId, Epoch, Incarnation, Seq, ViewNumber};
+use types::{Boot, DeviceId, DtxId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 use crate::copy::CopyOut;
+use crate::crossing::Crossing;
 use crate::effect::Ticket;
 use crate::event::{ClientId, Instant};
 use crate::throttle::Throttle;
@@ -88,6 +89,14 @@ pub(crate) struct Primary {
     pub(crate) held: VecDeque<Held>,
     /// What is admitted while a recovering member lags.
     pub(crate) throttle: Option<Throttle>,
+    /// Transactions over several groups that it coordinates and that are applied and not done.
+    pub(crate) crossings: BTreeMap<Seq, Crossing>,
+    /// Those of them whose parts are all STABLE, for which `Done` is to be logged.
+    pub(crate) crossed: BTreeSet<Seq>,
+    /// Parts of others' by their names that are to be said to be STABLE: the seq here, and whom.
+    pub(crate) parts: BTreeMap<(GroupId, Seq), (Seq, DeviceId)>,
+    /// What the rows showed when that was last looked at.
+    pub(crate) parts_shown: Seq,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -118,7 +118,7 @@ pub(crate) fn at(seq: u64, view: u64) -> Position {
 /// What a client that wants to put `value` under `key` hands in; its dtx and call have this number.
 pub(crate) fn put(number: u64, key: u8, condition: Condition) -> Event {
     let ops = vec![Op::Put { row: row(key), value: vec![key], condition }];
-    Event::Execute(Execute { client: ClientId(number), view: V, dtx: dtx(number), ops, rows: Vec::new() })
+    Event::Execute(Execute { client: ClientId(number), view: V, dtx: dtx(number), ops, parts: Vec::new(), rows: Vec::new() })
 }
 
 pub(crate) fn said(from: DeviceId, message: Message) -> Event {

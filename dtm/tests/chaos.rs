@@ -434,7 +434,7 @@ impl World {
         let client = ClientId(self.next_call);
         self.calls.insert(client, (n, dtx, ops.clone()));
         self.open.insert(dtx, ops.clone());
-        let execute = Execute { client, view: self.placement.number, dtx, ops, rows: Vec::new() };
+        let execute = Execute { client, view: self.placement.number, dtx, ops, parts: Vec::new(), rows: Vec::new() };
         self.turn(n, vec![Event::Execute(execute)]);
     }
 

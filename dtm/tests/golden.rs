@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dtm::{ReplicaState, StoredResult, result_row};
 use types::record::{Coordination, Outcome, Position, Record, RowKey, Write};
-use types::wire::dtm::{Envelope, Message, Reason, encode};
+use types::wire::dtm::{Envelope, Message, Part, Reason, encode};
 use types::{Boot, CatalogueId, DeviceId, DtxId, Epoch, GroupId, HaTime, Incarnation, PoolId, Seq, SessionId, ViewNumber, codec};
 
 const GROUP: GroupId = GroupId { pool: PoolId(1), index: 300 };
@@ -56,8 +56,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         Message::CopyPiece { view, at: prev, number: 1, rows: vec![result_row(&local)], end: true },
         Message::CopyTaken { view, at: Seq(3), number: 1 },
         Message::Refused { view, reason: Reason::Pruned(prev) },
-        Message::Part { view, coordinator: GROUP, seq: Seq(8), low: Seq(2), writes: local.writes.clone() },
-        Message::PartStable { view, coordinator: GROUP, seq: Seq(8) },
+        Message::Part { view, part: Part { dtx: local.dtx, coordinator: GROUP, seq: Seq(8), low: Seq(2), writes: local.writes.clone() } },
+        Message::PartStable { view, participant: GROUP, seq: Seq(8) },
     ];
     let envelope =
         |message| Envelope { group: GROUP, from: DeviceId(1), to: DeviceId(2), boot: Boot(4), incarnation: Incarnation(3), message };

@@ -150,7 +150,10 @@ pub enum DriverError<E: std::error::Error + 'static> {
 impl<S: Store, P: Post> Driver<S, P> {
     /// A driver of these replicas.
     pub fn new(place: Place, store: S, post: P, around: Surroundings, inbox: Arc<DriverInbox>, replicas: Vec<(GroupId, Replica)>) -> Self {
-        let replicas: BTreeMap<_, _> = replicas.into_iter().map(|(group, replica)| (group, Hosted::new(replica))).collect();
+        let replicas: BTreeMap<_, _> = replicas
+            .into_iter()
+            .map(|(group, replica)| (group, Hosted::new(replica, around.permits.shown_of(place.device, group))))
+            .collect();
         Self {
             place,
             store,

@@ -99,7 +99,8 @@ impl Drop for S3Role {
 }
 
 fn options(config: &NodeConfig) -> Options {
-    Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider: config.provider.clone(), own_thread: true, tls: config.tls.clone() }
+    let (provider, tls) = (config.provider.clone(), config.tls.clone());
+    Options { timeout: TIMEOUT, memory_bytes: MEMORY_BYTES, provider, tls, ..Options::default() }
 }
 
 async fn serve(

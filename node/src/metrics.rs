@@ -94,11 +94,16 @@ fn page(node: &Node, tls: Option<&Tls>) -> Page {
 
 fn devices(node: &Node, page: &mut Page) {
     let usage = node.usage();
-    let figures: [Figure; 4] = [
+    let figures: [Figure; 5] = [
         ("redoubt_node_device_size_bytes", "Bytes for units of a device.", |usage| usage.bytes),
         ("redoubt_node_device_free_bytes", "Bytes free of them.", |usage| usage.free),
         ("redoubt_node_device_metadata_bytes", "Bytes of metadata of a device.", |usage| usage.meta_bytes),
         ("redoubt_node_device_units", "Units of a device.", |usage| usage.units),
+        (
+            "redoubt_node_device_transactions_unfinished",
+            "Transactions over several groups that are not done, by the replicas of a device.",
+            |usage| usage.unfinished,
+        ),
     ];
     for (name, help, of) in figures {
         let mut metric = page.metric(name, Kind::Gauge, help);

@@ -44,6 +44,7 @@ mod dtm;
 mod execute;
 mod list_units;
 mod read;
+mod read_near;
 mod read_unit;
 mod scan;
 mod usage;
@@ -210,6 +211,14 @@ impl Service for NodeService {
             Operation::Echo => bench::echo(incoming),
             Operation::Sink => self.spawn(incoming, bench::sink),
             Operation::Source => self.spawn(incoming, bench::source),
+            Operation::ReadPoint => match read_near::point_now(&self.node, incoming) {
+                Ok(()) => {}
+                Err(later) => self.spawn(later, read_near::point_after_catching_up),
+            },
+            Operation::ReadNear => match read_near::try_now(&self.node, incoming) {
+                Ok(()) => {}
+                Err(later) => self.spawn(later, read_near::in_its_time),
+            },
         }
     }
 }

@@ -309,7 +309,7 @@ impl Sweep {
         let dtx = DtxId { session: SessionId(self.node.boot.0), counter, at: self.ha_time() };
         let Some(local) = self.node.devices.get(&place.device) else { return false };
         let (tx, rx) = oneshot::channel();
-        let execute = Execute { group: place.group, view: place.view, dtx, ops };
+        let execute = Execute { group: place.group, view: place.view, dtx, ops, parts: Vec::new() };
         if local.inbox.offer_client(ClientRequest { execute, caller: Box::new(Waiter(tx)) }).is_err() {
             return false;
         }

@@ -13,9 +13,11 @@ use crate::{CatalogueId, Fid, HaTime, Seq, Version, VersionId, keys};
 
 mod object;
 mod op;
+mod parts;
 mod upload;
 
 pub use op::Op;
+pub use parts::validate_with;
 pub use upload::UNFOLD_MAX;
 
 /// What has to be true of a row for the transaction to happen.
@@ -60,6 +62,9 @@ pub enum OpsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A group has two parts, or an empty one.
+    #[error("a transaction has one part a group, and none is empty")]
+    Parts,
 }
 
 /// Checks the bounds of a transaction.

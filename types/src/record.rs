@@ -90,7 +90,7 @@ pub enum Coordination {
         coordinator: GroupId,
         /// The seq of the transaction there.
         seq: Seq,
-        /// The coordinator's lowest seq without a STABLE `Done`.
+        /// All transactions that the coordinating group coordinates below this seq are done.
         low: Seq,
     },
     /// All parts of the transaction at `seq` of this group are STABLE.
@@ -136,19 +136,19 @@ impl Record {
 
     /// About how many bytes it takes in a message or on a device.
     pub fn bytes(&self) -> usize {
-        let of = |writes: &[Write]| -> usize {
-            writes
-                .iter()
-                .map(|w| match w {
-                    Write::Put { row, value } => row.key.len() + value.len() + 24,
-                    Write::Delete { row } => row.key.len() + 16,
-                })
-                .sum()
-        };
         let parts = match &self.coordination {
-            Coordination::Coordinator { parts } => parts.iter().map(|(_, writes)| of(writes)).sum(),
+            Coordination::Coordinator { parts } => parts.iter().map(|(_, writes)| writes_bytes(writes)).sum(),
             _ => 0,
         };
-        64 + of(&self.writes) + parts
+        64 + writes_bytes(&self.writes) + parts
     }
+}
+
+/// About how many bytes these take in a message or on a device.
+pub fn writes_bytes(writes: &[Write]) -> usize {
+    let of = |write: &Write| match write {
+        Write::Put { row, value } => row.key.len() + value.len() + 24,
+        Write::Delete { row } => row.key.len() + 16,
+    };
+    writes.iter().map(of).sum()
 }

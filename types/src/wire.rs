@@ -34,6 +34,10 @@ pub enum Operation {
     Source = 11,
     /// [`request::ListUnits`] → [`request::ListUnitsReply`].
     ListUnits = 12,
+    /// [`request::ReadPoint`] → [`request::ReadPointReply`].
+    ReadPoint = 13,
+    /// [`request::ReadNear`] → [`request::ReadReply`].
+    ReadNear = 14,
 }
 
 impl Operation {
@@ -52,6 +56,8 @@ impl Operation {
             10 => Self::Sink,
             11 => Self::Source,
             12 => Self::ListUnits,
+            13 => Self::ReadPoint,
+            14 => Self::ReadNear,
             _ => return None,
         })
     }

@@ -53,6 +53,6 @@ pub async fn connect(common: &Common) -> Result<Client, Failure> {
     let addresses = addresses(common)?;
     // A runtime of one thread drives the fabric itself: see `Verb::runtime`.
     let own_thread = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
-    let options = Options { timeout: common.timeout(), own_thread, tls: common.tls()?, ..Options::default() };
+    let options = Options { timeout: common.timeout(), own_thread, tls: common.tls()?, read: common.read.into(), ..Options::default() };
     Ok(Client::connect(&addresses, options).await?)
 }

@@ -1,5 +1,6 @@
 //! `redoubt idx`: indices of keys and values.
 
+mod apply;
 mod create;
 mod del;
 mod drop;
@@ -29,6 +30,8 @@ pub enum Verb {
     Get(get::Arguments),
     /// Removes a key
     Del(del::Arguments),
+    /// Sets and removes many keys, all of them or none
+    Apply(apply::Arguments),
     /// Prints keys and values in the order of the keys
     Scan(scan::Arguments),
 }
@@ -58,6 +61,7 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
         Verb::Put(arguments) => put::run(common, arguments).await,
         Verb::Get(arguments) => get::run(common, arguments).await,
         Verb::Del(arguments) => del::run(common, arguments).await,
+        Verb::Apply(arguments) => apply::run(common, arguments).await,
         Verb::Scan(arguments) => scan::run(common, arguments).await,
     }
 }

@@ -26,6 +26,9 @@ pub struct Model {
     /// Most seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// The worlds that are too large for CI, each as far as the limits go.
+    #[arg(long, conflicts_with = "world")]
+    large: bool,
     /// Walks at random with this first seed, where one is given.
     #[arg(long)]
     walk: Option<u64>,
@@ -38,6 +41,7 @@ impl Model {
         let limits = search::Limits { states: self.states, time: Duration::from_secs(self.seconds) };
         let chosen = match &self.world {
             Some(text) => vec![World::parse(text).map_err(anyhow::Error::msg)?],
+            None if self.large => worlds::parse(worlds::LARGE).map_err(anyhow::Error::msg)?,
             None => worlds::parse(worlds::EXHAUSTED).map_err(anyhow::Error::msg)?,
         };
         let violations = chosen.iter().filter(|world| one(world, &rules, &self.script, limits, self.walk)).count();

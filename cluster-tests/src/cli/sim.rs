@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use cluster_tests::sim::heap::Micros;
 use cluster_tests::sim::run::Outcome;
 use cluster_tests::sim::trace::TraceHash;
-use cluster_tests::sim::{cluster, dtm, ha};
+use cluster_tests::sim::{cluster, crossing, dtm, ha};
 use serde::Serialize;
 
 use super::Output;
@@ -18,6 +19,8 @@ use super::Output;
 pub enum Simulated {
     /// One replicated group of DTM0.
     Dtm,
+    /// Three groups of DTM0 with transactions over several.
+    Crossing,
     /// HA: its state, leaders and leases.
     Ha,
     /// A whole cluster: nodes with drivers and devices, HA, clients.
@@ -122,13 +125,14 @@ impl Sim {
                 if let Some(rules) = rules {
                     settings.machine.rules = rules.clone();
                 }
-                let report = dtm::run_settings(seed, settings, path);
-                summary.answered += report.counts.answered;
-                summary.kills += report.counts.kills;
-                summary.wipes += report.counts.wipes;
-                summary.copies_begun += report.counts.copies.0;
-                summary.copies_complete += report.counts.copies.1;
-                (report.outcome, report.counts.simulated)
+                summary.of_groups(dtm::run_settings(seed, settings, path))
+            }
+            Simulated::Crossing => {
+                let mut settings = crossing::draw(seed);
+                if let Some(rules) = rules {
+                    settings.iter_mut().for_each(|group| group.machine.rules = rules.clone());
+                }
+                summary.of_groups(crossing::run_settings(seed, settings, path).0)
             }
             Simulated::Ha => {
                 let report = ha::run_settings(seed, ha::settings::Settings::draw(seed), path);
@@ -156,6 +160,15 @@ impl Sim {
 }
 
 impl Summary {
+    fn of_groups(&mut self, report: dtm::Report) -> (Outcome, Micros) {
+        self.answered += report.counts.answered;
+        self.kills += report.counts.kills;
+        self.wipes += report.counts.wipes;
+        self.copies_begun += report.counts.copies.0;
+        self.copies_complete += report.counts.copies.1;
+        (report.outcome, report.counts.simulated)
+    }
+
     fn words(&self) -> String {
         format!(
             "{} runs, {} events, {} operations answered, {} kills, {} power cuts, {} devices lost, {} wipes, {} copies of {} complete, {:.0} simulated s in {:.1} s, trace hash {}, {} violations",

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use client::ReadFrom;
 use rand::{Rng, RngCore};
 
 use super::clock;
@@ -134,6 +135,11 @@ impl Deployment {
 
     /// A client at a place of the network; [`OURSELVES`] where there is none.
     pub fn clients(&self, place: Option<&str>, timeout: Duration) -> Result<Clients> {
+        self.clients_reading(ReadFrom::Primary, place, timeout)
+    }
+
+    /// The same, of a client that reads from there.
+    pub fn clients_reading(&self, read: ReadFrom, place: Option<&str>, timeout: Duration) -> Result<Clients> {
         let addresses: Vec<String> = self.nodes.iter().map(|node| node.ha.clone()).collect();
         let namespace = match (&self.network, place) {
             (Some(network), Some(place)) => Some(network.host(place)?.namespace.clone()),
@@ -142,7 +148,7 @@ impl Deployment {
         // The threads of a client are where the thread is that starts them.
         let connected = std::thread::spawn(move || {
             namespace.map_or(Ok(()), |namespace| enter(&namespace))?;
-            Clients::connect_to(&addresses, timeout)
+            Clients::connect_reading(&addresses, timeout, read)
         });
         connected.join().expect("connecting does not panic").with_context(|| format!("a client at {}", place.unwrap_or(OURSELVES)))
     }

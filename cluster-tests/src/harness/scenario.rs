@@ -126,6 +126,9 @@ pub struct Workload {
     /// Whether all clients of this entry use the same names; what they saw is then checked to be linearizable.
     #[serde(default)]
     pub shared: bool,
+    /// Whom rows are read from.
+    #[serde(default)]
+    pub read: Read,
     /// Sizes to choose from.
     pub sizes: Vec<Bytes>,
     /// Operations a second of each client; as fast as it goes where not given.
@@ -166,6 +169,17 @@ pub enum On {
     Objects,
     /// Rows of an index.
     Rows,
+}
+
+/// Whom rows are read from, and the records of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Read {
+    /// The primary of their group.
+    #[default]
+    Primary,
+    /// Any member that is up to date, by the primary's word.
+    Nearest,
 }
 
 /// What a client does.

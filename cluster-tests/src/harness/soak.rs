@@ -8,16 +8,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::model::{search, state::World, worlds};
 use crate::process::say;
 use crate::sim::network::NetworkConfig;
-use crate::sim::{cluster, dtm, ha};
+use crate::sim::{cluster, crossing, dtm, ha};
 
-/// Simulated runs of each world between two scenarios.
+/// Simulated runs of each world of one group between two scenarios.
 const SIMULATED: u64 = 100;
 /// Of so many of these, one of a whole cluster.
 const CLUSTER_EVERY: u64 = 4;
 /// Faults of simulated runs begin so.
 const SIMULATED_FAULT: &str = "simulated: ";
+/// Simulated runs of several groups between two scenarios; they count among those of `dtm`.
+const SIMULATED_SEVERAL: u64 = 20;
+/// How long the model is walked in between two scenarios, in one of its larger worlds.
+const WALK: Duration = Duration::from_secs(3);
 /// The row with the sums.
 const TOTAL: &str = "total";
 /// Heads of the table, in the order of a row.
@@ -171,6 +176,23 @@ fn simulate(first: u64, soaked: &mut Soaked) {
             }
             soaked.violations.extend(outcome.violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
         }
+    }
+    for seed in (0..SIMULATED_SEVERAL).map(|number| first.wrapping_add(number)) {
+        let (run, _) = crossing::run_seed(seed);
+        soaked.dtm_runs += 1;
+        soaked.simulated_seconds += run.counts.simulated as f64 / 1e6;
+        soaked.violations.extend(run.outcome.violation.map(|what| format!("sim --world crossing --seed {seed}: {what}")));
+    }
+    walk(first, soaked);
+}
+
+fn walk(seed: u64, soaked: &mut Soaked) {
+    let bounds = worlds::WALKED[(seed % worlds::WALKED.len() as u64) as usize];
+    let found = World::parse(bounds).map(|world| search::walk(&world, ::dtm::Rules::default(), seed, u64::MAX, search::WALK_STEPS, WALK));
+    match found.map(|found| found.violation) {
+        Ok(None) => {}
+        Ok(Some((what, _))) => soaked.violations.push(format!("model --world {bounds} --walk {seed}: {what}")),
+        Err(error) => soaked.violations.push(error),
     }
 }
 

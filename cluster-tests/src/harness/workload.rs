@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use client::ReadFrom;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::deploy::Deployment;
-use super::scenario::{On, Scenario, Verb};
+use super::scenario::{On, Read, Scenario, Verb};
 use crate::checkers::history::Operation;
 use crate::process::{Clients, Kind, Ledger};
 use worker::Worker;
@@ -106,7 +107,11 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = Vec::new();
         for entry in &scenario.workload {
-            clients.push(deployment.clients(Some(&entry.value.from), entry.value.timeout.0)?);
+            let read = match entry.value.read {
+                Read::Primary => ReadFrom::Primary,
+                Read::Nearest => ReadFrom::Nearest,
+            };
+            clients.push(deployment.clients_reading(read, Some(&entry.value.from), entry.value.timeout.0)?);
         }
         let began = Instant::now();
         let mut workers = Vec::new();

@@ -72,7 +72,7 @@ fn shows_the_history(state: &State, at: usize, disk: &Device) -> Result<(), Stri
             }
         }
     }
-    let held = disk.rows.iter().filter(|(key, _)| key.catalogue != dtm::results::CATALOGUE);
+    let held = disk.rows.iter().filter(|(key, _)| !dtm::crossing::is_of_machine(key.catalogue));
     if rows != held.map(|(key, row)| (key, (row.version, row.value.as_slice()))).collect() {
         return Err(format!("full copy: the rows of {} at {applied} are not what the history makes", device(at)));
     }

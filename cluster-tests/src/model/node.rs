@@ -217,6 +217,7 @@ impl Node {
                     | Effect::Cut { ticket, .. }
                     | Effect::SaveState { ticket, .. }
                     | Effect::Apply { ticket, .. }
+                    | Effect::Note { ticket, .. }
                     | Effect::Prune { ticket, .. }
                     | Effect::Wipe { ticket }
                     | Effect::Fill { ticket, .. } => ticket.0 -= by.0,

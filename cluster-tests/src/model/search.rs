@@ -18,7 +18,7 @@ pub const WALK_STEPS: usize = 150;
 
 /// What a search came to.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Found<A = Action> {
     /// States seen.
     pub states: usize,
     /// Depth of the last level that was begun.
@@ -26,7 +26,7 @@ pub struct Found {
     /// Whether every state of the world was seen.
     pub complete: bool,
     /// The first violation, with the shortest way to it.
-    pub violation: Option<(String, Vec<Action>)>,
+    pub violation: Option<(String, Vec<A>)>,
 }
 
 /// Limits of a search.
@@ -96,7 +96,8 @@ pub fn breadth_first_after(world: &World, rules: Rules, script: &str, limits: Li
     found
 }
 
-fn way(seen: &HashMap<u128, (u128, Option<Action>)>, mut at: u128, last: Action) -> Vec<Action> {
+/// The way to a state, and a last step from it.
+pub(super) fn way<A: Copy>(seen: &HashMap<u128, (u128, Option<A>)>, mut at: u128, last: A) -> Vec<A> {
     let mut way = vec![last];
     while let Some((before, Some(action))) = seen.get(&at) {
         way.push(*action);

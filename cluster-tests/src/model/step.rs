@@ -235,7 +235,14 @@ fn execute(node: &Node, operation: u8) -> Event {
     let rows = node.current.rows.get(&row).map(|found| (row.clone(), found.clone())).into_iter().collect();
     let ops = vec![Op::Put { row, value: vec![operation], condition: Condition::Always }];
     let dtx = DtxId { session: SessionId(1), counter: u64::from(operation), at: HaTime(0) };
-    Event::Execute(dtm::Execute { client: ClientId(u64::from(operation)), view: node.replica.promised(), dtx, ops, rows })
+    Event::Execute(dtm::Execute {
+        client: ClientId(u64::from(operation)),
+        view: node.replica.promised(),
+        dtx,
+        ops,
+        parts: Vec::new(),
+        rows,
+    })
 }
 
 impl State {

@@ -23,6 +23,22 @@ pub const EXHAUSTED: &[&str] = &[
     "views=1,leases,lease-ends=1",
 ];
 
+/// Bounds of worlds that CI has no time for, those of `dtm-checks.md` first: `cluster-tests model --large` goes as far in each as it is let.
+pub const LARGE: &[&str] = &[
+    "ops=2,views=2,crashes=1",
+    "ops=1,views=2,crashes=1,blanks=1",
+    "ops=2,views=2,blanks=1",
+    "ops=1,views=2,crashes=1,leases,lease-ends=1,notices",
+    "ops=1,views=1,crashes=1,replacements=1",
+    "ops=1,views=1,crashes=1,five",
+    "ops=2,views=2,crashes=2",
+    "ops=2,views=2,crashes=1,blanks=1",
+    "ops=1,views=3,crashes=1",
+    "ops=1,views=2,replacements=1",
+    "ops=2,views=1,crashes=1,blanks=1,prune,recovery",
+    "ops=1,views=2,crashes=2,recovery",
+];
+
 /// A world in which a replica needs a full copy: everything is pruned, device 3 has come back empty, and 1 is primary again.
 const FILLS: &str = "e0@1 1>2 1>3 2>1 3>1 1>2 1>3 b3 v1 h1 1>2:Peer 2>1 1>2:Redo 2>1:Pers";
 /// The same without notices of what is STABLE, and 3 has asked for a copy.

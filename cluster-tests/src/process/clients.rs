@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use client::{CatalogueKind, Client, Condition, Error, ListRequest, Options, PutOptions, ScanRequest};
+use client::{CatalogueKind, Client, Condition, Error, ListRequest, Options, PutOptions, ReadFrom, ScanRequest};
 use net::{Operation, Peer, Request};
 use tokio::runtime::Runtime;
 use types::codec;
@@ -34,22 +34,36 @@ pub struct Clients {
     client: Client,
 }
 
+fn addresses(cluster: &Cluster) -> Result<Vec<String>> {
+    let status = cluster.json(&["dev", "status"])?;
+    Ok(status["ha"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).map(String::from).collect())
+}
+
 /// How full a device is.
 pub type Usage = DeviceUsage;
 
 impl Clients {
     /// Connects, with that time for each step, and makes the bucket and the index.
     pub fn connect(cluster: &Cluster, timeout: Duration) -> Result<Self> {
-        let status = cluster.json(&["dev", "status"])?;
-        let addresses: Vec<String> = status["ha"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).map(String::from).collect();
-        Self::connect_to(&addresses, timeout)
+        Self::connect_to(&addresses(cluster)?, timeout)
+    }
+
+    /// The same, of a client whose reads are asked of any member that is up to date.
+    pub fn reading_near(cluster: &Cluster, timeout: Duration) -> Result<Self> {
+        Self::connect_reading(&addresses(cluster)?, timeout, ReadFrom::Nearest)
     }
 
     /// The same, to the cluster with these HA daemons.
     pub fn connect_to(addresses: &[String], timeout: Duration) -> Result<Self> {
+        Self::connect_reading(addresses, timeout, ReadFrom::Primary)
+    }
+
+    /// The same, of a client that reads from there.
+    pub fn connect_reading(addresses: &[String], timeout: Duration, read: ReadFrom) -> Result<Self> {
+        let options = Options { timeout, read, ..Options::default() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let client = runtime.block_on(async {
-            let client = Client::connect(addresses, Options { timeout, ..Options::default() }).await?;
+            let client = Client::connect(addresses, options).await?;
             client.ensure(CatalogueKind::Bucket, BUCKET).await?;
             client.ensure(CatalogueKind::Index, INDEX).await?;
             Ok::<_, Error>(client)

@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::cluster::world::ClusterWorld;
+use super::crossing::CrossingWorld;
 use super::dtm::world::GroupWorld;
 use super::ha::world::HaWorld;
 use super::heap::Micros;
@@ -90,6 +91,7 @@ pub fn replay(path: &Path, look: &Look) -> Result<Outcome> {
         GroupWorld::WORLD => replay_of::<GroupWorld>(path, look),
         HaWorld::WORLD => replay_of::<HaWorld>(path, look),
         ClusterWorld::WORLD => replay_of::<ClusterWorld>(path, look),
+        CrossingWorld::WORLD => replay_of::<CrossingWorld>(path, look),
         other => bail!("no world is called `{other}`"),
     }
 }
@@ -100,6 +102,7 @@ pub fn smaller(path: &Path, to: &Path, plays_max: u32) -> Result<Smaller> {
         GroupWorld::WORLD => smaller_of::<GroupWorld>(path, to, plays_max),
         HaWorld::WORLD => smaller_of::<HaWorld>(path, to, plays_max),
         ClusterWorld::WORLD => smaller_of::<ClusterWorld>(path, to, plays_max),
+        CrossingWorld::WORLD => smaller_of::<CrossingWorld>(path, to, plays_max),
         other => bail!("no world is called `{other}`"),
     }
 }
@@ -110,6 +113,7 @@ pub fn drawn(path: &Path) -> Result<Drawn> {
         GroupWorld::WORLD => drawn_of::<GroupWorld>(path),
         HaWorld::WORLD => drawn_of::<HaWorld>(path),
         ClusterWorld::WORLD => drawn_of::<ClusterWorld>(path),
+        CrossingWorld::WORLD => drawn_of::<CrossingWorld>(path),
         other => bail!("no world is called `{other}`"),
     }
 }

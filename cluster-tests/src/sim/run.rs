@@ -55,6 +55,15 @@ impl<'a, E> Clock<'a, E> {
     pub fn after(&mut self, delay: Micros, event: E) {
         self.heap.push(self.now + delay, event);
     }
+
+    /// Time, chance and the future for one of the worlds that this one is made of; `wrap` makes its events this one's.
+    pub fn within<F>(&mut self, wrap: impl Fn(F) -> E, what: impl FnOnce(&mut Clock<'_, F>)) {
+        let mut heap = Heap::default();
+        what(&mut Clock { now: self.now, rng: self.rng, heap: &mut heap });
+        while let Some((at, event)) = heap.pop() {
+            self.heap.push(at, wrap(event));
+        }
+    }
 }
 
 /// What a run came to.

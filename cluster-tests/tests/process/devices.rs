@@ -146,3 +146,34 @@ fn a_device_of_another_cluster_is_refused_and_left_as_it_is() -> Result<()> {
     }
     Clients::connect(&one, Duration::from_secs(15))?.verify(&Worked { objects: more, ..Worked::default() })
 }
+
+#[test]
+fn a_device_that_has_forgotten_what_it_had_is_found_out_by_other_nodes_and_failed() -> Result<()> {
+    let cluster = Cluster::up(3, &["--device-bytes", "64MiB"])?;
+    let clients = Clients::connect(&cluster, Duration::from_secs(15))?;
+    let early = clients.fill(Kind::Key, "early", &[100], 100)?;
+    let stop = || cluster.ok(&["dev", "kill", "node-1", "--only", "node", "--signal", "TERM"]);
+    let (device, older) = (cluster.dir.join("node-1/dev-1"), cluster.dir.join("older"));
+    stop()?;
+    let copied = std::process::Command::new("cp").arg("-a").args([&device, &older]).status()?;
+    assert!(copied.success());
+    cluster.start("node-1")?;
+    cluster.all_online(ONLINE)?;
+    let late = clients.fill(Kind::Key, "late", &[100], 300)?;
+    stop()?;
+    // As if everything that it was told since had never been written, though it said so.
+    fs::remove_dir_all(&device)?;
+    fs::rename(&older, &device)?;
+    let known = cluster.last_event()?;
+    cluster.start("node-1")?;
+    let failed = cluster.event(known, "dev-1 is failed", ONLINE, |event| event.subject == "dev-1" && event.cause.contains("amnesia"))?;
+    say(format!("{}: {}: {}", failed.subject, failed.what, failed.cause));
+    let list = cluster.ha(&["device", "list"])?;
+    let row = list.as_array().and_then(|all| all.iter().find(|d| d["id"] == "dev-1")).context("dev-1 is listed")?;
+    assert_eq!(row["state"], "FAILED", "{row}");
+    // Nothing that was answered is lost.
+    for keys in [early, late] {
+        clients.verify(&Worked { keys, ..Worked::default() })?;
+    }
+    Ok(())
+}

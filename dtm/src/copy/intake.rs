@@ -5,6 +5,7 @@ use types::wire::dtm::Message;
 use types::{Seq, ViewNumber};
 
 use super::CopyIn;
+use crate::crossing::{Crossings, is_of_machine};
 use crate::effect::{Effect, Report};
 use crate::event::Instant;
 use crate::log::Log;
@@ -80,7 +81,7 @@ impl Replica {
         let CopyPiece { view, at, number, rows, end } = piece;
         let again_at = now.after_ms(self.config.copy_again_ms);
         let complete = !end || self.config.copy_in_order();
-        if !self.take_results(&rows) || (end && complete && at.seq.next() != self.results.next()) {
+        if !self.take_own(&rows) || (end && complete && at.seq.next() != self.results.next()) {
             self.report(Report::Diverged { device: from.device, view, seq: at.seq }, effects);
             return false;
         }
@@ -94,8 +95,14 @@ impl Replica {
         true
     }
 
-    /// Takes results rows into memory. They are dense up to the copy's seq and come in their order.
-    fn take_results(&mut self, rows: &[(RowKey, Row)]) -> bool {
+    /// Takes rows of the machine's own into memory. Results are dense up to the copy's seq and come in their order.
+    fn take_own(&mut self, rows: &[(RowKey, Row)]) -> bool {
+        let crossings = rows.iter().filter(|(key, _)| key.catalogue != CATALOGUE && is_of_machine(key.catalogue));
+        for (key, row) in crossings {
+            if self.crossings.take_row(key, row).is_err() {
+                return false;
+            }
+        }
         for (key, row) in rows.iter().filter(|(key, _)| key.catalogue == CATALOGUE) {
             let Ok(result) = StoredResult::decode(&row.value) else { return false };
             if self.results.len() == 0 {
@@ -118,6 +125,7 @@ impl Replica {
         }
         self.log = Log::new(at);
         self.results = Results::starting_at(Seq(1));
+        self.crossings = Crossings::default();
         (self.stable, self.applied, self.committed_applied) = (at.seq, at.seq, at.seq);
         (self.matched, self.all_persistent) = (at.seq, at.seq);
         (self.ack_to, self.reading_apply, self.copy, self.told_floor) = (None, false, None, Seq(0));

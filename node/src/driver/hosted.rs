@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use dtm::{ClientId, Effect, Event, Instant, Placement, Replica, Ticket};
-use types::GroupId;
 use types::wire::dtm::Envelope;
 use types::wire::request::ExecuteReply;
+use types::{GroupId, Seq};
+
+use crate::permits::Shown;
 
 /// An answer that waits for a commit.
 pub struct HeldAnswer {
@@ -37,12 +39,15 @@ pub struct Hosted {
     touched: bool,
     /// When it wanted to be called at the end of the last turn.
     pub deadline: Option<Instant>,
+    /// Where it is said what the rows show.
+    pub shown: Shown,
 }
 
 impl Hosted {
     /// Hosts a machine to which nothing was handed yet.
-    pub fn new(replica: Replica) -> Self {
+    pub fn new(replica: Replica, shown: Shown) -> Self {
         Self {
+            shown,
             replica,
             placement: None,
             committed: Ticket::default(),
@@ -79,6 +84,12 @@ impl Hosted {
         let mut out = Vec::new();
         self.replica.handle(event, now, &mut out);
         effects.extend(out.into_iter().map(|effect| (group, effect)));
+    }
+
+    /// Says what the rows show, before anybody is told of it.
+    pub fn show(&self, now: Instant) {
+        self.shown.set(self.replica.read_nearest(Seq(0), now).ok().map(|permit| permit.stable));
+        self.shown.set_unfinished(self.replica.unfinished());
     }
 
     /// When it wants to be called.

@@ -8,7 +8,9 @@ use types::keys::kind;
 use types::map::Group;
 use types::object::Versioning;
 use types::ops::Op;
+use types::record::Write;
 use types::state::DeviceState;
+use types::wire::dtm::{Envelope, Message};
 use types::wire::request::{Execute, Refusal};
 use types::{DeviceId, Epoch, GroupId, NodeId, PoolId, ViewNumber};
 
@@ -59,7 +61,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                     Identity { group, device: self.place.device, boot: self.place.boot, incarnation: self.place.incarnation, registered };
                 let replica = Replica::new(me, self.config.clone(), &placement, group_view.created);
                 news.changes.push((group, Change::State(replica.state().encode())));
-                self.replicas.insert(group, Hosted::new(replica));
+                self.replicas.insert(group, Hosted::new(replica, self.around.permits.shown_of(self.place.device, group)));
                 // It has not heard of the lease in hand.
                 self.leases_seen = 0;
             }
@@ -115,7 +117,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         if self.calls.len() >= CALLS_MAX {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
         }
-        let Execute { group, view, dtx, mut ops } = execute;
+        let Execute { group, view, dtx, mut ops, parts } = execute;
         if let Err(injected) = points::before(&ops) {
             return caller.answer(Err(Refusal::Busy(injected.to_string())));
         }
@@ -125,8 +127,10 @@ impl<S: Store, P: Post> Driver<S, P> {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         };
         // Who admitted it may not have known yet. What takes rows away is let pass: so is a dropped catalogue emptied.
-        if let Some(gone) = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).find(|row| self.taken_in.is_gone(row.catalogue)) {
-            return caller.answer(Err(Refusal::Gone(gone.catalogue)));
+        let of_parts = parts.iter().flat_map(|(_, writes)| writes).map(|write| write.row().catalogue);
+        let mut written = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).map(|row| row.catalogue).chain(of_parts);
+        if let Some(gone) = written.find(|catalogue| self.taken_in.is_gone(*catalogue)) {
+            return caller.answer(Err(Refusal::Gone(gone)));
         }
         if let Some(sealed) = ops.iter().filter(|op| grows(op)).flat_map(Op::rows).find(|row| self.taken_in.sealed.contains(&row.catalogue))
             && !hosted.replica.knows(&dtx)
@@ -134,7 +138,8 @@ impl<S: Store, P: Post> Driver<S, P> {
             return caller.answer(Err(Refusal::Busy(format!("it is being decided whether {} goes", sealed.catalogue))));
         }
         // One that was executed before is answered, however full the device is by now.
-        if let Some(device) = self.full_device(hosted, room, &ops)
+        let full = self.full_device(hosted, room, &ops).or_else(|| self.full_in_parts(&parts));
+        if let Some(device) = full
             && !hosted.replica.knows(&dtx)
         {
             return caller.answer(Err(Refusal::Full(device)));
@@ -154,7 +159,7 @@ impl<S: Store, P: Post> Driver<S, P> {
         self.next_call += 1;
         let client = ClientId(self.next_call);
         self.calls.insert(client, caller);
-        self.hand(group, Event::Execute(dtm::Execute { client, view, dtx, ops, rows }), effects);
+        self.hand(group, Event::Execute(dtm::Execute { client, view, dtx, ops, parts, rows }), effects);
     }
 
     /// A device of the group that has no room for what is asked: every member has to hold it, so each is asked, not the primary's alone.
@@ -172,6 +177,26 @@ impl<S: Store, P: Post> Driver<S, P> {
         let Placement { members, learners, peers, .. } = hosted.placement.as_ref()?;
         let counts = |device: &&DeviceId| peers.get(device).is_none_or(|peer| peer.state != DeviceState::Failed);
         members.iter().chain(learners).filter(counts).copied().find(|device| self.around.rooms.is_full(*device, now))
+    }
+
+    /// The same of the groups that have parts of it: what is begun has to be done there.
+    fn full_in_parts(&self, parts: &[(GroupId, Vec<Write>)]) -> Option<DeviceId> {
+        let now = self.clock.moment();
+        let grows = |write: &&Write| matches!(write, Write::Put { .. });
+        let groups = parts
+            .iter()
+            .filter(|(_, writes)| writes.iter().any(|write| grows(&write)))
+            .filter_map(|(group, _)| self.taken_in.map.view(*group));
+        groups.flat_map(|view| view.members.iter().chain(&view.learners)).copied().find(|device| self.around.rooms.is_full(*device, now))
+    }
+
+    /// Takes a message of a peer.
+    pub(super) fn take_message(&mut self, mut envelope: Envelope, effects: &mut Vec<(GroupId, Effect)>) {
+        if let Message::Part { part, .. } = &mut envelope.message {
+            // A catalogue may have been dropped since its transaction was admitted: what is written into it now nobody would take away.
+            part.writes.retain(|write| !self.taken_in.is_gone(write.row().catalogue));
+        }
+        self.hand(envelope.group, Event::Message(envelope), effects);
     }
 
     /// Tells machines whose time has come.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dtm::{Config, DtmError, Identity, Replica, ReplicaState, Restore};
 use storage::{Device, Durability, MetaSnapshot, RowsPage, StorageError};
 use types::record::{Record, Row, RowKey};
-use types::{Epoch, GroupId, Seq};
+use types::{CatalogueId, Epoch, GroupId, Seq};
 
 use super::store::{Change, Page, Room, Store};
 use super::{DriverError, Place};
@@ -99,6 +99,8 @@ pub fn replicas(
         let mut restore = Restore::new(me, config.clone(), state);
         if !restore.is_over() {
             results(device, group, applied, &mut restore)?;
+            crossings(device, group, dtm::crossing::UNFINISHED, &mut restore)?;
+            crossings(device, group, dtm::crossing::PARTS, &mut restore)?;
             log(device, group, floor.seq, &mut restore)?;
         }
         replicas.push((group, restore.finish().map_err(wrong)?));
@@ -120,6 +122,19 @@ fn results(device: &Device, group: GroupId, applied: Seq, restore: &mut Restore)
         match page.last() {
             Some(last) => from = crate::sweep::key_after(&last.key),
             None => return Ok(()),
+        }
+    }
+}
+
+fn crossings(device: &Device, group: GroupId, catalogue: CatalogueId, restore: &mut Restore) -> Result<(), DriverError<StorageError>> {
+    let mut from = Vec::new();
+    loop {
+        let page = device.meta().scan(group, catalogue, &from, &[], RESULTS_PAGE_ROWS, true)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = crate::sweep::key_after(&last.key);
+        for row in page {
+            let key = RowKey { catalogue, key: row.key };
+            restore.crossing(&key, &row.row).map_err(|error| DriverError::Replica { group, error })?;
         }
     }
 }

@@ -8,14 +8,14 @@ use dtm::{Effect, Event, Reader, Report};
 use service::points::Injected;
 use types::keys::kind;
 use types::record::Write;
-use types::wire::dtm::{Envelope, Message};
+use types::wire::dtm::{Envelope, Message, Part};
 use types::wire::request::{ExecuteReply, Refusal};
 use types::{GroupId, Seq, ViewNumber};
 
 use super::copy::is_of_copy;
 use super::hosted::HeldAnswer;
 use super::store::{Change, Room, Store};
-use super::{ClientRequest, Driver, DriverError, Post};
+use super::{ClientRequest, Driver, DriverError, Place, Post};
 use crate::points;
 use crate::report::{DeviceEnd, HowEnded};
 
@@ -42,7 +42,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 // As if it were lost: its sender sends it again, and meanwhile takes nothing more from clients.
                 continue;
             }
-            self.hand(envelope.group, Event::Message(envelope), &mut effects);
+            self.take_message(envelope, &mut effects);
         }
         for request in clients {
             self.take_request(request, room, &mut effects);
@@ -85,6 +85,9 @@ impl<S: Store, P: Post> Driver<S, P> {
             }
             self.unsynced.remove(group);
             self.around.permits.set(device, *group, None);
+            let shown = self.around.permits.shown_of(device, *group);
+            shown.set(None);
+            shown.set_unfinished(0);
         }
         self.snapshots.retain(|(group, _), _| !gone.contains(group));
         let changes: Vec<_> = gone.into_iter().map(|group| (group, Change::Forget)).collect();
@@ -143,6 +146,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             match effect {
                 Effect::Send { envelope, after: Some(after) } if after > hosted.synced => hosted.sends.push((after, envelope)),
                 Effect::Send { envelope, .. } => out.push(envelope),
+                Effect::SendPart { group, part } => out.extend(self.part_envelope(group, part)),
                 Effect::Complete { client, reply, after: Some(after), before } if after > hosted.committed => {
                     hosted.answers.push(HeldAnswer { after, client, reply, before });
                 }
@@ -157,6 +161,14 @@ impl<S: Store, P: Post> Driver<S, P> {
         (wanted, reports)
     }
 
+    /// A part of a transaction on its way to the primary of its group; it is sent again until that has answered.
+    fn part_envelope(&self, group: GroupId, part: Part) -> Option<Envelope> {
+        let view = self.taken_in.map.view(group)?;
+        let Place { device: from, boot, incarnation, .. } = self.place;
+        let message = Message::Part { view: view.number, part };
+        Some(Envelope { group, from, to: view.primary?.device, boot, incarnation, message })
+    }
+
     fn commit(
         &self,
         effects: &[(GroupId, Effect)],
@@ -165,6 +177,10 @@ impl<S: Store, P: Post> Driver<S, P> {
     ) -> Result<(), DriverError<S::Error>> {
         let mut batch: Vec<(GroupId, Change<'_>)> = changes;
         for (group, effect) in effects {
+            if let (Effect::Wipe { .. }, Some(hosted)) = (effect, self.replicas.get(group)) {
+                // Whoever is reading asks again what they show, and must not take none of them for all.
+                hosted.shown.set(None);
+            }
             put(*group, effect, &mut batch);
         }
         if let Err(injected) = pass_before(effects, sync) {
@@ -205,6 +221,7 @@ impl<S: Store, P: Post> Driver<S, P> {
                 Event::Committed(hosted.committed)
             };
             hosted.hand(group, event, now, next, &mut self.turned);
+            hosted.show(now);
             answers.append(&mut hosted.released_answers());
         }
         self.post.send(out);
@@ -252,6 +269,7 @@ impl<S: Store, P: Post> Driver<S, P> {
             let view = hosted.replica.promised();
             let view: Option<ViewNumber> = hosted.replica.read(view, now).is_ok().then_some(view);
             self.around.permits.set(self.place.device, group, view);
+            hosted.show(now);
             let deadline = hosted.next_deadline();
             if deadline != hosted.deadline {
                 let before = std::mem::replace(&mut hosted.deadline, deadline);
@@ -298,12 +316,13 @@ fn is_fill(effect: &Effect) -> bool {
 pub(super) fn is_room_for(message: &Message, room: Room) -> bool {
     let takes_nothing = match message {
         Message::Redo { records, .. } | Message::Fetched { records, .. } => records.is_empty(),
-        Message::CopyPiece { .. } => false,
+        Message::CopyPiece { .. } | Message::Part { .. } => false,
         _ => true,
     };
     let is_needed = match message {
         Message::Redo { records, .. } => records.iter().flat_map(|record| &record.writes).all(|write| !is_growth(write)),
         Message::Fetched { .. } => true,
+        Message::Part { part, .. } => part.writes.iter().all(|write| !is_growth(write)),
         _ => false,
     };
     match room {
@@ -343,6 +362,10 @@ fn put<'a>(group: GroupId, effect: &'a Effect, batch: &mut Vec<(GroupId, Change<
                 batch.push((group, Change::Delete(Cow::Owned(dtm::result_key(Seq(seq))))));
             }
         }
+        Effect::Note { rows, .. } => batch.extend(rows.iter().map(|(key, row)| match row {
+            Some(row) => (group, Change::Put { key: Cow::Borrowed(key), version: row.version, value: Cow::Borrowed(row.value.as_slice()) }),
+            None => (group, Change::Delete(Cow::Borrowed(key))),
+        })),
         Effect::Wipe { .. } => batch.push((group, Change::Wipe)),
         Effect::Fill { rows, .. } => batch.extend(rows.iter().map(|(key, row)| {
             (group, Change::Put { key: Cow::Borrowed(key), version: row.version, value: Cow::Borrowed(row.value.as_slice()) })

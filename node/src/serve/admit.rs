@@ -4,28 +4,37 @@
 
 use types::keys::Key;
 use types::limits::NAME_BYTES_MAX;
+use types::map::CatalogueKind;
 use types::object::PendingRow;
 use types::ops::{self, Op};
 use types::record::RowKey;
 use types::upload::{UploadRow, UploadState};
 use types::wire::request::{Execute, Refusal};
-use types::{CatalogueId, routing};
+use types::{CatalogueId, GroupId, routing};
 
 use crate::view::ClusterView;
 
 /// Refuses a transaction that no client may ask for.
 pub fn admit(execute: &Execute, view: &ClusterView) -> Result<(), Refusal> {
-    ops::validate(&execute.ops)?;
+    ops::validate_with(&execute.ops, &execute.parts)?;
     for op in &execute.ops {
         for row in op.rows() {
-            admit_row(execute, &row, view)?;
+            admit_row(execute.group, &row, view)?;
         }
         admit_kind(op)?;
+    }
+    for (group, write) in execute.parts.iter().flat_map(|(group, writes)| writes.iter().map(move |write| (*group, write))) {
+        admit_row(group, write.row(), view)?;
+        // Nothing holds a part back once its transaction is STABLE. A bucket's seal has to: so none is written by a part.
+        let index = view.map.catalogues.get(&write.row().catalogue).is_some_and(|catalogue| catalogue.kind == CatalogueKind::Index);
+        if !index || !matches!(Key::parse(&write.row().key), Some(Key::User(_))) {
+            return Err(Refusal::Invalid("a part of a transaction writes keys of indices only".into()));
+        }
     }
     Ok(())
 }
 
-fn admit_row(execute: &Execute, row: &RowKey, view: &ClusterView) -> Result<(), Refusal> {
+fn admit_row(of: GroupId, row: &RowKey, view: &ClusterView) -> Result<(), Refusal> {
     admit_catalogue(row.catalogue, view)?;
     let map = &view.map;
     // One that was created a moment ago may not have been heard of here yet: its client asks again.
@@ -38,8 +47,8 @@ fn admit_row(execute: &Execute, row: &RowKey, view: &ClusterView) -> Result<(), 
     }
     let pool = map.pools.get(&catalogue.pool).ok_or_else(|| Refusal::Busy(format!("{} is not known here yet", catalogue.pool)))?;
     let group = routing::group_of(catalogue, pool, key.routing());
-    if group != execute.group {
-        return Err(Refusal::Invalid(format!("a key of group {group} is sent to {}", execute.group)));
+    if group != of {
+        return Err(Refusal::Invalid(format!("a key of group {group} is sent to {of}")));
     }
     Ok(())
 }
@@ -77,8 +86,9 @@ mod tests {
     use std::sync::Arc;
     use types::keys::{self, kind};
 
-    use types::map::{Catalogue, CatalogueKind, ClusterMap, Pool};
+    use types::map::{Catalogue, ClusterMap, Pool};
     use types::ops::Condition;
+    use types::record::Write;
     use types::scheme::{FailureDomain, Scheme};
     use types::{DtxId, Fid, GroupId, PoolId, SessionId, ViewNumber};
 
@@ -109,7 +119,7 @@ mod tests {
 
     fn asked(group: u32, op: Op) -> Result<(), Refusal> {
         let group = GroupId { pool: PoolId(3), index: group };
-        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op] }, &view())
+        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op], parts: Vec::new() }, &view())
     }
 
     #[test]
@@ -133,6 +143,32 @@ mod tests {
         ];
         for op in refused {
             assert!(matches!(asked(0, op.clone()), Err(Refusal::Invalid(_))), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_transaction_writes_keys_of_indices_and_of_its_group_only() {
+        let bucket = CatalogueId(4);
+        let mut view = view();
+        let mut map = (*view.map).clone();
+        let photos = Catalogue { id: bucket, name: "photos".into(), kind: CatalogueKind::Bucket, ..map.catalogues[&CATALOGUE].clone() };
+        map.catalogues.insert(bucket, photos);
+        map.catalogues.insert(CatalogueId(3), Catalogue { id: CatalogueId(3), first_group: 1, ..map.catalogues[&CATALOGUE].clone() });
+        view.map = Arc::new(map);
+        let asked = |index: u32, catalogue, key: Vec<u8>| {
+            let group = |index| GroupId { pool: PoolId(3), index };
+            let ops = vec![put(CATALOGUE, keys::user(b"here"), Vec::new())];
+            let parts = vec![(group(index), vec![Write::Put { row: RowKey { catalogue, key }, value: Vec::new() }])];
+            admit(&Execute { group: group(0), view: ViewNumber(1), dtx: DtxId::default(), ops, parts }, &view)
+        };
+        assert_eq!(asked(1, CatalogueId(3), keys::user(b"there")), Ok(()));
+        for (index, catalogue, key) in [
+            (0, bucket, keys::user(b"there")),
+            (0, bucket, keys::object(b"there")),
+            (1, CatalogueId(3), keys::object(b"there")),
+            (0, CatalogueId(3), keys::user(b"there")),
+        ] {
+            assert!(matches!(asked(index, catalogue, key.clone()), Err(Refusal::Invalid(_))), "{index} {catalogue} {key:?}");
         }
     }
 

@@ -85,7 +85,13 @@ impl Node {
 }
 
 /// The rows; `None` where the device would have to be waited for.
-fn rows(node: &Node, device: DeviceId, group: GroupId, keys: &[RowKey], may_wait: bool) -> Result<Option<Vec<Option<Row>>>, Refusal> {
+pub(super) fn rows(
+    node: &Node,
+    device: DeviceId,
+    group: GroupId,
+    keys: &[RowKey],
+    may_wait: bool,
+) -> Result<Option<Vec<Option<Row>>>, Refusal> {
     let store = &node.device(device)?.store;
     let view = node.views.now();
     let mut rows = Vec::with_capacity(keys.len());

@@ -13,14 +13,14 @@ pub fn serve(node: &Node, incoming: Incoming) {
 impl Node {
     /// How full its devices are.
     pub fn usage(&self) -> Vec<DeviceUsage> {
-        let mut usage: Vec<DeviceUsage> = self.devices.values().map(usage_of).collect();
+        let mut usage: Vec<DeviceUsage> = self.devices.iter().map(|(id, device)| usage_of(device, self.permits.unfinished(*id))).collect();
         usage.sort_by_key(|usage| usage.device);
         usage
     }
 }
 
-fn usage_of(device: &LocalDevice) -> DeviceUsage {
+fn usage_of(device: &LocalDevice, unfinished: u64) -> DeviceUsage {
     let scrub = device.scrub.lock().expect("nobody panics with the lock").clone();
     let rebuild = device.rebuild.lock().expect("nobody panics with the lock").clone();
-    DeviceUsage { scrub, rebuild, ..device.store.usage() }
+    DeviceUsage { scrub, rebuild, unfinished, ..device.store.usage() }
 }

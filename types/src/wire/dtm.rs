@@ -2,8 +2,7 @@
 //! process are full, with a format byte in front.
 //!
 //! Whatever asserts that something is durable (`Persistent`, `PeerState`) says of which boot and which incarnation, in its envelope. The
-//! last variants belong to transactions over several groups; a build that does not know what to do with them answers
-//! [`Message::Refused`] with [`Reason::Unsupported`].
+//! last variants go from group to group: the envelope's group is the receiver's.
 
 use std::sync::Arc;
 
@@ -11,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::limits::MESSAGE_HEAD_BYTES_MAX;
-use crate::record::{Position, Record, Row, RowKey, Write};
-use crate::{Boot, DeviceId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
+use crate::record::{Position, Record, Row, RowKey, Write, writes_bytes};
+use crate::{Boot, DeviceId, DtxId, Epoch, GroupId, Incarnation, Seq, ViewNumber};
 
 /// Format of a head of envelopes that this build writes and reads: its first byte.
-pub const FORMAT: u8 = 3;
+pub const FORMAT: u8 = 4;
 /// Most envelopes in one head.
 pub const ENVELOPES_MAX: usize = 4096;
 /// Most devices of one process that a head names as full.
@@ -163,28 +162,37 @@ pub enum Message {
         /// Which piece.
         number: u64,
     },
-    /// The coordinator's primary to a participant group's: your part of a transaction.
+    /// The coordinating group to the primary of another: your part of a transaction.
     Part {
         /// The receiver's view as the sender knows it.
         view: ViewNumber,
-        /// The coordinating group.
-        coordinator: GroupId,
-        /// The transaction's seq there.
-        seq: Seq,
-        /// The coordinator's lowest seq without a STABLE `Done`.
-        low: Seq,
-        /// The effects.
-        writes: Vec<Write>,
+        /// The part.
+        part: Part,
     },
-    /// The part is STABLE.
+    /// The primary of a group to the coordinating one: that part is STABLE here, and applied.
     PartStable {
-        /// The participant's view.
+        /// The sender's view.
         view: ViewNumber,
-        /// The coordinating group.
-        coordinator: GroupId,
-        /// The transaction's seq there.
+        /// The sender's group.
+        participant: GroupId,
+        /// The transaction's seq in the coordinating group.
         seq: Seq,
     },
+}
+
+/// What one group is to do of a transaction over several.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// The transaction.
+    pub dtx: DtxId,
+    /// The coordinating group.
+    pub coordinator: GroupId,
+    /// The transaction's seq there, which is STABLE: with the group the name of the part.
+    pub seq: Seq,
+    /// All transactions that the coordinating group coordinates below this seq are done.
+    pub low: Seq,
+    /// The effects.
+    pub writes: Vec<Write>,
 }
 
 /// Why a message is refused.
@@ -228,13 +236,7 @@ impl Message {
             + match self {
                 Self::Redo { records, .. } | Self::Fetched { records, .. } => records.iter().map(|r| r.bytes()).sum(),
                 Self::CopyPiece { rows, .. } => rows.iter().map(|(key, row)| row_bytes(key, row)).sum(),
-                Self::Part { writes, .. } => writes
-                    .iter()
-                    .map(|w| match w {
-                        Write::Put { row, value } => row.key.len() + value.len() + 24,
-                        Write::Delete { row } => row.key.len() + 16,
-                    })
-                    .sum(),
+                Self::Part { part, .. } => writes_bytes(&part.writes),
                 _ => 0,
             }
     }
@@ -319,7 +321,7 @@ pub mod records {
 mod tests {
     use super::*;
     use crate::record::{Coordination, Outcome};
-    use crate::{CatalogueId, DtxId, HaTime};
+    use crate::{CatalogueId, HaTime};
 
     fn envelope() -> Envelope {
         let row = RowKey { catalogue: CatalogueId(1), key: vec![1, 2] };

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{Op, OpsError};
-use crate::record::{Outcome, Row, RowKey};
+use crate::record::{Outcome, Row, RowKey, Write};
 use crate::scrub::{RebuildProgress, ScrubProgress};
-use crate::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber};
+use crate::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, Seq, SessionId, ViewNumber};
 
 /// A refusal that every request may get instead of its answer.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub enum Refusal {
     },
 }
 
-/// A transaction of one group, for its primary.
+/// A transaction, for the primary of the group that decides it: its only one, or the one that coordinates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execute {
     /// Which group.
@@ -90,11 +90,13 @@ pub struct Execute {
     pub view: ViewNumber,
     /// Its name.
     pub dtx: DtxId,
-    /// What it does.
+    /// What it does in that group. Whatever conditions it has are here.
     pub ops: Vec<Op>,
+    /// What it does in others, a part a group: with all of `ops`, or not at all.
+    pub parts: Vec<(GroupId, Vec<Write>)>,
 }
 
-/// Answer to [`Execute`], only once the record is STABLE.
+/// Answer to [`Execute`], only once the record is STABLE, and every part.
 pub type ExecuteReply = Result<Outcome, Refusal>;
 
 /// Rows of one group, from its primary; linearizable.
@@ -110,6 +112,33 @@ pub struct Read {
 
 /// Answer to [`Read`]: an entry a row.
 pub type ReadReply = Result<Vec<Option<Row>>, Refusal>;
+
+/// Up to where a member has to have applied a group's log, to serve a read that is asked for now: what the group's primary answers has been
+/// told to somebody, or will be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadPoint {
+    /// Which group.
+    pub group: GroupId,
+    /// The view that the client believes in.
+    pub view: ViewNumber,
+}
+
+/// Answer to [`ReadPoint`].
+pub type ReadPointReply = Result<Seq, Refusal>;
+
+/// Rows of one group, from any member that has applied its log up to a point; linearizable for each row, if the point was asked for after the
+/// read began. Answered by a [`ReadReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadNear {
+    /// Which group.
+    pub group: GroupId,
+    /// Which of its members.
+    pub device: DeviceId,
+    /// The point.
+    pub point: Seq,
+    /// Which rows.
+    pub rows: Vec<RowKey>,
+}
 
 /// A page of a catalogue, from the primary of some of its groups. Only keys of the kind of `from` are returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +297,8 @@ pub struct DeviceUsage {
     pub scrub: ScrubProgress,
     /// What it has rebuilt.
     pub rebuild: RebuildProgress,
+    /// Transactions over several groups that are not done, by its replicas of the groups that coordinate them.
+    pub unfinished: u64,
 }
 
 /// What a client knows of time, for dtx ids: HA time, extended by its own monotonic clock.

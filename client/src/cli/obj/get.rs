@@ -16,7 +16,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::name::{Name, below, parser, shown};
 use crate::cli::output::Format;
 use crate::cli::progress::Progress;
-use crate::cli::{Common, output};
+use crate::cli::{Common, Reading, output};
 
 /// Most objects that could not be got whose reasons are said one by one.
 const SAID_MAX: u64 = 20;
@@ -43,6 +43,8 @@ pub struct Arguments {
     jobs: usize,
     #[command(flatten)]
     bucket: Bucket,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 fn range(text: &str) -> Result<Range, String> {
@@ -62,6 +64,7 @@ fn range(text: &str) -> Result<Range, String> {
 
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    let common = &common.reading(arguments.reading);
     with_client(common, |client| async move {
         if arguments.recursive {
             return get_tree(common, &client, &arguments).await;

@@ -9,7 +9,7 @@ use crate::cli::connect::with_client;
 use crate::cli::exit::Failure;
 use crate::cli::name::{Name, parser, shown};
 use crate::cli::time::local;
-use crate::cli::{Common, output};
+use crate::cli::{Common, Reading, output};
 
 /// Arguments of `obj stat`.
 #[derive(clap::Args)]
@@ -22,11 +22,14 @@ pub struct Arguments {
     version: Option<VersionId>,
     #[command(flatten)]
     bucket: Bucket,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 /// Runs the verb.
 pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { name, version, bucket: Bucket { bucket } } = arguments;
+    let Arguments { name, version, bucket: Bucket { bucket }, reading } = arguments;
+    let common = &common.reading(reading);
     with_client(common, |client| async move {
         let info = client.stat_version(&bucket, name.as_bytes(), version).await?;
         let map = client.map(Duration::from_secs(1)).await?;

@@ -1,9 +1,9 @@
 //! A simulated client: one operation at a time, sent again under the same name until it is answered or the client's patience ends.
 
 use types::ops::{Condition as Needs, Op};
-use types::record::{Outcome, Row, RowKey};
+use types::record::{Outcome, Row, RowKey, Write};
 use types::wire::request::Refusal;
-use types::{CatalogueId, DtxId, HaTime, SessionId, Version, ViewNumber, keys};
+use types::{CatalogueId, DtxId, GroupId, HaTime, PoolId, SessionId, Version, ViewNumber, keys};
 
 use dtm::Placement;
 use serde::{Deserialize, Serialize};
@@ -31,10 +31,14 @@ pub struct Intent {
 pub enum Kind {
     /// A read.
     Read,
+    /// A read of that member, after a word of the primary.
+    ReadNear(NodeNumber),
     /// A write.
     Put(When),
     /// A delete.
     Delete(When),
+    /// A write with parts in these other groups, in as many bits.
+    Cross(u8),
 }
 
 /// Kinds of conditions.
@@ -63,6 +67,8 @@ pub struct Done {
 struct Pending {
     call: u64,
     packet: Packet,
+    /// Of which member a row is read once the primary has answered.
+    near: Option<(NodeNumber, RowKey)>,
     place: usize,
     give_up: Micros,
     again: Micros,
@@ -74,6 +80,7 @@ struct Pending {
 pub struct Client {
     /// Its number in the network.
     pub number: NodeNumber,
+    session: SessionId,
     view: ViewNumber,
     primary: Option<NodeNumber>,
     nodes: u32,
@@ -83,12 +90,14 @@ pub struct Client {
 }
 
 /// What came of a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Came {
     /// Nothing that ends the operation.
     Nothing,
     /// The client is to ask again soon.
     Again,
+    /// The client asks somebody else now.
+    Next(NodeNumber, Packet),
     /// The operation is over.
     Over,
     /// The reply makes no sense.
@@ -97,8 +106,8 @@ pub enum Came {
 
 impl Client {
     /// A client that knows nothing yet.
-    pub fn new(number: NodeNumber, nodes: u32) -> Self {
-        Self { number, view: ViewNumber(0), primary: None, nodes, counter: 0, pending: None, seen: Default::default() }
+    pub fn new(number: NodeNumber, nodes: u32, session: SessionId) -> Self {
+        Self { number, session, view: ViewNumber(0), primary: None, nodes, counter: 0, pending: None, seen: Default::default() }
     }
 
     /// Whether it waits for an answer.
@@ -124,26 +133,33 @@ impl Client {
         self.counter += 1;
         let row = row_key(intent.row);
         let call = self.counter;
-        let dtx = DtxId { session: SessionId(u64::from(self.number)), counter: self.counter, at: HaTime(now / 1000) };
+        let dtx = DtxId { session: self.session, counter: self.counter, at: HaTime(now / 1000) };
         let (condition, needs) = match intent.kind {
-            Kind::Read => (Condition::Always, Needs::Always),
+            Kind::Read | Kind::ReadNear(_) | Kind::Cross(_) => (Condition::Always, Needs::Always),
             Kind::Put(when) | Kind::Delete(when) => self.condition(intent.row, when),
         };
         let (action, packet) = match intent.kind {
             Kind::Read => (Action::Read, Packet::Read { call, view: self.view, row }),
+            Kind::ReadNear(_) => (Action::Read, Packet::ReadPoint { call, view: self.view }),
             Kind::Put(_) => {
                 let ops = vec![Op::Put { row, value: value.to_le_bytes().to_vec(), condition: needs }];
-                (Action::Put(value, condition), Packet::Execute { call, view: self.view, dtx, ops })
+                (Action::Put(value, condition), Packet::Execute { call, view: self.view, dtx, ops, parts: Vec::new() })
+            }
+            Kind::Cross(others) => {
+                let parts = crossing_parts(others, intent.row, value);
+                let ops = vec![Op::Put { row, value: value.to_le_bytes().to_vec(), condition: needs }];
+                (Action::Put(value, condition), Packet::Execute { call, view: self.view, dtx, ops, parts })
             }
             Kind::Delete(_) => {
                 let ops = vec![Op::Delete { row, condition: needs }];
-                (Action::Delete(condition), Packet::Execute { call, view: self.view, dtx, ops })
+                (Action::Delete(condition), Packet::Execute { call, view: self.view, dtx, ops, parts: Vec::new() })
             }
         };
         let operation = Operation { client: self.number, row: intent.row, call: moment, ret: Moment::MAX, action, answer: Answer::Unknown };
         history.push(Done { operation, version_before: None });
         let give_up = now + intent.patience;
-        self.pending = Some(Pending { call, packet, place: history.len() - 1, give_up, again: intent.again, sent: 0 });
+        let near = if let Kind::ReadNear(member) = intent.kind { Some((member, row_key(intent.row))) } else { None };
+        self.pending = Some(Pending { call, packet, near, place: history.len() - 1, give_up, again: intent.again, sent: 0 });
         self.send().expect("an operation has begun")
     }
 
@@ -163,7 +179,7 @@ impl Client {
         // Where it knows no primary it asks one after the other.
         let to = self.primary.unwrap_or(pending.sent % self.nodes);
         let mut packet = pending.packet.clone();
-        if let Packet::Execute { view, .. } | Packet::Read { view, .. } = &mut packet {
+        if let Packet::Execute { view, .. } | Packet::Read { view, .. } | Packet::ReadPoint { view, .. } = &mut packet {
             *view = self.view;
         }
         Some((to, packet))
@@ -181,6 +197,10 @@ impl Client {
 
     /// A reply has come.
     pub fn receive(&mut self, packet: &Packet, moment: Moment, history: &mut [Done]) -> Came {
+        if let Packet::Point { call, reply: Ok(point) } = packet {
+            let near = self.pending.as_ref().filter(|p| p.call == *call).and_then(|p| p.near.clone());
+            return near.map_or(Came::Nothing, |(to, row)| Came::Next(to, Packet::ReadNear { call: *call, point: *point, row }));
+        }
         let (call, answer, before, seen) = match packet {
             Packet::Executed { call, reply: Ok(Outcome::Done { version, previous, .. }) } => {
                 (*call, Answer::Done(None), previous.first().copied(), Some(*version))
@@ -188,7 +208,9 @@ impl Client {
             Packet::Executed { call, reply: Ok(Outcome::Refused { current, .. }) } => (*call, Answer::Refused(None), Some(*current), None),
             Packet::ReadDone { call, reply: Ok(row) } => (*call, Answer::Read(row.as_ref().map(value_of)), None, None),
             Packet::Executed { call, reply: Err(Refusal::OutcomeUnknown) } => (*call, Answer::Unknown, None, None),
-            Packet::Executed { call, reply: Err(refusal) } | Packet::ReadDone { call, reply: Err(refusal) } => {
+            Packet::Executed { call, reply: Err(refusal) }
+            | Packet::ReadDone { call, reply: Err(refusal) }
+            | Packet::Point { call, reply: Err(refusal) } => {
                 let mine = self.pending.as_ref().is_some_and(|p| p.call == *call);
                 return match refusal {
                     _ if !mine => Came::Nothing,
@@ -213,6 +235,20 @@ impl Client {
         }
         Came::Over
     }
+}
+
+/// Rows from here on are written by parts only.
+const ROWS_OF_PARTS: u64 = 1000;
+
+/// The group of a number in a world of several.
+pub fn group_id(number: u32) -> GroupId {
+    GroupId { pool: PoolId(0), index: number }
+}
+
+/// Parts of a transaction for the groups in these bits.
+fn crossing_parts(others: u8, row: u64, value: Value) -> Vec<(GroupId, Vec<Write>)> {
+    let write = || Write::Put { row: row_key(ROWS_OF_PARTS + row), value: value.to_le_bytes().to_vec() };
+    (0..8).filter(|number| others & (1 << number) != 0).map(|number| (group_id(number), vec![write()])).collect()
 }
 
 /// The key of a row.

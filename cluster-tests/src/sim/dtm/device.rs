@@ -33,6 +33,14 @@ impl Durable for Device {
                 Effect::Cut { after, .. } => drop(self.log.split_off(&after.next())),
                 Effect::SaveState { state, .. } => self.state = Some(state.clone()),
                 Effect::Apply { records, dropped, .. } => self.apply(records, *dropped),
+                Effect::Note { rows, .. } => {
+                    for (key, row) in rows {
+                        match row {
+                            Some(row) => drop(self.rows.insert(key.clone(), row.clone())),
+                            None => drop(self.rows.remove(key)),
+                        }
+                    }
+                }
                 Effect::Prune { upto, .. } => self.log = self.log.split_off(&upto.next()),
                 Effect::Wipe { .. } => {
                     self.log.clear();
@@ -110,6 +118,10 @@ impl Device {
         for (key, row) in results {
             let seq = key.key.as_slice().try_into().map_err(|_| format!("a results row is named {key:?}"))?;
             restore.result(Seq(u64::from_be_bytes(seq)), &row.value).map_err(|e| e.to_string())?;
+        }
+        let machine = RowKey { catalogue: dtm::crossing::PARTS, key: Vec::new() };
+        for (key, row) in self.rows.range(machine..).filter(|(key, _)| key.catalogue != results_catalogue()) {
+            restore.crossing(key, row).map_err(|e| e.to_string())?;
         }
         for record in self.log.values() {
             restore.record(Arc::clone(record)).map_err(|e| e.to_string())?;

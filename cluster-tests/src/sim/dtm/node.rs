@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use dtm::{ClientId, Config, Effect, Event, Identity, Instant, Lease, Placement, Replica, Report};
 use types::ops::Op;
-use types::record::{Record, RowKey};
-use types::wire::dtm::Envelope;
+use types::record::{Record, RowKey, Write};
+use types::wire::dtm::{Envelope, Part};
 use types::wire::request::{ExecuteReply, Refusal};
 use types::{Boot, DeviceId, DtxId, Epoch, GroupId, HaTime, Incarnation, Seq, ViewNumber};
 
@@ -39,8 +39,10 @@ pub struct Format {
 #[derive(Clone, Debug)]
 enum Input {
     Event(Event),
-    Execute { caller: (NodeNumber, u64), view: ViewNumber, dtx: DtxId, ops: Vec<Op> },
+    Execute { caller: (NodeNumber, u64), view: ViewNumber, dtx: DtxId, ops: Vec<Op>, parts: Vec<(GroupId, Vec<Write>)> },
     Read { caller: (NodeNumber, u64), view: ViewNumber, row: RowKey },
+    Point { caller: (NodeNumber, u64), view: ViewNumber },
+    ReadNear { caller: (NodeNumber, u64), point: Seq, row: RowKey },
 }
 
 /// What a process wants of the world.
@@ -56,6 +58,24 @@ pub struct Outbox {
     pub deadline: Option<Micros>,
     /// What happened, for the oracle.
     pub seen: Vec<Seen>,
+    /// What is for other groups.
+    pub crossing: Vec<Crossing>,
+}
+
+/// What goes from group to group.
+#[derive(Clone, Debug)]
+pub enum Crossing {
+    /// A part, for the primary of a group.
+    Part {
+        /// From which device of the sender's group.
+        from: DeviceId,
+        /// For which group.
+        group: GroupId,
+        /// The part.
+        part: Part,
+    },
+    /// A message for one replica of another group.
+    Answer(Envelope),
 }
 
 /// What the oracle has to know.
@@ -82,6 +102,8 @@ pub enum Seen {
 /// A process.
 #[derive(Clone, Debug)]
 pub struct Process {
+    /// Its group.
+    pub group: GroupId,
     /// Its number in the network; its device's number is one more.
     pub number: NodeNumber,
     /// Whether it lives, and what waits while it stands still.
@@ -116,8 +138,9 @@ pub struct Process {
 
 impl Process {
     /// A process that has not started, with an empty device.
-    pub fn new(number: NodeNumber, drift_ppm: i64, pipelined: bool, config: Arc<Config>) -> Self {
+    pub fn new(group: GroupId, number: NodeNumber, drift_ppm: i64, pipelined: bool, config: Arc<Config>) -> Self {
         Self {
+            group,
             number,
             life: Life::default(),
             disk: Disk::new(Device::default()),
@@ -157,7 +180,7 @@ impl Process {
     pub fn kill(&mut self, kept_per_mille: u64) {
         let kept = self.disk.unsynced() as u64 * kept_per_mille / 1000;
         self.disk.crash(kept as usize);
-        let mut dead = Self::new(self.number, self.drift_ppm, self.pipelined, Arc::clone(&self.config));
+        let mut dead = Self::new(self.group, self.number, self.drift_ppm, self.pipelined, Arc::clone(&self.config));
         dead.life.start = self.life.start;
         dead.format = self.format;
         std::mem::swap(&mut dead.disk, &mut self.disk);
@@ -197,6 +220,12 @@ impl Process {
         (u128::from(local) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) as u128) as Micros + 2
     }
 
+    /// Whether it would serve a read now, and what its rows show.
+    pub fn serves(&self, now: Micros) -> Option<Seq> {
+        let replica = self.replica.as_ref().filter(|_| !self.life.is_down())?;
+        replica.read(replica.promised(), self.instant(now)).ok().map(|_| self.disk.current().applied())
+    }
+
     /// What it says to the authority from time to time.
     pub fn renewal(&self, now: Micros) -> Vec<Packet> {
         let Some(boot) = self.boot else { return vec![Packet::Register { start: self.life.start, blank: self.format.is_none() }] };
@@ -217,8 +246,12 @@ impl Process {
     pub fn receive(&mut self, from: NodeNumber, packet: Packet, now: Micros, out: &mut Outbox) {
         match packet {
             Packet::Replica(envelope) => self.push(Input::Event(Event::Message(envelope)), out),
-            Packet::Execute { call, view, dtx, ops } => self.push(Input::Execute { caller: (from, call), view, dtx, ops }, out),
+            Packet::Execute { call, view, dtx, ops, parts } => {
+                self.push(Input::Execute { caller: (from, call), view, dtx, ops, parts }, out)
+            }
             Packet::Read { call, view, row } => self.push(Input::Read { caller: (from, call), view, row }, out),
+            Packet::ReadPoint { call, view } => self.push(Input::Point { caller: (from, call), view }, out),
+            Packet::ReadNear { call, point, row } => self.push(Input::ReadNear { caller: (from, call), point, row }, out),
             // Its machine has the first boot that it got. Where a late message made the authority give another, its lease is refused.
             Packet::Registered { start, boot, incarnation, registered } if start == self.life.start && self.boot.is_none() => {
                 (self.boot, self.format) = (Some(boot), Some(Format { incarnation, registered }));
@@ -238,7 +271,7 @@ impl Process {
             return;
         }
         if self.replica.is_none() {
-            let (group, device) = (GroupId::default(), self.device());
+            let (group, device) = (self.group, self.device());
             let Some(Format { incarnation, registered }) = self.format else { return };
             let me = Identity { group, device, boot, incarnation, registered };
             match self.disk.current().restore(me, Arc::clone(&self.config), &placement, CREATED) {
@@ -298,12 +331,20 @@ impl Process {
         for input in std::mem::take(&mut self.inbox) {
             match input {
                 Input::Event(event) => replica.handle(event, at, &mut effects),
-                Input::Execute { caller, view, dtx, ops } => {
-                    let event = self.execute(caller, view, dtx, ops);
+                Input::Execute { caller, view, dtx, ops, parts } => {
+                    let event = self.execute(caller, view, dtx, ops, parts);
                     replica.handle(event, at, &mut effects);
                 }
                 Input::Read { caller: (to, call), view, row } => {
                     let reply = replica.read(view, at).map(|_| self.disk.current().rows.get(&row).cloned());
+                    out.packets.push((to, Packet::ReadDone { call, reply }));
+                }
+                Input::Point { caller: (to, call), view } => {
+                    let reply = replica.read(view, at).map(|permit| permit.stable);
+                    out.packets.push((to, Packet::Point { call, reply }));
+                }
+                Input::ReadNear { caller: (to, call), point, row } => {
+                    let reply = replica.read_nearest(point, at).map(|_| self.disk.current().rows.get(&row).cloned());
                     out.packets.push((to, Packet::ReadDone { call, reply }));
                 }
             }
@@ -315,13 +356,20 @@ impl Process {
         self.want_turn(out);
     }
 
-    fn execute(&mut self, (from, call): (NodeNumber, u64), view: ViewNumber, dtx: DtxId, ops: Vec<Op>) -> Event {
+    fn execute(
+        &mut self,
+        (from, call): (NodeNumber, u64),
+        view: ViewNumber,
+        dtx: DtxId,
+        ops: Vec<Op>,
+        parts: Vec<(GroupId, Vec<Write>)>,
+    ) -> Event {
         self.next_call += 1;
         let client = ClientId(self.next_call);
         self.calls.insert(client, (Caller { client, from, call }, dtx));
         let device = self.disk.current();
         let rows = ops.iter().flat_map(Op::rows).filter_map(|key| device.rows.get(&key).map(|row| (key.clone(), row.clone()))).collect();
-        Event::Execute(dtm::Execute { client, view, dtx, ops, rows })
+        Event::Execute(dtm::Execute { client, view, dtx, ops, parts, rows })
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, now: Micros, out: &mut Outbox) {
@@ -330,7 +378,9 @@ impl Process {
         for effect in rest {
             match effect {
                 Effect::Send { envelope, after: Some(after) } if after > self.synced => self.sends.push((after, envelope)),
+                Effect::Send { envelope, .. } if envelope.group != self.group => out.crossing.push(Crossing::Answer(envelope)),
                 Effect::Send { envelope, .. } => out.packets.push((envelope.to.0 - 1, Packet::Replica(envelope))),
+                Effect::SendPart { group, part } => out.crossing.push(Crossing::Part { from: self.device(), group, part }),
                 Effect::Complete { client, reply, after, before } => self.answers.push((after.unwrap_or_default(), client, reply, before)),
                 Effect::ReadLog { reader, from, upto, bytes_max } => {
                     let records = self.disk.current().read_log(from, upto, bytes_max);

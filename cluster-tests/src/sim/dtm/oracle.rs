@@ -78,7 +78,7 @@ impl Oracle {
                 }
             }
         }
-        let held = device.rows.iter().filter(|(key, _)| key.catalogue != dtm::results::CATALOGUE);
+        let held = device.rows.iter().filter(|(key, _)| !dtm::crossing::is_of_machine(key.catalogue));
         let held: BTreeMap<&RowKey, (Version, &[u8])> = held.map(|(key, row)| (key, (row.version, row.value.as_slice()))).collect();
         if held != rows {
             return Err(format!("full copy: {} has other rows at {} than the history makes", process.device(), device.applied()));

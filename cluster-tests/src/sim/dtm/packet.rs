@@ -3,10 +3,10 @@
 use dtm::{ClientId, Placement};
 use serde::{Deserialize, Serialize};
 use types::ops::Op;
-use types::record::{Row, RowKey};
+use types::record::{Row, RowKey, Write};
 use types::wire::dtm::Envelope;
 use types::wire::request::{ExecuteReply, Refusal};
-use types::{Boot, DeviceId, DtxId, Epoch, HaTime, Incarnation, ViewNumber};
+use types::{Boot, DeviceId, DtxId, Epoch, GroupId, HaTime, Incarnation, Seq, ViewNumber};
 
 use super::client::Intent;
 use crate::sim::disk::Ticket;
@@ -28,6 +28,8 @@ pub enum Packet {
         dtx: DtxId,
         /// What it does.
         ops: Vec<Op>,
+        /// What it does in other groups.
+        parts: Vec<(GroupId, Vec<Write>)>,
     },
     /// The answer.
     Executed {
@@ -51,6 +53,29 @@ pub enum Packet {
         call: u64,
         /// The row.
         reply: Result<Option<Row>, Refusal>,
+    },
+    /// A client asks the primary up to where a member has to have applied.
+    ReadPoint {
+        /// The client's call.
+        call: u64,
+        /// The view that it believes in.
+        view: ViewNumber,
+    },
+    /// The answer.
+    Point {
+        /// The client's call.
+        call: u64,
+        /// Up to where.
+        reply: Result<Seq, Refusal>,
+    },
+    /// A client's read of one row of a member; [`Packet::ReadDone`] answers it.
+    ReadNear {
+        /// The client's call.
+        call: u64,
+        /// What the primary said.
+        point: Seq,
+        /// Which row.
+        row: RowKey,
     },
     /// A process that starts tells the authority.
     Register {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub think: Micros,
     /// Of a hundred operations, reads.
     pub reads_percent: u32,
+    /// Of a hundred reads, those of a member that is near.
+    pub near_percent: u32,
     /// Of a hundred writes, conditional ones and deletes.
     pub conditional_percent: u32,
     /// Length of the phase with faults.
@@ -30,6 +32,10 @@ pub struct Settings {
     pub pipelined: bool,
     /// The rate of each process's clock, and of the authority's at the end, in millionths off the true one.
     pub drift_ppm: Vec<i64>,
+    /// Groups; more than one only in [`crate::sim::crossing`].
+    pub groups: u32,
+    /// Of a hundred writes, those with parts in other groups.
+    pub crossing_percent: u32,
     /// Whether replicas may need a full copy: devices come back empty, and no log is kept for those that are away for long.
     pub copies: bool,
     /// The machine's bounds and intervals.
@@ -46,6 +52,8 @@ pub const RENEWAL: Micros = 200 * MILLISECOND;
 pub const CONVERGENCE: Micros = 20 * SECOND;
 /// Of all runs, those in which replicas may need a full copy.
 const COPIES_SHARE: f64 = 0.4;
+/// Of all runs, those with reads of members that are near.
+const NEAR_SHARE: f64 = 0.5;
 /// A log measures its bytes by some hundred records: a bound below that would never be left again.
 const LOG_BYTES_MAX_LEAST: u64 = 80_000;
 /// Most operations on one row, so that the exhaustive search can check it.
@@ -55,6 +63,10 @@ impl Settings {
     /// Draws a configuration.
     pub fn draw(seed: u64) -> Self {
         let mut settings = Self::draw_without_copies(seed);
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x04ea_7e57);
+        if rng.random_bool(NEAR_SHARE) {
+            settings.near_percent = rng.random_range(1..=100);
+        }
         // Of its own random numbers: what is drawn without it stays as it was.
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0xc0_b1e5);
         if !rng.random_bool(COPIES_SHARE) {
@@ -117,6 +129,9 @@ impl Settings {
             swarm: Swarm::draw(rng),
             pipelined: rng.random_bool(0.5),
             drift_ppm,
+            near_percent: 0,
+            groups: 1,
+            crossing_percent: 0,
             copies: false,
             machine,
         }

@@ -28,7 +28,8 @@ pub fn message_words(message: &Message) -> String {
             format!("CopyPiece {number} of {}, {} rows{}", at.seq, rows.len(), if *end { ", the last" } else { "" })
         }
         Message::CopyTaken { number, at, .. } => format!("CopyTaken {number} of {at}"),
-        other => short(&format!("{other:?}")),
+        Message::Part { part, .. } => format!("Part {} of {}, all below {} done", part.seq, part.coordinator, part.low),
+        Message::PartStable { participant, seq, .. } => format!("PartStable {seq} in {participant}"),
     }
 }
 
@@ -46,6 +47,10 @@ fn packet_words(packet: &Packet) -> String {
         Packet::Read { view, .. } => format!("Read v{view}"),
         Packet::ReadDone { reply: Ok(row), .. } => format!("ReadDone: {:?}", row.as_ref().map(|row| row.version)),
         Packet::ReadDone { reply: Err(refusal), .. } => short(&format!("ReadDone: {refusal:?}")),
+        Packet::ReadPoint { view, .. } => format!("ReadPoint v{view}"),
+        Packet::Point { reply: Ok(point), .. } => format!("Point {point}"),
+        Packet::Point { reply: Err(refusal), .. } => short(&format!("Point: {refusal:?}")),
+        Packet::ReadNear { point, .. } => format!("ReadNear at {point}"),
         Packet::Register { blank, .. } => format!("Register{}", if *blank { ", blank" } else { "" }),
         Packet::Registered { boot, .. } => format!("Registered as {boot}"),
         Packet::Renew { boot, epoch, .. } => format!("Renew {boot} at {epoch}"),
@@ -75,7 +80,8 @@ fn packet_kind(packet: &Packet) -> u64 {
             Message::CopyRequest { .. } => 9,
             Message::CopyPiece { .. } => 10,
             Message::CopyTaken { .. } => 11,
-            _ => 12,
+            Message::Part { .. } => 12,
+            Message::PartStable { .. } => 13,
         },
         Packet::Execute { .. } => 20,
         Packet::Executed { .. } => 21,
@@ -91,6 +97,9 @@ fn packet_kind(packet: &Packet) -> u64 {
         Packet::Recovered { .. } => 31,
         Packet::NeedsCopy { .. } => 32,
         Packet::Map => 33,
+        Packet::ReadPoint { .. } => 34,
+        Packet::Point { .. } => 35,
+        Packet::ReadNear { .. } => 36,
     }
 }
 

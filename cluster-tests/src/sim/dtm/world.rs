@@ -2,21 +2,23 @@
 //!
 //! Numbers in the network: processes from 0, then the authority, then the clients.
 
+mod draw;
+
 use std::sync::Arc;
 
 use rand::Rng;
-use rand_chacha::ChaCha8Rng;
+use types::{DtxId, SessionId, ViewNumber};
 
 use super::authority::Authority;
-use super::client::{Came, Client, Done, Intent, Kind, When};
-use super::node::{Outbox, Process, Seen};
+use super::client::{Came, Client, Done, Intent, group_id};
+use super::node::{Crossing, Outbox, Process, Seen};
 use super::oracle::Oracle;
 use super::packet::{Happening, Packet};
 use super::settings::{CONVERGENCE, OPERATIONS_A_ROW, RENEWAL, Settings};
+use crate::checkers::one_history::OneHistory;
 use crate::sim::heap::{MILLISECOND, Micros};
 use crate::sim::network::{Network, NodeNumber};
 use crate::sim::run::{Clock, World};
-use crate::sim::swarm::{FaultKind, log_uniform};
 
 /// The authority looks at its clock so often.
 const LOOK: Micros = 50 * MILLISECOND;
@@ -46,8 +48,26 @@ pub struct Counts {
     pub simulated: Micros,
 }
 
+impl Counts {
+    /// Both together, over the same time.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            operations: self.operations + other.operations,
+            answered: self.answered + other.answered,
+            kills: self.kills + other.kills,
+            wipes: self.wipes + other.wipes,
+            copies: (self.copies.0 + other.copies.0, self.copies.1 + other.copies.1),
+            views: self.views + other.views,
+            simulated: self.simulated.max(other.simulated),
+        }
+    }
+}
+
 /// One group with everything around it.
 pub struct GroupWorld {
+    /// Its number, where there are several.
+    number: u32,
     settings: Settings,
     network: Network,
     pub(super) processes: Vec<Process>,
@@ -61,6 +81,10 @@ pub struct GroupWorld {
     over: bool,
     /// When each process's machine is called next.
     deadlines: Vec<Option<Micros>>,
+    /// What is on its way to other groups.
+    pub crossing: Vec<Crossing>,
+    /// What was answered and nobody has looked at yet.
+    pub answers: Vec<DtxId>,
     /// What happened.
     pub counts: Counts,
 }
@@ -104,18 +128,26 @@ fn concerns(event: &Happening) -> Option<NodeNumber> {
 impl GroupWorld {
     /// A world in which nothing has happened.
     pub fn new(settings: Settings) -> Self {
+        Self::of_several(settings, 0)
+    }
+
+    /// The same of one of several groups.
+    pub fn of_several(settings: Settings, number: u32) -> Self {
         let config = Arc::new(settings.machine.clone());
         let drift = |n: u32| settings.drift_ppm.get(n as usize).copied().unwrap_or(0);
         let oracle = Oracle::new(settings.copies);
         let processes: Vec<Process> =
-            (0..settings.replicas).map(|n| Process::new(n, drift(n), settings.pipelined, Arc::clone(&config))).collect();
+            (0..settings.replicas).map(|n| Process::new(group_id(number), n, drift(n), settings.pipelined, Arc::clone(&config))).collect();
         Self {
             network: Network::new(settings.swarm.network.clone()),
             authority: Authority::new(settings.replicas, drift(settings.replicas)),
-            clients: (0..settings.clients).map(|c| Client::new(settings.replicas + 1 + c, settings.replicas)).collect(),
+            clients: (0..settings.clients).map(|c| client(&settings, number, c)).collect(),
             deadlines: vec![None; processes.len()],
             processes,
+            number,
             settings,
+            crossing: Vec::new(),
+            answers: Vec::new(),
             history: Vec::new(),
             oracle,
             moment: 0,
@@ -123,97 +155,6 @@ impl GroupWorld {
             quiet: false,
             over: false,
             counts: Counts::default(),
-        }
-    }
-
-    /// What happens to begin with: starts, clients, every fault of the run.
-    pub fn first(&mut self, rng: &mut ChaCha8Rng) -> Vec<(Micros, Happening)> {
-        let mut first: Vec<(Micros, Happening)> = (0..self.settings.replicas).map(|node| (0, Happening::Start { node })).collect();
-        first.push((LOOK, Happening::Look));
-        for client in 0..self.settings.clients {
-            first.push((MILLISECOND, Happening::Begin { client, intent: self.intent(rng) }));
-        }
-        for (kind, interval) in self.settings.swarm.faults.clone() {
-            let mut at = rng.random_range(0..=2 * interval);
-            while at < self.settings.faulty {
-                self.fault(kind, at, rng, &mut first);
-                at += rng.random_range(1..=2 * interval);
-            }
-        }
-        let healed = self.settings.faulty;
-        first.push((healed, Happening::Heal));
-        first.push((healed + SERVICE, Happening::Quiet));
-        first.push((healed + SERVICE + ASK_END, Happening::End));
-        first
-    }
-
-    fn fault(&self, kind: FaultKind, at: Micros, rng: &mut ChaCha8Rng, out: &mut Vec<(Micros, Happening)>) {
-        let nodes = self.settings.replicas;
-        let until = at + log_uniform(rng, MILLISECOND, self.settings.swarm.duration_max);
-        let node = rng.random_range(0..nodes);
-        let kept_per_mille = if rng.random_bool(0.3) { 0 } else { rng.random_range(0..=1000) };
-        let mut cut = |pairs: Vec<(NodeNumber, NodeNumber)>| {
-            out.push((at, Happening::Cut { pairs: pairs.clone() }));
-            out.push((until, Happening::Mend { pairs }));
-        };
-        match kind {
-            FaultKind::Kill => {
-                let seen = rng.random_bool(0.7);
-                out.push((at, Happening::Kill { node, kept_per_mille, seen }));
-                out.push((until, Happening::Start { node }));
-            }
-            FaultKind::PowerCut => {
-                for node in 0..nodes {
-                    let kept_per_mille = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=1000) };
-                    out.push((at, Happening::Kill { node, kept_per_mille, seen: false }));
-                    out.push((rng.random_range(at..=until), Happening::Start { node }));
-                }
-            }
-            FaultKind::Pause => {
-                out.push((at, Happening::Pause { node }));
-                out.push((until, Happening::Resume { node }));
-            }
-            FaultKind::Partition => {
-                // The authority is on one of the sides too.
-                let sides: Vec<bool> = (0..=nodes).map(|_| rng.random_bool(0.5)).collect();
-                let all = || (0..=nodes).flat_map(|a| (0..=nodes).map(move |b| (a, b)));
-                cut(all().filter(|(a, b)| sides[*a as usize] != sides[*b as usize]).collect());
-            }
-            FaultKind::PairCut | FaultKind::OneWayCut => {
-                let other = (node + rng.random_range(1..=nodes)) % (nodes + 1);
-                let both = kind == FaultKind::PairCut;
-                cut([(node, other), (other, node)].into_iter().take(1 + usize::from(both)).collect());
-            }
-            FaultKind::Wipe => {
-                out.push((at, Happening::Wipe { node }));
-                out.push((until, Happening::Start { node }));
-            }
-            FaultKind::ViewChange => out.push((at, Happening::MoveView { steps: rng.random_range(1..nodes) })),
-        }
-    }
-
-    fn intent(&self, rng: &mut ChaCha8Rng) -> Intent {
-        let conditional = rng.random_range(0..100) < self.settings.conditional_percent;
-        let when = match rng.random_range(0..4) {
-            _ if !conditional => When::Always,
-            0 => When::Absent,
-            1 => When::Present,
-            _ => When::AsSeen,
-        };
-        let delete = conditional && rng.random_bool(0.3);
-        let read = rng.random_range(0..100) < self.settings.reads_percent;
-        let kind = if read {
-            Kind::Read
-        } else if delete {
-            Kind::Delete(when)
-        } else {
-            Kind::Put(when)
-        };
-        Intent {
-            row: rng.random_range(0..self.settings.rows),
-            kind,
-            patience: log_uniform(rng, 10 * MILLISECOND, 3000 * MILLISECOND),
-            again: log_uniform(rng, 2 * MILLISECOND, 200 * MILLISECOND),
         }
     }
 
@@ -267,6 +208,9 @@ impl GroupWorld {
             *known = Some(at);
             clock.at(at, Happening::Deadline { node, start });
         }
+        self.crossing.extend(out.crossing);
+        let answer = |seen: &Seen| if let Seen::Answered(dtx, Ok(_)) = seen { Some(*dtx) } else { None };
+        self.answers.extend(out.seen.iter().filter_map(answer));
         self.counts.answered += out.seen.iter().filter(|s| matches!(s, Seen::Answered(_, Ok(_)))).count() as u64;
         self.counts.copies.0 += out.seen.iter().filter(|s| matches!(s, Seen::CopyBegun)).count() as u64;
         self.counts.copies.1 += out.seen.iter().filter(|s| matches!(s, Seen::Filled(applied) if applied.0 > 0)).count() as u64;
@@ -400,6 +344,10 @@ impl GroupWorld {
                 self.send(from, authority, Packet::Map, clock);
             }
             Came::Over => self.next(number, clock),
+            Came::Next(to, packet) => {
+                let from = client.number;
+                self.send(from, to, packet, clock);
+            }
             Came::Broken(what) => self.oracle.fail(what),
         }
     }
@@ -457,35 +405,74 @@ impl GroupWorld {
     }
 
     fn end(&mut self, clock: &mut Clock<'_, Happening>) {
-        let waiting = self.clients.iter().filter(|c| c.is_waiting()).count();
-        if waiting == 0 && self.authority.is_well() && Oracle::is_converged(&self.processes) {
-            self.over = true;
-            if let Err(error) = self.oracle.finish(&self.history, &self.processes) {
-                self.oracle.fail(error);
-            }
+        if self.is_settled() {
+            self.finish();
         } else if clock.now > self.settings.faulty + CONVERGENCE {
-            let states: Vec<String> = self.processes.iter().map(|p| format!("{:?}", p.replica.as_ref().map(summary))).collect();
-            self.oracle.fail(format!(
-                "progress: not converged {} s after healing; {waiting} clients wait; authority {:?}; replicas {states:?}",
-                CONVERGENCE / 1_000_000,
-                self.authority
-            ));
+            self.give_up();
         } else {
             clock.after(ASK_END, Happening::End);
         }
     }
+
+    /// Whether nobody waits for anything, and all replicas are the same.
+    pub fn is_settled(&self) -> bool {
+        let unfinished = self.processes.iter().filter_map(|p| p.replica.as_ref()).any(|replica| replica.unfinished() > 0);
+        let waiting = self.clients.iter().any(Client::is_waiting);
+        !waiting && !unfinished && self.authority.is_well() && Oracle::is_converged(&self.processes)
+    }
+
+    /// It is settled: looks at what can only be said at the end.
+    pub fn finish(&mut self) {
+        self.over = true;
+        if let Err(error) = self.oracle.finish(&self.history, &self.processes) {
+            self.oracle.fail(error);
+        }
+    }
+
+    /// It does not come to rest.
+    pub fn give_up(&mut self) {
+        let waiting = self.clients.iter().filter(|c| c.is_waiting()).count();
+        let states: Vec<String> = self.processes.iter().map(|p| format!("{:?}", p.replica.as_ref().map(summary))).collect();
+        self.oracle.fail(format!(
+            "progress: not converged {} s after healing; {waiting} clients wait; authority {:?}; replicas {states:?}",
+            CONVERGENCE / 1_000_000,
+            self.authority
+        ));
+    }
+
+    /// What was ever applied in it.
+    pub fn applied(&self) -> &OneHistory {
+        &self.oracle.history
+    }
+
+    /// The primary of its present view, and that.
+    pub fn primary(&self) -> Option<(NodeNumber, ViewNumber)> {
+        let placement = self.authority.placement();
+        placement.primary.map(|(device, _)| (device.0 - 1, placement.number))
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+}
+
+fn client(settings: &Settings, group: u32, number: u32) -> Client {
+    let in_network = settings.replicas + 1 + number;
+    Client::new(in_network, settings.replicas, SessionId(u64::from(group) * 1000 + u64::from(in_network)))
 }
 
 /// A replica in a few words.
 pub(super) fn summary(replica: &dtm::Replica) -> String {
     format!(
-        "promised {} normal {:?} log {:?} stable {} applied {} active {} ended {:?}",
+        "promised {} normal {:?} log {:?} stable {} applied {} active {} ended {:?} unfinished {}",
         replica.promised(),
         replica.normal(),
         replica.log_range(),
         replica.stable(),
         replica.applied(),
         replica.is_active(),
-        replica.ended()
+        replica.ended(),
+        replica.unfinished()
     )
 }
