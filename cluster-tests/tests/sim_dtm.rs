@@ -17,6 +17,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (258, "the same, after a pause"),
     (227, "a late Gap moved a member below the first record that is left, and it was reported for full copy"),
     (266, "the same, of three replicas"),
+    (1_783_240_514, "a new primary asked only the one of two like logs that began too late, after a full copy"),
 ];
 
 /// The same, with whatever such a seed draws.

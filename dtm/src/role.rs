@@ -65,6 +65,8 @@ pub(crate) struct Fetching {
     pub(crate) matched: Seq,
     pub(crate) again_at: Instant,
     pub(crate) tries: u32,
+    /// Who has the same log, but not from where this one ends.
+    pub(crate) pruned: BTreeSet<DeviceId>,
 }
 
 /// A primary's knowledge of its view.

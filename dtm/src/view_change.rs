@@ -3,7 +3,7 @@
 //! A promise is durable before anything that depends on it is sent. The log chosen holds every STABLE record: at least one of any f+1 answers
 //! of the members of the last active view does, and the greatest `(normal, last)` takes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use types::record::{Position, Record};
@@ -201,7 +201,7 @@ impl Replica {
             return self.install(answers, effects);
         }
         let (matched, again_at) = (self.stable, now.after_ms(self.config.resend_ms));
-        self.role = Role::Fetching(Fetching { answers, source, last: best.last, matched, again_at, tries: 0 });
+        self.role = Role::Fetching(Fetching { answers, source, last: best.last, matched, again_at, tries: 0, pruned: BTreeSet::new() });
         self.fetch(effects);
     }
 
@@ -272,13 +272,26 @@ impl Replica {
                     self.fetch(effects);
                 }
             }
-            Merged::Gap => {
-                // The source has pruned what this replica never had.
-                self.report(Report::NeedsCopy { device: self.me.device, incarnation: self.me.incarnation }, effects);
-            }
+            Merged::Gap => self.fetch_elsewhere(now, effects),
             Merged::Diverged(seq) => self.report(Report::Diverged { device: from.device, view, seq }, effects),
             Merged::Nonsense => {}
         }
+    }
+
+    /// The source has pruned what this replica never had, or was filled by a copy that begins above it. Whoever answered with the same log may
+    /// have it from further down.
+    fn fetch_elsewhere(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (me, again_at) = (self.me.device, now.after_ms(self.config.resend_ms));
+        let Role::Fetching(fetching) = &mut self.role else { return };
+        fetching.pruned.insert(fetching.source);
+        let Some(best) = fetching.answers.get(&fetching.source).copied() else { return };
+        let same = |device: &DeviceId, a: &Answer| a.normal == best.normal && a.last == best.last && *device != me;
+        let other = fetching.answers.iter().find(|(device, a)| same(device, a) && !fetching.pruned.contains(*device));
+        if let Some((device, _)) = other {
+            (fetching.source, fetching.again_at, fetching.tries) = (*device, again_at, 0);
+            return self.fetch(effects);
+        }
+        self.report(Report::NeedsCopy { device: me, incarnation: self.me.incarnation }, effects);
     }
 
     /// Makes `normal` durable together with the log that it speaks of. What comes after waits for it.
@@ -431,6 +444,32 @@ mod tests {
         let taken = vec![record(2, 11)];
         assert_eq!(effects, [Effect::Cut { ticket, after: Seq(1) }, Effect::Append { ticket, records: taken }, saves(&replica, 3)]);
         assert_eq!((replica.normal(), replica.log.last_position()), (Some(view), at(2, 11)));
+    }
+
+    #[test]
+    fn where_the_best_log_begins_too_late_the_same_is_taken_from_another() {
+        let mut five = placement(12, ME);
+        let (d, e) = (DeviceId(4), DeviceId(5));
+        five.members = vec![ME, B, C, d, e];
+        five.old = five.members.clone();
+        let peer = five.peers[&B];
+        five.peers.extend([(d, peer), (e, peer)]);
+        let mut replica = fresh();
+        step(&mut replica, Event::Placement(Box::new(five)));
+        persist(&mut replica);
+        step(&mut replica, said(B, state(12, Some(11), (3, 11), 3)));
+        let view = ViewNumber(12);
+        let fetch = |to| sends(to, None, Message::Fetch { view, after: Seq(0) });
+        let effects = step(&mut replica, said(C, state(12, Some(11), (3, 11), 3)));
+        assert_eq!(effects, [fetch(C)]);
+        let from_copy = |from| said(from, Message::Fetched { view, prev: at(2, 11), records: vec![record(3, 11)], last: at(3, 11) });
+        assert_eq!(step(&mut replica, from_copy(C)), [fetch(B)]);
+        assert_eq!(step(&mut replica, from_copy(C)), [], "its late answer");
+        let needs = Effect::Report(Report::NeedsCopy { device: ME, incarnation: Incarnation(1) });
+        assert_eq!(step(&mut replica, from_copy(B)), [needs], "nobody has it");
+        let whole = Message::Fetched { view, prev: at(0, 0), records: records(1..=3, 11), last: at(3, 11) };
+        step(&mut replica, said(B, whole));
+        assert_eq!(replica.normal(), Some(view));
     }
 
     #[test]
