@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PRODUCT := -p client -p node -p ha-daemon -p ha-cli
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance hosts hosts-long soak fuzz demo demo-short lint deny clean
+.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance hosts hosts-long soak fuzz bench-garage demo demo-short lint deny clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -58,8 +58,12 @@ hosts-long: build ## the same with what takes longer: upgrade under load
 	cargo test -p hosts -- --test-threads 1 --nocapture --ignored
 
 SECONDS_OF_CPU ?= 600
-fuzz: setup ## what reads bytes of S3's callers, for SECONDS_OF_CPU=n of processor time from a new seed (docs/s3.md)
+fuzz: build ## what S3's callers send: SECONDS_OF_CPU=n of what reads it, then as long at the sockets of a cluster; from a new seed (docs/s3.md)
 	REDOUBT_FUZZ_CPU_SECONDS=$(SECONDS_OF_CPU) cargo test -p s3 --lib fuzz -- --ignored --nocapture
+	REDOUBT_FUZZ_SECONDS=$(SECONDS_OF_CPU) cargo test -p cluster-tests --test process s3_fuzz -- --ignored --nocapture
+
+bench-garage: build ## Redoubt and Garage under the same load of S3, as ratios (docs/performance.md); builds Garage at first
+	scripts/bench-garage --redoubt $(TARGET)/debug/redoubt
 
 HOURS ?= 1
 soak: build fuzz ## scenarios with fresh seeds and the simulation for HOURS=n; adds a row to docs/soak.md

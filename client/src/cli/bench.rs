@@ -10,6 +10,7 @@ mod machine;
 mod mix;
 mod net;
 mod report;
+mod s3;
 mod server_cpu;
 
 use super::Common;
@@ -32,7 +33,7 @@ pub struct Arguments {
 impl Arguments {
     /// Whether object data is moved.
     pub fn moves_objects(&self) -> bool {
-        self.file.is_some() || matches!(self.verb, Some(Verb::Io(_)))
+        self.file.is_some() || matches!(self.verb, Some(Verb::Io(_) | Verb::S3(_)))
     }
 }
 
@@ -43,6 +44,8 @@ pub enum Verb {
     Io(io::Arguments),
     /// Keys and values: transactions and reads
     Kv(kv::Arguments),
+    /// S3: puts, gets and listings, of the local cluster or of another server
+    S3(s3::Arguments),
     /// The fabric between two processes of this machine
     Net(net::Arguments),
 }
@@ -52,10 +55,11 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.file {
         return mix::run(common, file).await;
     }
-    let Some(verb) = arguments.verb else { return Err(Failure::usage("say --file FILE, or one of io, kv, net")) };
+    let Some(verb) = arguments.verb else { return Err(Failure::usage("say --file FILE, or one of io, kv, s3, net")) };
     match verb {
         Verb::Io(arguments) => io::run(common, arguments).await,
         Verb::Kv(arguments) => kv::run(common, arguments).await,
+        Verb::S3(arguments) => s3::run(common, arguments).await,
         Verb::Net(arguments) => net::run(common, arguments).await,
     }
 }

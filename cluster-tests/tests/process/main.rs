@@ -24,6 +24,7 @@ mod recovery;
 mod replacement;
 mod s3;
 mod s3_access;
+mod s3_fuzz;
 mod s3_tags;
 mod s3_tls;
 mod s3_uploads;

@@ -1,4 +1,4 @@
-//! Policies of buckets, and the XML of all settings: what can be read can be written, and is then read as the same.
+//! Policies of buckets, and the XML of all settings and requests: a setting that can be read can be written, and is then read as the same.
 
 use s3s::dto::{
     AccessControlPolicy, BucketLifecycleConfiguration, CORSConfiguration, CompletedMultipartUpload, CreateBucketConfiguration, Delete,
@@ -97,9 +97,7 @@ pub fn xml(input: &[u8]) -> String {
         AccessControlPolicy,
         BucketLifecycleConfiguration,
         CORSConfiguration,
-        CompletedMultipartUpload,
         CreateBucketConfiguration,
-        Delete,
         NotificationConfiguration,
         ObjectLockConfiguration,
         ObjectLockLegalHold,
@@ -110,6 +108,13 @@ pub fn xml(input: &[u8]) -> String {
         Tagging,
         VersioningConfiguration
     );
+    // These are requests, and kept nowhere.
+    if CompletedMultipartUpload::deserialize(&mut Deserializer::new(input)).is_ok() {
+        told.push_str(" CompletedMultipartUpload");
+    }
+    if Delete::deserialize(&mut Deserializer::new(input)).is_ok() {
+        told.push_str(" Delete");
+    }
     if told.is_empty() {
         return Tagging::deserialize(&mut Deserializer::new(input))
             .err()

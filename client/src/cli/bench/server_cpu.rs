@@ -19,6 +19,11 @@ impl ServerCpu {
         Self(ClusterFile::read(&common.dir).map(|file| pids(&file)).unwrap_or_default())
     }
 
+    /// These processes.
+    pub fn these(pids: Vec<u32>) -> Self {
+        Self(pids)
+    }
+
     /// This process.
     pub fn own() -> Self {
         Self(vec![std::process::id()])
