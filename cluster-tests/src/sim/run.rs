@@ -115,7 +115,8 @@ fn fault_kind<W: Recorded>(event: &W::Event) -> Option<String> {
     let words = format!("{event:?}");
     let mut words = words.split([' ', '{', ',']).filter(|word| !word.is_empty());
     let name = words.next().filter(|name| !ENDS.contains(name))?;
-    let kind = words.nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()));
+    // A kind is a bare word; a name of something has a number in brackets.
+    let kind = words.nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()) && !word.contains('('));
     Some(kind.map_or_else(|| name.to_string(), |kind| format!("{name} {kind}")))
 }
 
