@@ -12,7 +12,7 @@ const SEEDS: std::ops::Range<u64> = 3_000_000..3_000_060;
 #[test]
 fn drawn_faults_break_no_invariant_and_all_is_well_after_them_twice_the_same() {
     let (mut elections, mut kills, mut expired, mut grants) = (0, 0, 0, 0);
-    let mut hashes = std::collections::BTreeSet::new();
+    let (mut hashes, mut faults) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     for seed in SEEDS {
         let report = run_seed(seed);
         assert_eq!(report.outcome.violation, None, "seed {seed}");
@@ -22,8 +22,12 @@ fn drawn_faults_break_no_invariant_and_all_is_well_after_them_twice_the_same() {
         kills += report.counts.kills;
         expired += report.counts.expired;
         grants += report.counts.grants;
+        faults.extend(report.outcome.faults.into_keys());
     }
     assert_eq!(hashes.len(), SEEDS.count(), "different seeds do different things");
+    for kind in ["Kill", "Pause", "Cut", "Do Elect", "Play LeaderCutOff"] {
+        assert!(faults.contains(kind), "{kind} is not among {faults:?}");
+    }
     assert!(
         elections > 120 && kills > 300 && expired > 50 && grants > 3_000,
         "{elections} elections, {kills} kills, {expired} leases over, {grants} granted: too little happened to mean anything"

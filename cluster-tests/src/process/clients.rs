@@ -107,8 +107,8 @@ impl Clients {
         })
     }
 
-    /// How many fids of the bucket are pending, as the primaries have applied it.
-    pub fn pending(&self) -> Result<usize> {
+    /// How many rows of a kind the bucket has, as the primaries have applied it; of each group so many as a page has.
+    pub fn rows_of_kind(&self, kind: u8) -> Result<usize> {
         self.wait(async {
             let map = self.client.map(Duration::ZERO).await?;
             let bucket = map.catalogue_named(CatalogueKind::Bucket, BUCKET).context("the bucket is there")?;
@@ -119,7 +119,7 @@ impl Clients {
                 let node =
                     view.primary.and_then(|primary| map.node_of(primary.device)).with_context(|| format!("{group} has a primary"))?;
                 let peer = Peer::node(node.fabric_address.clone(), node.id, None);
-                let prefix = vec![types::keys::kind::PENDING];
+                let prefix = vec![kind];
                 let scan = Scan {
                     groups: vec![(group, view.number)],
                     catalogue: bucket.id,
