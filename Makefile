@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PRODUCT := -p client -p node -p ha-daemon -p ha-cli
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build test test-unit test-model test-process scenarios s3-conformance hosts hosts-long soak fuzz bench-garage demo demo-short lint deny clean
+.PHONY: help setup build test test-unit test-model test-process web-test scenarios s3-conformance hosts hosts-long soak fuzz bench-garage demo demo-short lint deny clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -30,6 +30,9 @@ test-model: setup ## simulator, checkers, model check
 test-process: build ## real processes with real faults
 	cargo build --workspace --exclude cluster-tests --examples
 	cargo test -p cluster-tests --test process -- --test-threads 1
+
+web-test: build ## the page of every node in a headless browser (apt-get install chromium)
+	cargo test -p cluster-tests --test process a_browser_shows_the_page -- --ignored
 
 scenarios: build ## scenarios of real processes in networks of their own (docs/harness.md)
 	cargo test -p cluster-tests --test scenarios -- --test-threads 1

@@ -21,7 +21,7 @@ pub use buf::{Buf, BufPool};
 pub use error::NetError;
 #[cfg(feature = "libfabric")]
 pub use fabric::bench;
-pub use service::{Identity, Incoming, PeerIdentity, Service};
+pub use service::{Identity, Incoming, Observer, PeerIdentity, Service};
 pub use timing::Timing;
 pub use transport::{Lend, Peer, Reply, Request, Transport};
 pub use types::wire::Operation;

@@ -1,5 +1,9 @@
 //! The server's side: [`Service`] and what it is given.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -58,6 +62,46 @@ pub(crate) trait Exchange: Send + Sync {
     fn is_cancelled(&self) -> bool;
 }
 
+/// Is told how requests went that were served.
+pub trait Observer: Send + Sync {
+    /// A request has ended, answered or not: how long that took from when it was given to [`Incoming::observe`], and how many bytes of lent
+    /// memory were pulled or pushed.
+    fn ended(&self, operation: Operation, took: Duration, bytes: usize);
+}
+
+/// An exchange whose end somebody is told.
+struct Observed {
+    exchange: Box<dyn Exchange>,
+    operation: Operation,
+    since: Instant,
+    bytes: AtomicUsize,
+    observer: Arc<dyn Observer>,
+}
+
+#[async_trait]
+impl Exchange for Observed {
+    async fn pull(&self, buf: Buf, offset: usize, length: usize) -> Result<Buf, NetError> {
+        let buf = self.exchange.pull(buf, offset, length).await?;
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        Ok(buf)
+    }
+
+    async fn push(&self, buf: Buf, offset: usize, length: usize) -> Result<Buf, NetError> {
+        let buf = self.exchange.push(buf, offset, length).await?;
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        Ok(buf)
+    }
+
+    fn finish(&self, answer: Result<Bytes, String>, pushed: usize) {
+        self.exchange.finish(answer, pushed);
+        self.observer.ended(self.operation, self.since.elapsed(), self.bytes.load(Ordering::Relaxed));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.exchange.is_cancelled()
+    }
+}
+
 /// One message to be served.
 pub struct Incoming {
     /// What is asked.
@@ -90,6 +134,14 @@ impl Incoming {
         self.exchange = Some(exchange);
         self.lend = lend.map(|(length, room)| LendView { length, room, done: 0 });
         self
+    }
+
+    /// Has somebody told when it ends; a post never does.
+    pub fn observe(&mut self, observer: Arc<dyn Observer>) {
+        if let Some(exchange) = self.exchange.take() {
+            let (operation, since, bytes) = (self.operation, Instant::now(), AtomicUsize::new(0));
+            self.exchange = Some(Box::new(Observed { exchange, operation, since, bytes, observer }));
+        }
     }
 
     /// Whether it is a post, which wants no answer.

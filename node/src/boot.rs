@@ -324,9 +324,9 @@ impl Parts {
             lease: self.around.lease.clone(),
             views: self.around.views.clone(),
             fences: self.around.fences.clone(),
-            usage: {
+            load: {
                 let node = self.node.clone();
-                Box::new(move || node.usage())
+                Box::new(move || node.load())
             },
             inboxes: inboxes.to_vec(),
             watch,

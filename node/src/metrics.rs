@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ha_api::tls::Tls;
-use service::metrics::{self, Kind, Page};
+use service::metrics::{self, Answer, Kind, Page};
 use tokio::net::TcpListener;
+use types::load::{Kind as LoadKind, NodeLoad, TIME_STEPS, Work};
 use types::map::Group;
 use types::wire::Operation;
 use types::wire::request::DeviceUsage;
@@ -22,31 +23,73 @@ const LISTEN_PAUSE: Duration = Duration::from_secs(1);
 /// A metric's name, what it is, and where it comes from.
 type Figure = (&'static str, &'static str, fn(&DeviceUsage) -> u64);
 
-/// How often something was asked for.
+/// What was done of one operation.
+#[derive(Debug, Default)]
+struct Done {
+    came: AtomicU64,
+    micros: AtomicU64,
+    bytes: AtomicU64,
+    steps: [AtomicU64; TIME_STEPS],
+}
+
+impl Done {
+    fn work(&self) -> Work {
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let steps: [u64; TIME_STEPS] = std::array::from_fn(|step| of(&self.steps[step]));
+        Work { count: steps.iter().sum(), micros: of(&self.micros), bytes: of(&self.bytes), steps }
+    }
+}
+
+/// How often something was asked for, and how it went.
 #[derive(Debug)]
 pub struct Requests {
-    of: [AtomicU64; OPERATIONS],
+    of: [Done; OPERATIONS],
+    since: Instant,
     /// Refused because too many were under way.
     pub refused: AtomicU64,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { of: [const { AtomicU64::new(0) }; OPERATIONS], refused: AtomicU64::new(0) }
+        Self { of: std::array::from_fn(|_| Done::default()), since: Instant::now(), refused: AtomicU64::new(0) }
     }
 }
 
 impl Requests {
     /// A request has come.
     pub fn came(&self, operation: Operation) {
-        if let Some(count) = self.of.get(operation as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Some(done) = self.of.get(operation as usize) {
+            done.came.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn counts(&self) -> impl Iterator<Item = (Operation, u64)> {
-        let numbered = (0u16..).zip(&self.of).filter_map(|(number, count)| Some((Operation::from_u16(number)?, count)));
-        numbered.map(|(operation, count)| (operation, count.load(Ordering::Relaxed)))
+    /// A request is over.
+    pub fn ended(&self, operation: Operation, took: Duration, bytes: usize) {
+        let Some(done) = self.of.get(operation as usize) else { return };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        done.micros.fetch_add(micros, Ordering::Relaxed);
+        done.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        done.steps[Work::step(micros)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What HA is told: all but how full devices are.
+    pub fn load(&self) -> NodeLoad {
+        let mut load = NodeLoad {
+            at_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            refused: self.refused.load(Ordering::Relaxed),
+            ..NodeLoad::default()
+        };
+        for (operation, done) in self.all() {
+            if let Some(kind) = LoadKind::of(operation) {
+                let work = &mut load.work[kind as usize];
+                *work = work.and(&done.work());
+            }
+        }
+        load
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Operation, &Done)> {
+        (0u16..).zip(&self.of).filter_map(|(number, done)| Some((Operation::from_u16(number)?, done)))
     }
 }
 
@@ -64,9 +107,9 @@ pub async fn run(node: Arc<Node>, address: String, tls: Option<Tls>) {
         }
         tokio::time::sleep(LISTEN_PAUSE).await;
     };
-    metrics::serve(listener, move || {
+    metrics::serve(listener, move |path| {
         let (node, tls) = (node.clone(), tls.clone());
-        async move { page(&node, tls.as_ref()) }
+        async move { (path == "/metrics").then(|| Answer::metrics(page(&node, tls.as_ref()))) }
     })
     .await;
 }
@@ -82,19 +125,31 @@ fn page(node: &Node, tls: Option<&Tls>) -> Page {
             .sample(&[], seconds);
     }
     let mut metric = page.metric("redoubt_requests_total", Kind::Counter, "Requests on the fabric, by what they ask for.");
-    for (operation, count) in node.requests.counts() {
-        metric.sample(&[("operation", &format!("{operation:?}"))], count);
+    for (operation, done) in node.requests.all() {
+        metric.sample(&[("operation", &format!("{operation:?}"))], done.came.load(Ordering::Relaxed));
+    }
+    let mut metric = page.metric("redoubt_request_duration_seconds", Kind::Histogram, "How long requests took that want an answer.");
+    // What is posted has no end.
+    for (operation, done) in node.requests.all().filter(|(operation, _)| *operation != Operation::Dtm) {
+        let work = done.work();
+        let buckets = work.steps.iter().enumerate().map(|(step, count)| (Work::step_end(step).map(|micros| micros as f64 / 1e6), *count));
+        metric.histogram(&[("operation", &format!("{operation:?}"))], buckets, work.micros as f64 / 1e6);
+    }
+    let mut metric = page.metric("redoubt_request_bytes_total", Kind::Counter, "Bytes of bulk data that went with requests.");
+    for (operation, done) in node.requests.all() {
+        metric.sample(&[("operation", &format!("{operation:?}"))], done.bytes.load(Ordering::Relaxed));
     }
     let refused = node.requests.refused.load(Ordering::Relaxed);
     page.metric("redoubt_requests_busy_total", Kind::Counter, "Requests refused because too many were under way.").sample(&[], refused);
     devices(node, &mut page);
     groups(node, &mut page);
+    page.process();
     page
 }
 
 fn devices(node: &Node, page: &mut Page) {
     let usage = node.usage();
-    let figures: [Figure; 5] = [
+    let figures: [Figure; 9] = [
         ("redoubt_node_device_size_bytes", "Bytes for units of a device.", |usage| usage.bytes),
         ("redoubt_node_device_free_bytes", "Bytes free of them.", |usage| usage.free),
         ("redoubt_node_device_metadata_bytes", "Bytes of metadata of a device.", |usage| usage.meta_bytes),
@@ -104,9 +159,25 @@ fn devices(node: &Node, page: &mut Page) {
             "Transactions over several groups that are not done, by the replicas of a device.",
             |usage| usage.unfinished,
         ),
+        ("redoubt_node_rebuild_bytes_per_second", "Bytes that are rebuilt on a device in a second, of late.", |usage| {
+            usage.rebuild.bytes_per_second
+        }),
+        ("redoubt_node_rebuild_units_waiting", "Units that could not be rebuilt at the last try.", |usage| usage.rebuild.waiting),
+        ("redoubt_node_rebuild_units_lost", "Units that cannot be rebuilt.", |usage| usage.rebuild.lost),
+        ("redoubt_node_scrub_damaged", "What the last reading of a device found damaged, and is so still.", |usage| usage.scrub.left()),
     ];
     for (name, help, of) in figures {
         let mut metric = page.metric(name, Kind::Gauge, help);
+        for usage in &usage {
+            metric.sample(&[("device", &usage.device)], of(usage));
+        }
+    }
+    let figures: [Figure; 2] = [
+        ("redoubt_node_rebuilt_units_total", "Units rebuilt on a device.", |usage| usage.rebuild.units),
+        ("redoubt_node_rebuilt_bytes_total", "Bytes of them.", |usage| usage.rebuild.bytes),
+    ];
+    for (name, help, of) in figures {
+        let mut metric = page.metric(name, Kind::Counter, help);
         for usage in &usage {
             metric.sample(&[("device", &usage.device)], of(usage));
         }

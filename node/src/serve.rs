@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use net::{Buf, Incoming, Operation, Service, Transport};
+use net::{Buf, Incoming, Observer, Operation, Service, Transport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use storage::StorageError;
@@ -184,8 +184,9 @@ impl NodeService {
 }
 
 impl Service for NodeService {
-    fn serve(&self, incoming: Incoming) {
+    fn serve(&self, mut incoming: Incoming) {
         self.node.requests.came(incoming.operation);
+        incoming.observe(self.node.clone());
         if is_over(&incoming) {
             return;
         }
@@ -220,6 +221,12 @@ impl Service for NodeService {
                 Err(later) => self.spawn(later, read_near::in_its_time),
             },
         }
+    }
+}
+
+impl Observer for Node {
+    fn ended(&self, operation: Operation, took: Duration, bytes: usize) {
+        self.requests.ended(operation, took, bytes);
     }
 }
 

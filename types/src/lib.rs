@@ -8,6 +8,7 @@ pub mod codec;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod load;
 pub mod map;
 pub mod object;
 pub mod ops;

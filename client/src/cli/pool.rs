@@ -44,6 +44,7 @@ fn json_of(status: &Status, pool: &Pool) -> Value {
         "groups": pool.groups,
         "groups_ready": groups(map, pool).filter(|(_, group)| is_ready(map, group)).count(),
         "devices": devices(pool, map).len(),
+        "devices_that_say": devices(pool, map).len() - space.unknown,
         "bytes": space.bytes,
         "used_bytes": space.used,
         "free_bytes": space.free,
@@ -74,23 +75,49 @@ pub fn is_ready(map: &ClusterMap, group: &Group) -> bool {
 }
 
 /// Columns of [`row`].
-const HEADING: [&str; 10] = ["NAME", "SCHEME", "DOMAIN", "GROUPS", "READY", "DEVICES", "USED", "FREE", "SIZE", "PRIORITY"];
+const HEADING: [&str; 11] = ["NAME", "SCHEME", "DOMAIN", "GROUPS", "READY", "DEVICES", "THAT SAY", "USED", "FREE", "SIZE", "PRIORITY"];
 
 fn row(pool: &Value) -> Vec<String> {
     let cell = |key: &str| pool[key].as_str().map_or_else(|| pool[key].to_string(), String::from);
     let size = |key: &str| output::bytes_words(pool[key].as_u64().unwrap_or(0));
-    let mut row = ["name", "scheme", "failure_domain", "groups", "groups_ready", "devices"].map(cell).to_vec();
+    let mut row = ["name", "scheme", "failure_domain", "groups", "groups_ready", "devices", "devices_that_say"].map(cell).to_vec();
     row.extend(["used_bytes", "free_bytes", "bytes"].map(size));
     row.push(cell("priority"));
     row
 }
 
+/// Of all devices, each once: pools may share them.
+fn in_all(status: &Status) -> Value {
+    let devices: Vec<_> = status.map.devices.keys().copied().collect();
+    let space = status.space(&devices);
+    json!({
+        "devices": devices.len(),
+        "devices_that_say": devices.len() - space.unknown,
+        "bytes": space.bytes,
+        "used_bytes": space.used,
+        "free_bytes": space.free,
+    })
+}
+
+fn words(all: &Value) -> String {
+    let size = |key: &str| output::bytes_words(all[key].as_u64().unwrap_or(0));
+    let (say, of) = (&all["devices_that_say"], &all["devices"]);
+    let at_least = if say == of { "" } else { "at least " };
+    format!(
+        "in all: {at_least}{} used, {at_least}{} free of {}; {say} of {of} devices say how full they are",
+        size("used_bytes"),
+        size("free_bytes"),
+        size("bytes")
+    )
+}
+
 fn list(common: &Common, status: &Status) -> Result<(), Failure> {
     let pools: Vec<Value> = status.map.pools.values().map(|pool| json_of(status, pool)).collect();
-    output::value(common.output, &json!({"pools": pools}), || {
+    let all = in_all(status);
+    output::value(common.output, &json!({"pools": pools, "in_all": all}), || {
         let mut rows = vec![HEADING.map(String::from).to_vec()];
         rows.extend(pools.iter().map(row));
-        output::table(&rows)
+        format!("{}\n\n{}", output::table(&rows), words(&all))
     })
 }
 

@@ -54,6 +54,9 @@ fn a_bundle_has_all_that_a_stranger_needs_and_no_secret_and_comes_without_ha_too
     }
     let made = bundle(&cluster, "alone")?;
     ensure!(made["missing"]["cluster/status.json"].is_string(), "{made}");
+    for part in ["events", "pools", "raft", "repair"] {
+        ensure!(made["missing"][format!("cluster/{part}.json")].is_string(), "{part}: {made}");
+    }
     ensure!(text(&cluster, "alone", "cluster/status.json.missing")?.contains("redoubt-ha"), "and says why");
     ensure!(!text(&cluster, "alone", "logs/node-1-ha.txt")?.is_empty(), "the logs are there");
     Ok(())

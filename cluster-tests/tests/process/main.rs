@@ -30,6 +30,7 @@ mod s3_tls;
 mod s3_uploads;
 mod s3_versions;
 mod scrub;
+mod seeing;
 mod sizes;
 mod transactions;
 mod writes_go_on;

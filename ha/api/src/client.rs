@@ -15,10 +15,11 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
+use types::load::NodeLoad;
 use types::map::{CatalogueKind, ClusterMap};
 use types::quota::Quota;
 use types::records::{Account, Bucket, RecordChange, RecordDone};
-use types::wire::request::{DeviceUsage, Ticket};
+use types::wire::request::Ticket;
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use crate::config::{DeviceConfig, NodeEntry, check_address};
@@ -51,6 +52,10 @@ const ROUND_PAUSE: Duration = Duration::from_millis(50);
 const MAP_DELAY: Duration = Duration::from_millis(100);
 /// The same for a change, which a majority has to write down.
 const CHANGE_DELAY: Duration = Duration::from_millis(300);
+/// How long a daemon has to give the status, for which it waits for a leader, before the next one is asked too.
+const STATUS_DELAY: Duration = Duration::from_millis(400);
+/// What an attempt needs beside the daemon's waiting for a leader.
+const FOR_THE_ANSWER: Duration = Duration::from_millis(600);
 /// Keep-alive of connections: a daemon that hangs is noticed though nothing is asked of it.
 const KEEP_ALIVE: Duration = Duration::from_millis(1000);
 
@@ -246,12 +251,12 @@ impl HaClient {
 
     /// Accounts by their names, and the quotas of those that have one.
     pub async fn accounts(&self) -> Result<(BTreeMap<String, Account>, BTreeMap<String, Quota>), HaError> {
-        read(&self.call(|mut s| async move { s.get_accounts(pb::StatusRequest {}).await }).await?.body)
+        read(&self.call(|mut s| async move { s.get_accounts(pb::StatusRequest::default()).await }).await?.body)
     }
 
     /// What is kept of buckets, by their names.
     pub async fn buckets(&self) -> Result<BTreeMap<String, Bucket>, HaError> {
-        read(&self.call(|mut s| async move { s.get_buckets(pb::StatusRequest {}).await }).await?.body)
+        read(&self.call(|mut s| async move { s.get_buckets(pb::StatusRequest::default()).await }).await?.body)
     }
 
     /// A process has started, or has learnt that it was declared lost: it gets a boot, and is told what to do with its devices.
@@ -267,11 +272,10 @@ impl HaClient {
 
     /// Renews the lease of a process, every 200 ms; the caller notes when it called, for that is when the lease begins.
     ///
-    /// `confirmed` is the log index that the process has taken in, `usage` how full its devices are. [`HaError::OldBoot`]: the process was
+    /// `confirmed` is the log index that the process has taken in, `load` what it says of itself. [`HaError::OldBoot`]: the process was
     /// declared lost and has to register.
-    pub async fn renew(&self, node: NodeId, boot: Boot, pid: u32, confirmed: u64, usage: &[DeviceUsage]) -> Result<Grant, HaError> {
-        let usage = if usage.is_empty() { Vec::new() } else { encode(&usage.to_vec()) };
-        let request = pb::RenewRequest { node: node.0.into(), boot: boot.0, pid, confirmed, usage };
+    pub async fn renew(&self, node: NodeId, boot: Boot, pid: u32, confirmed: u64, load: &NodeLoad) -> Result<Grant, HaError> {
+        let request = pb::RenewRequest { node: node.0.into(), boot: boot.0, pid, confirmed, load: encode(load) };
         let renew = |mut s: Service| send(request.clone(), async move |r| s.renew(r).await);
         let reply = self.within(RENEW_ATTEMPT, RENEW_DEADLINE, renew).await?;
         Ok(Grant { epoch: Epoch(reply.epoch), ha_time: HaTime(reply.ha_time) })
@@ -349,20 +353,58 @@ impl HaClient {
         self.within(RENEW_ATTEMPT, RENEW_DEADLINE, |mut s| async move { s.confirm(request).await }).await.map(|_| ())
     }
 
-    /// The cluster's state, with what the leader adds to it.
+    /// The cluster's state, with what the leader adds to it. Where no daemon finds a leader it is what one of them has, and says so.
     pub async fn status(&self) -> Result<crate::Status, HaError> {
-        read(&self.call(|mut s| async move { s.get_status(pb::StatusRequest {}).await }).await?.body)
+        let request = pb::StatusRequest { wait_ms: self.wait_ms() };
+        let ask = move |mut s: Service| async move { s.get_status(request).await };
+        self.best_of(ask, |reply| read(&reply.body), |status: &crate::Status| (status.confirmed, status.map.index)).await
     }
 
-    /// The history after log entry `after_index`, oldest first, the newest `limit` lines of it.
-    pub async fn events(&self, after_index: u64, limit: u32) -> Result<Vec<EventLine>, HaError> {
-        let request = pb::EventsRequest { after_index, limit };
-        read(&self.call(|mut s| async move { s.get_events(request).await }).await?.body)
+    /// The history after log entry `after_index`, oldest first, the newest `limit` lines of it; and whether a leader was there, else it is what
+    /// one daemon has.
+    pub async fn events(&self, after_index: u64, limit: u32) -> Result<(Vec<EventLine>, bool), HaError> {
+        let request = pb::EventsRequest { after_index, limit, wait_ms: self.wait_ms() };
+        let ask = move |mut s: Service| async move { s.get_events(request).await };
+        let last = |lines: &Vec<EventLine>| lines.last().map_or(0, |line| line.index);
+        let both = |reply: &pb::BytesReply| Ok((read(&reply.body)?, reply.confirmed));
+        self.best_of(ask, both, |(lines, confirmed)| (*confirmed, last(lines))).await
+    }
+
+    /// How long a daemon may wait for a leader: it has to answer within an attempt.
+    fn wait_ms(&self) -> u64 {
+        let wait = (ATTEMPT - FOR_THE_ANSWER).min(self.inner.options.deadline / 2).mul_f64(self.inner.options.factor);
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What a daemon says that has a leader, or else, when a second round would come too late, the newest of what others have.
+    async fn best_of<T, Fut>(
+        &self,
+        ask: impl Fn(Service) -> Fut,
+        found: impl Fn(&pb::BytesReply) -> Result<T, HaError>,
+        worth: impl Fn(&T) -> (bool, u64),
+    ) -> Result<T, HaError>
+    where
+        Fut: Future<Output = Result<Response<pb::BytesReply>, Status>> + Send + 'static,
+    {
+        let factor = self.inner.options.factor;
+        let until = Instant::now() + self.inner.options.deadline.saturating_sub(ATTEMPT).mul_f64(factor);
+        loop {
+            let worth_of = |reply: &pb::BytesReply| match found(reply).as_ref().map(&worth) {
+                Ok((false, index)) => Worth::Perhaps(index),
+                // What cannot be read is the same everywhere.
+                Ok((true, _)) | Err(_) => Worth::Best,
+            };
+            let answer = found(&self.hedged(STATUS_DELAY, &ask, worth_of).await?)?;
+            if worth(&answer).0 || Instant::now() >= until {
+                return Ok(answer);
+            }
+            tokio::time::sleep(ROUND_PAUSE.mul_f64(factor)).await;
+        }
     }
 
     /// The Raft group, as the first daemon that answers sees it.
     pub async fn raft_status(&self) -> Result<RaftStatus, HaError> {
-        read(&self.call(|mut s| async move { s.get_raft_status(pb::StatusRequest {}).await }).await?.body)
+        read(&self.call(|mut s| async move { s.get_raft_status(pb::StatusRequest::default()).await }).await?.body)
     }
 
     fn seen(&self) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: `node.toml` and `ha.toml`, checked whole when they are read.
 //! - [`HaClient`]: maps, sessions, catalogues, registration, leases, reports, status.
+//! - [`seen`]: the cluster at a glance, from what HA says: what `ha top` and the page of every node show.
 //! - [`tls`]: certificates of the cluster's CA, and what they say.
 //! - [`Follower`]: the state of HA as a snapshot and then every change in order.
 //!
@@ -10,7 +11,10 @@
 pub mod client;
 pub mod config;
 pub mod error;
+pub mod health;
+pub mod repair;
 pub mod report;
+pub mod seen;
 pub mod tls;
 
 /// Messages, clients and servers as generated from `proto/ha.proto`.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use types::load::NodeLoad;
 use types::map::ClusterMap;
 use types::wire::request::DeviceUsage;
 use types::{Boot, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId};
@@ -267,6 +268,8 @@ pub struct NodeStatus {
     pub confirmed_index: Option<u64>,
     /// How long ago its lease was renewed, in milliseconds, at the leader.
     pub lease_age_ms: Option<u64>,
+    /// What its storage process is asked, where it has said so to the leader; without its devices, which are in [`Status::usage`].
+    pub load: Option<NodeLoad>,
     /// Whether its HA daemon answers the one that answers this.
     pub daemon_reachable: bool,
 }

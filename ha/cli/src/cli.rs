@@ -13,6 +13,7 @@ mod process;
 mod rebalance;
 mod repair;
 mod status;
+mod top;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ impl Common {
 enum Verb {
     /// How the cluster is
     Status(status::Args),
+    /// The cluster on a screen that stays up to date: nodes, devices, repair, what is asked and how long it takes, events
+    Top(top::Args),
     /// What happened to it
     Events(events::Args),
     /// Nodes
@@ -143,6 +146,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let ha = Ha::of(&cli.common)?;
     match cli.verb {
         Verb::Status(args) => status::run(&ha, format, &args).await,
+        Verb::Top(args) => top::run(&ha, format, &args).await,
         Verb::Events(args) => events::run(&ha, format, &args).await,
         Verb::Node(verb) => node::run(&ha, format, &verb).await,
         Verb::Device(verb) => device::run(&ha, format, &verb).await,
@@ -155,6 +159,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Rebalance(verb) => rebalance::run(&ha, format, &verb).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
+}
+
+/// Says something on standard error that is no failure.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "ha: {text}");
 }
 
 /// Says on standard error why it failed; in the format asked for.
@@ -183,6 +192,7 @@ mod tests {
     fn verbs_and_flags_are_understood() {
         for line in [
             "ha status --watch",
+            "ha top --once --every 0.5",
             "ha --server 127.0.0.1:1,127.0.0.1:2 --output json node show node-1",
             "ha events --limit 5 --after 7",
             "ha device list --dir /x",
@@ -208,7 +218,16 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["ha", "ha status --timeout 0", "ha events --limit 0", "ha node", "ha pool show", "ha device scrub", "ha policy set"] {
+        for line in [
+            "ha",
+            "ha status --timeout 0",
+            "ha top --every 0",
+            "ha events --limit 0",
+            "ha node",
+            "ha pool show",
+            "ha device scrub",
+            "ha policy set",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

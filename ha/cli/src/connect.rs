@@ -14,6 +14,9 @@ const CLUSTER_FILE: &str = "cluster.json";
 /// Largest such file.
 const CLUSTER_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// How long a daemon has to say that it is there.
+const IS_THERE: Duration = Duration::from_millis(1000);
+
 /// HA, and whom of it was asked.
 #[derive(Clone)]
 pub struct Ha {
@@ -43,9 +46,45 @@ impl Ha {
         Self::at(vec![address.to_string()], self.timeout, self.tls.clone())
     }
 
+    /// The same, asked no longer than that.
+    pub fn within(&self, timeout: Duration) -> Result<Self, Failure> {
+        Self::at(self.addresses.clone(), timeout.min(self.timeout), self.tls.clone())
+    }
+
     /// What HA answers, or a failure that says what to do next.
     pub async fn ask<T>(&self, question: impl AsyncFnOnce(&HaClient) -> Result<T, HaError>) -> Result<T, Failure> {
-        question(&self.client).await.map_err(|e| Failure::of(&e, &self.addresses))
+        match question(&self.client).await {
+            Ok(answer) => Ok(answer),
+            Err(error @ (HaError::Unavailable(_) | HaError::Unknown(_))) => Err(self.unavailable(&error).await),
+            Err(error) => Err(Failure::of(&error, &self.addresses)),
+        }
+    }
+
+    /// Why HA does not do what it is asked: nobody is there, or too few.
+    async fn unavailable(&self, error: &HaError) -> Failure {
+        let mut asking = tokio::task::JoinSet::new();
+        for address in self.addresses.clone() {
+            let one = Self::at(vec![address.clone()], IS_THERE, self.tls.clone());
+            asking.spawn(async move {
+                let is_there = match one {
+                    Ok(one) => one.client.raft_status().await.is_ok(),
+                    Err(_) => false,
+                };
+                (address, is_there)
+            });
+        }
+        let (mut there, mut silent) = (Vec::new(), Vec::new());
+        while let Some(Ok((address, is_there))) = asking.join_next().await {
+            if is_there { there.push(address) } else { silent.push(address) }
+        }
+        there.sort();
+        silent.sort();
+        if there.is_empty() || silent.is_empty() {
+            return Failure::of(error, &self.addresses);
+        }
+        let words = "the HA daemons that answer have no leader, for a majority has to";
+        let next = "start those that do not answer; `ha status` shows what is known";
+        Failure::new(Exit::Unavailable, format!("{words}: {} answer, {} do not ({error}): {next}", there.join(", "), silent.join(", ")))
     }
 }
 

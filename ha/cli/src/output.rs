@@ -49,12 +49,17 @@ pub fn toned(value: impl ToString, tone: Tone) -> Cell {
 /// A cell of a state: ONLINE is good, what is on its way a warning, the rest bad.
 pub fn state(value: impl ToString) -> Cell {
     let text = value.to_string();
-    let tone = match text.as_str() {
+    let tone = tone_of_state(&text);
+    Cell { text, tone }
+}
+
+/// The colour of a state.
+pub fn tone_of_state(state: &str) -> Tone {
+    match state {
         "ONLINE" => Tone::Good,
         "RECOVERING" | "REPAIRING" | "REPAIRED" | "REBALANCING" => Tone::Warn,
         _ => Tone::Bad,
-    };
-    Cell { text, tone }
+    }
 }
 
 /// Whether standard output takes colours.

@@ -15,6 +15,12 @@ fn iso<Tz: TimeZone<Offset: Display>>(ms: u64, zone: &Tz) -> String {
     at.map_or_else(|| format!("{ms} ms since 1970"), |at| at.with_timezone(zone).to_rfc3339_opts(SecondsFormat::Millis, false))
 }
 
+/// `12:27:59`: the local time of day of milliseconds since 1970 UTC.
+pub fn clock(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(DateTime::from_timestamp_millis);
+    at.map_or_else(|| "-".into(), |at| at.with_timezone(&Local).format("%H:%M:%S").to_string())
+}
+
 /// `3 d 4 h`, `5 m 20 s`, `0.4 s`: a span of milliseconds with two units at most.
 pub fn span(ms: u64) -> String {
     let s = ms / 1000;

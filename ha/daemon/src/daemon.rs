@@ -19,13 +19,13 @@ use crate::duties;
 use crate::error::DaemonError;
 use crate::lead::Lead;
 use crate::machine::Machine;
-use crate::metrics;
 use crate::peer::Peers;
 use crate::raft::{Consensus, Group};
 use crate::serve::client::HaService;
 use crate::serve::peer::PeerService;
 use crate::store::{Lock, Store};
 use crate::topology::{addresses_of, topology_of};
+use crate::web;
 
 /// Largest request of a client: a report on very many groups.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -86,7 +86,7 @@ impl Daemon {
         if let Some(address) = &config.metrics {
             let (listener, shown, tls) = (tokio::net::TcpListener::from_std(listen(address)?), core.clone(), config.tls.clone());
             let listener = listener.map_err(|source| DaemonError::Listen { address: address.clone(), source })?;
-            tasks.spawn(service::metrics::serve(listener, move || metrics::page(shown.clone(), tls.clone())));
+            tasks.spawn(service::metrics::serve(listener, move |path| web::answer(shown.clone(), tls.clone(), path)));
         }
         tasks.spawn(lead.clone().grant_leases(asks));
         tasks.spawn(lead.direct());

@@ -15,6 +15,7 @@ use ha_state::{Change, Command, LossReason, Outcome};
 use layout::place::{Wish, place, substitute};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+use types::load::NodeLoad;
 use types::map::{ClusterMap, Node};
 use types::wire::request::DeviceUsage;
 use types::{Boot, DeviceId, Epoch, HaTime, NodeId, SessionId};
@@ -30,6 +31,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 const PROPOSAL: Duration = Duration::from_millis(1000);
 /// How long a quorum may take to confirm the leader, before scaling.
 const CONFIRM: Duration = Duration::from_millis(150);
+/// With less than one part in so many free a device is nearly full, which an operator is told.
+pub const NEARLY_FULL_SHARE: u64 = 10;
 /// A device with less than one part in so many free takes over no member of a group.
 const SPARE_SHARE: u64 = 20;
 /// Renewals that wait for one confirmation.
@@ -46,8 +49,8 @@ pub enum Ask {
         boot: Boot,
         /// Index.
         confirmed: u64,
-        /// How full its devices are; nothing where it does not say.
-        usage: Vec<DeviceUsage>,
+        /// What it says of itself.
+        load: Box<NodeLoad>,
     },
     /// A process has taken in the log up to there.
     Confirm {
@@ -93,7 +96,9 @@ pub struct LeaderView {
     pub lease_age_ms: BTreeMap<Boot, u64>,
     /// How full each device is, as its live process says.
     pub usage: BTreeMap<DeviceId, DeviceUsage>,
-    /// What the director says.
+    /// What each live process is asked, as it says.
+    pub load: BTreeMap<Boot, NodeLoad>,
+    /// What the director says, and which devices are nearly full.
     pub warnings: Vec<String>,
     /// Members and slots that a rebalance still has to move.
     pub to_move: Option<usize>,
@@ -112,6 +117,8 @@ pub struct Lead {
     term: Mutex<Option<Term>>,
     /// How full devices are. An entry a device of the cluster at most; what it says is of no consequence.
     usage: Mutex<BTreeMap<DeviceId, DeviceUsage>>,
+    /// What processes are asked, likewise: the newest start of each node.
+    load: Mutex<BTreeMap<NodeId, (Boot, NodeLoad)>>,
     /// Told whenever a process has confirmed how far it has taken the log in.
     confirmations: watch::Sender<()>,
     asks: mpsc::Sender<Waiting>,
@@ -133,8 +140,9 @@ impl Lead {
     pub fn new(machine: Machine, group: Arc<dyn Consensus>, factor: f64) -> (Arc<Self>, mpsc::Receiver<Waiting>) {
         let (asks, waiting) = mpsc::channel(ASKS_MAX);
         let (timing, origin) = (Timing::scaled(factor), Instant::now());
-        let (term, usage, confirmations) = (Mutex::new(None), Mutex::default(), watch::Sender::new(()));
-        (Arc::new(Self { machine, group, timing, factor, origin, term, usage, confirmations, asks }), waiting)
+        let (term, confirmations) = (Mutex::new(None), watch::Sender::new(()));
+        let (usage, load) = (Mutex::default(), Mutex::default());
+        (Arc::new(Self { machine, group, timing, factor, origin, term, usage, load, confirmations, asks }), waiting)
     }
 
     fn now(&self) -> Duration {
@@ -215,11 +223,11 @@ impl Lead {
         let now = self.now();
         let (mut epoch, index) = self.machine.read(|state| (state.epoch(), state.index()));
         match *ask {
-            Ask::Renew { node, boot, confirmed, ref usage } => {
+            Ask::Renew { node, boot, confirmed, ref load } => {
                 match self.machine.read(|state| term.renew(state, node, boot, confirmed, now)) {
                     Ok(granted_on) => {
                         epoch = granted_on;
-                        self.note_usage(node, usage);
+                        self.note_load(node, boot, load);
                         self.confirmations.send_replace(());
                     }
                     Err(NotRenewed::OldBoot) => return Err(Denied::OldBoot(boot)),
@@ -240,8 +248,11 @@ impl Lead {
         Ok(Told { epoch, ha_time: self.ha_time(term), index })
     }
 
-    /// Takes note of how full the devices of a node are; what is no device of it is left out.
-    fn note_usage(&self, node: NodeId, said: &[DeviceUsage]) {
+    /// Takes note of what a process says of itself; what is no device of its node is left out.
+    fn note_load(&self, node: NodeId, boot: Boot, load: &NodeLoad) {
+        let said = &load.devices;
+        let kept = NodeLoad { devices: Vec::new(), ..load.clone() };
+        self.load.lock().expect("nobody panics with the lock").insert(node, (boot, kept));
         let mut usage = self.usage.lock().expect("nobody panics with the lock");
         self.machine.read(|state| {
             let has = |id: &DeviceId| state.map().devices.get(id).is_some_and(|device| device.node == node);
@@ -255,6 +266,28 @@ impl Lead {
         self.machine.read(|state| {
             let serves = |id: &DeviceId| state.map().devices.get(id).is_some_and(|device| device.state.is_writable());
             usage.iter().filter(|(id, _)| serves(id)).map(|(id, said)| (*id, said.clone())).collect()
+        })
+    }
+
+    /// What live processes are asked.
+    fn load(&self) -> BTreeMap<Boot, NodeLoad> {
+        let load = self.load.lock().expect("nobody panics with the lock");
+        let is_this = |node: &NodeId, boot: Boot| {
+            self.machine.read(|state| state.map().nodes.get(node).is_some_and(|node| node.boot == boot && is_live(node)))
+        };
+        load.iter().filter(|(node, (boot, _))| is_this(node, *boot)).map(|(_, (boot, load))| (*boot, load.clone())).collect()
+    }
+
+    /// Devices that are nearly full, in words.
+    fn nearly_full(&self, usage: &BTreeMap<DeviceId, DeviceUsage>) -> Vec<String> {
+        let full = usage.values().filter(|said| said.bytes > 0 && said.free < said.bytes / NEARLY_FULL_SHARE);
+        self.machine.read(|state| {
+            let name = |id| state.map().node_of(id).map_or_else(String::new, |node| format!(" of {}", node.name));
+            full.map(|said| {
+                let percent = said.bytes.saturating_sub(said.free).saturating_mul(100) / said.bytes;
+                format!("{}{} is {percent} % full: delete something or add devices", said.device, name(said.device))
+            })
+            .collect()
         })
     }
 
@@ -340,11 +373,14 @@ impl Lead {
         let term = guard.as_ref()?;
         let now = self.now();
         let age = |at: &Duration| u64::try_from(now.saturating_sub(*at).as_millis()).unwrap_or(u64::MAX);
+        let usage = self.usage();
+        let warnings = term.warnings().iter().cloned().chain(self.nearly_full(&usage)).collect();
         Some(LeaderView {
             confirmed: term.confirmed().clone(),
             lease_age_ms: term.renewed().iter().map(|(boot, at)| (*boot, age(at))).collect(),
-            usage: self.usage(),
-            warnings: term.warnings().to_vec(),
+            usage,
+            load: self.load(),
+            warnings,
             to_move: term.to_move(),
         })
     }

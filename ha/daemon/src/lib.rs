@@ -20,6 +20,7 @@ pub mod serve;
 pub mod store;
 pub mod topology;
 pub mod watch;
+pub mod web;
 
 pub use daemon::{Daemon, listen};
 pub use error::{DaemonError, StoreError};

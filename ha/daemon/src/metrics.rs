@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ha_api::Status;
+use ha_api::repair::Repair;
+use ha_api::report::Space;
 use ha_api::tls::Tls;
 use ha_state::State;
 use service::metrics::{Kind, Page};
@@ -63,8 +66,42 @@ pub async fn page(core: Arc<Core>, tls: Option<Tls>) -> Page {
     });
     if let Some(view) = core.lead.view() {
         core.machine.read(|state| leader(state.map(), &view, &mut page));
+        whole(&show::status_by(&core, Some(view)), &mut page);
     }
+    page.process();
     page
+}
+
+/// What is known of all of it together: space, repair, rebalance.
+fn whole(status: &Status, page: &mut Page) {
+    type OfSpace = fn(&Space) -> u64;
+    let figures: [(&str, &str, OfSpace); 4] = [
+        ("redoubt_pool_size_bytes", "Bytes for units of the devices of a pool; pools may share devices.", |space| space.bytes),
+        ("redoubt_pool_used_bytes", "Bytes used of them, on the devices that say so.", |space| space.used),
+        ("redoubt_pool_free_bytes", "Bytes free of them, likewise.", |space| space.free),
+        ("redoubt_pool_devices_silent", "Devices of a pool that do not say how full they are.", |space| space.unknown as u64),
+    ];
+    for (name, help, of) in figures {
+        let mut metric = page.metric(name, Kind::Gauge, help);
+        for pool in status.map.pools.values() {
+            metric.sample(&[("pool", &pool.name)], of(&status.space(&pool.devices)));
+        }
+    }
+    let (repair, rebalance) = (Repair::of(status), status.rebalance);
+    let slots = repair.slots() + repair.to_move + repair.to_drain;
+    let to_move = rebalance.and_then(|of| of.to_move).unwrap_or(0);
+    for (name, help, value) in [
+        ("redoubt_repair_slots_left", "Slots that lack units, or are on devices that failed or are to go.", slots as u64),
+        ("redoubt_repair_left_bytes", "Bytes that are to be rebuilt, about.", repair.bytes_left),
+        ("redoubt_repair_bytes_per_second", "Bytes that all devices rebuild in a second, of late.", repair.bytes_per_second),
+        ("redoubt_repair_paused", "Whether an operator has paused repair.", u64::from(repair.paused)),
+        ("redoubt_rebalance_running", "Whether places move so that every device has its share.", u64::from(rebalance.is_some())),
+        ("redoubt_rebalance_places_left", "Places that are still to move.", to_move as u64),
+        ("redoubt_rebalance_groups_filling", "Groups of which a member is being filled.", rebalance.map_or(0, |of| of.filling as u64)),
+        ("redoubt_catalogues_dropped", "Catalogues that were dropped and are being emptied.", status.dropped as u64),
+    ] {
+        page.metric(name, Kind::Gauge, help).sample(&[], value);
+    }
 }
 
 fn raft(core: &Core, page: &mut Page) {

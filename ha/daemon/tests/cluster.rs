@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ha_api::{Found, HaError, Notice};
 use ha_state::{Command, State};
+use types::load::NodeLoad;
 use types::map::CatalogueKind;
 use types::state::ProcessState;
 use types::wire::request::DeviceUsage;
@@ -143,9 +144,9 @@ async fn a_killed_process_is_seen_at_once_and_a_silent_one_when_its_lease_is_ove
     let first = one.register(NodeId(1), child.id(), &found).await.expect("registered");
     let second = two.register(NodeId(2), std::process::id(), &[(DeviceId(2), Found::Blank)]).await.expect("registered");
     for _ in 0..5 {
-        let grant = one.renew(NodeId(1), first.boot, child.id(), 0, &[]).await.expect("a lease");
+        let grant = one.renew(NodeId(1), first.boot, child.id(), 0, &NodeLoad::default()).await.expect("a lease");
         assert!(grant.epoch >= first.epoch);
-        two.renew(NodeId(2), second.boot, std::process::id(), 0, &[]).await.expect("a lease");
+        two.renew(NodeId(2), second.boot, std::process::id(), 0, &NodeLoad::default()).await.expect("a lease");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let renewed = Instant::now();
@@ -160,7 +161,7 @@ async fn a_killed_process_is_seen_at_once_and_a_silent_one_when_its_lease_is_ove
     let after = renewed.elapsed();
     assert_eq!(lost, ha_state::LossReason::LeaseExpired);
     assert!(after > support::FACTOR_MS * 1000 - Duration::from_millis(250) && after < support::FACTOR_MS * 1500, "seen after {after:?}");
-    assert!(matches!(two.renew(NodeId(2), second.boot, std::process::id(), 0, &[]).await, Err(HaError::OldBoot(_))));
+    assert!(matches!(two.renew(NodeId(2), second.boot, std::process::id(), 0, &NodeLoad::default()).await, Err(HaError::OldBoot(_))));
     // The same process registers again, as a new one.
     let again = two.register(NodeId(2), std::process::id(), &[(DeviceId(2), Found::Blank)]).await.expect("registered");
     assert!(again.boot > second.boot);
@@ -179,12 +180,15 @@ async fn a_daemon_that_restarts_beside_a_process_takes_it_up_again() {
     cluster.kill(0).await;
     // The renewals go on through the others meanwhile.
     for _ in 0..5 {
-        client.renew(NodeId(1), registered.boot, child.id(), 0, &[]).await.expect("a lease");
+        client.renew(NodeId(1), registered.boot, child.id(), 0, &NodeLoad::default()).await.expect("a lease");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     cluster.restart(0).await;
     let local = cluster.client_of(0);
-    eventually("the local daemon renews", async || local.renew(NodeId(1), registered.boot, child.id(), 0, &[]).await.is_ok()).await;
+    eventually("the local daemon renews", async || {
+        local.renew(NodeId(1), registered.boot, child.id(), 0, &NodeLoad::default()).await.is_ok()
+    })
+    .await;
     let map = client.map(Epoch(0)).await.expect("a map");
     assert_eq!(map.nodes[&NodeId(1)].boot, registered.boot, "its boot stays");
     assert_ne!(map.nodes[&NodeId(1)].state, ProcessState::Transient);
@@ -210,11 +214,11 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
         let usage =
             |device| DeviceUsage { device: DeviceId(device), bytes: 100, free: 60, meta_bytes: 5, units: 4, ..DeviceUsage::default() };
         // Devices of others, and of nobody, are not believed.
-        let usage = [usage(u32::from(i) + 1), usage(77)];
+        let load = NodeLoad { devices: vec![usage(u32::from(i) + 1), usage(77)], at_ms: 7, ..NodeLoad::default() };
         tokio::spawn(async move {
             loop {
                 let confirmed = confirmed.load(Ordering::Relaxed);
-                drop(client.renew(NodeId(i + 1), registered.boot, std::process::id(), confirmed, &usage).await);
+                drop(client.renew(NodeId(i + 1), registered.boot, std::process::id(), confirmed, &load).await);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
@@ -243,11 +247,13 @@ async fn catalogues_are_made_once_and_unknown_things_are_said_to_be_unknown() {
     assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
     assert!(matches!(client.create_catalogue(CatalogueKind::Index, "", 0, None).await, Err(HaError::Refused(_))));
     assert!(matches!(client.renew_session(types::SessionId(u64::MAX)).await, Err(HaError::NotFound(_))));
-    let events = client.events(0, 100).await.expect("a history");
+    let (events, confirmed) = client.events(0, 100).await.expect("a history");
+    assert!(confirmed);
     assert!(events.iter().any(|e| e.subject == "cluster" && e.what == "created"));
     let status = client.status().await.expect("a status");
     assert!(status.confirmed && status.nodes.values().all(|n| n.pid == std::process::id() && n.lease_age_ms.is_some()));
     assert_eq!(status.usage.keys().copied().collect::<Vec<_>>(), [DeviceId(1), DeviceId(2), DeviceId(3)]);
+    assert!(status.nodes.values().all(|n| n.load.as_ref().is_some_and(|load| load.at_ms == 7 && load.devices.is_empty())));
     assert_eq!((status.space(&[DeviceId(1), DeviceId(2)]).used, status.dropped), (80, 1));
     let raft = client.raft_status().await.expect("raft");
     assert_eq!(raft.voters.len(), 3);

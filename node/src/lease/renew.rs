@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ha_api::{HaClient, HaError};
-use types::wire::request::DeviceUsage;
+use types::load::NodeLoad;
 use types::{Boot, NodeId};
 
 use super::Lease;
@@ -29,8 +29,8 @@ pub struct Renewal {
     pub views: Arc<Views>,
     /// How far the devices have taken it in.
     pub fences: Arc<Fences>,
-    /// How full the devices are.
-    pub usage: Box<dyn Fn() -> Vec<DeviceUsage> + Send + Sync>,
+    /// What the process says of itself.
+    pub load: Box<dyn Fn() -> NodeLoad + Send + Sync>,
     /// The drivers to wake.
     pub inboxes: Vec<Arc<DriverInbox>>,
     /// Who says whether anything hangs.
@@ -55,8 +55,8 @@ impl Renewal {
             }
             let confirmed = self.views.now().index.min(self.fences.all_taken_in());
             let sent = Instant::now();
-            let usage = (self.usage)();
-            let asked = self.ha.renew(self.node, self.boot, std::process::id(), confirmed, &usage);
+            let load = (self.load)();
+            let asked = self.ha.renew(self.node, self.boot, std::process::id(), confirmed, &load);
             // One that takes longer than the lease lasts is of no use.
             match tokio::time::timeout(self.lease.timing().lease, asked).await {
                 Ok(Ok(grant)) => {

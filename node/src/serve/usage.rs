@@ -1,6 +1,7 @@
 //! `Usage`: how full the devices of this process are.
 
 use net::Incoming;
+use types::load::NodeLoad;
 use types::wire::request::DeviceUsage;
 
 use super::{LocalDevice, Node, answer};
@@ -11,6 +12,11 @@ pub fn serve(node: &Node, incoming: Incoming) {
 }
 
 impl Node {
+    /// What HA is told of it with each renewal of its lease.
+    pub fn load(&self) -> NodeLoad {
+        NodeLoad { devices: self.usage(), ..self.requests.load() }
+    }
+
     /// How full its devices are.
     pub fn usage(&self) -> Vec<DeviceUsage> {
         let mut usage: Vec<DeviceUsage> = self.devices.iter().map(|(id, device)| usage_of(device, self.permits.unfinished(*id))).collect();

@@ -77,6 +77,12 @@ pub struct NodeFile {
     /// `host:port` of its S3 gateway.
     #[serde(default)]
     pub s3: Option<String>,
+    /// `host:port` of its page, and of the metrics of its HA daemon; none in a cluster that was made before there was one.
+    #[serde(default)]
+    pub web: Option<String>,
+    /// `host:port` of the metrics of its storage process, likewise.
+    #[serde(default)]
+    pub metrics: Option<String>,
 }
 
 /// Writes a file with secrets in it: for its owner's eyes.

@@ -14,6 +14,8 @@ use crate::cli::output;
 
 /// Largest storage set: groups have all their members in one.
 const STORAGE_SET_NODES: usize = 3;
+/// Ports of a node: HA, fabric, S3, and the pages of both processes.
+const PORTS: usize = 5;
 /// All devices together are never planned larger than this share of what is free in its file system.
 const FREE_SHARE: f64 = 0.3;
 
@@ -43,16 +45,18 @@ pub fn create(dir: &Path, wish: &Wish) -> Result<ClusterFile, Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let dir = std::path::absolute(dir).map_err(|e| Failure::io(dir.display(), &e))?;
     let device_bytes = wish.device_bytes.map_or_else(|| usual_device_bytes(&dir, wish), Ok)?;
-    let ports = service::ports::free(usize::from(wish.nodes) * 3).map_err(|e| Failure::other(e.to_string()))?;
+    let ports = service::ports::free(usize::from(wish.nodes) * PORTS).map_err(|e| Failure::other(e.to_string()))?;
     let address = |port: &u16| format!("127.0.0.1:{port}");
     let nodes: Vec<NodeFile> = (1..=wish.nodes)
-        .zip(ports.chunks(3))
+        .zip(ports.chunks(PORTS))
         .map(|(id, ports)| NodeFile {
             id,
             name: format!("node-{id}"),
             ha: address(&ports[0]),
             fabric: address(&ports[1]),
             s3: Some(address(&ports[2])),
+            web: Some(address(&ports[3])),
+            metrics: Some(address(&ports[4])),
         })
         .collect();
     let cluster = ClusterId(rand::random::<u128>() | 1);
@@ -81,16 +85,19 @@ pub fn add(file: &ClusterFile, device_bytes: Option<u64>) -> Result<(NodeFile, H
     let load = |node: &NodeFile| HaConfig::load(&file.config(node, Service::Ha)).map_err(|e| Failure::other(e.to_string()));
     let last = file.nodes.last().ok_or_else(|| Failure::other("a cluster without nodes"))?;
     let id = last.id.max(file.last_removed) + 1;
-    let mut node = NodeFile { id, name: format!("node-{id}"), ha: String::new(), fabric: String::new(), s3: None };
+    let name = format!("node-{id}");
+    let mut node = NodeFile { id, name, ha: String::new(), fabric: String::new(), s3: None, web: None, metrics: None };
     if file.config(&node, Service::Node).exists() {
         let config = load(&node)?;
         let storage = NodeConfig::load(&file.config(&node, Service::Node)).map_err(|e| Failure::other(e.to_string()))?;
         (node.ha, node.fabric, node.s3) = (config.listen.clone(), storage.fabric, storage.s3.map(|s3| s3.listen));
+        (node.web, node.metrics) = (config.metrics.clone(), storage.metrics);
         return Ok((node, config));
     }
-    let ports = service::ports::free(3).map_err(|e| Failure::other(e.to_string()))?;
+    let ports = service::ports::free(PORTS).map_err(|e| Failure::other(e.to_string()))?;
     let address = |at: usize| format!("127.0.0.1:{}", ports[at]);
     (node.ha, node.fabric, node.s3) = (address(0), address(1), Some(address(2)));
+    (node.web, node.metrics) = (Some(address(3)), Some(address(4)));
     // The newest has all that came before it.
     let HaConfig { cluster, factor, mut topology, .. } = load(last)?;
     let like: Vec<DeviceConfig> = topology.devices.iter().filter(|device| device.node == last.name).cloned().collect();
@@ -191,7 +198,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         dir: dir.join("ha"),
         factor,
         topology: topology.clone(),
-        metrics: None,
+        metrics: node.web.clone(),
         tls: None,
         insecure: false,
         fault_points: None,
@@ -218,7 +225,7 @@ fn configure(file: &ClusterFile, node: &NodeFile, cluster: ClusterId, factor: Fa
         provider: "tcp".into(),
         factor,
         s3,
-        metrics: None,
+        metrics: node.metrics.clone(),
         tls: None,
         fault_points: None,
         devices,

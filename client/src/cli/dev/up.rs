@@ -119,11 +119,13 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     value["seconds"] = began.elapsed().as_secs_f64().into();
     output::value(common.output, &value, || {
         let dir = file.dir.display();
+        let pages: Vec<String> = file.nodes.iter().filter_map(|node| Some(format!("http://{}/", node.web.as_ref()?))).collect();
         format!(
-            "{} nodes serve after {:.1} s in {dir}\nHA at {}\nsay `export REDOUBT_DIR={dir}`, then `redoubt obj put FILE NAME`; `redoubt dev down` stops it",
+            "{} nodes serve after {:.1} s in {dir}\nHA at {}\na page to look at is at {}\nsay `export REDOUBT_DIR={dir}`, then `redoubt obj put FILE NAME`; `redoubt dev down` stops it",
             file.nodes.len(),
             began.elapsed().as_secs_f64(),
-            file.ha.join(" ")
+            file.ha.join(" "),
+            pages.join(" ")
         )
     })
 }
@@ -162,6 +164,8 @@ pub fn json_of(file: &ClusterFile) -> Value {
                 "ha": node.ha,
                 "fabric": node.fabric,
                 "s3": node.s3.as_ref().map(|address| format!("http://{address}")),
+                "web": node.web.as_ref().map(|address| format!("http://{address}/")),
+                "metrics": node.metrics.as_ref().map(|address| format!("http://{address}/metrics")),
                 "dir": file.node_dir(node),
                 "ha_pid": pid(node, Service::Ha),
                 "node_pid": pid(node, Service::Node),

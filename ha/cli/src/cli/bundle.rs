@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ha_api::Status;
+use ha_api::repair::Repair;
 use serde_json::{Value, json};
 
-use super::repair::Repair;
-use super::{Common, check, events, log, pool, rebalance, status};
+use super::{Common, check, events, log, pool, rebalance, repair, status};
 use crate::connect::Ha;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, bytes, show};
@@ -116,7 +116,7 @@ pub async fn run(common: &Common, format: Format, args: &Args) -> Result<(), Fai
     bundle.put("about.txt", Ok(about));
     match Ha::of(common) {
         Ok(ha) => cluster(&mut bundle, &ha).await,
-        Err(failure) => bundle.put("cluster/status.json", Err(failure.message)),
+        Err(failure) => without_ha(&mut bundle, &failure.message),
     }
     host::gather(&mut bundle, &common.dir).await;
     let failed = |e: std::io::Error| Failure::new(Exit::Failure, format!("{}: {e}", args.file.display()));
@@ -135,7 +135,7 @@ pub async fn run(common: &Common, format: Format, args: &Args) -> Result<(), Fai
 async fn cluster(bundle: &mut Bundle, ha: &Ha) {
     match status::ask(ha).await {
         Ok(known) => of_status(bundle, ha, &known).await,
-        Err(failure) => bundle.put("cluster/status.json", Err(failure.message)),
+        Err(failure) => return without_ha(bundle, &failure.message),
     }
     match events::ask(ha, 0, EVENTS).await {
         Ok(all) => bundle.put_json("cluster/events.json", &all.iter().map(events::value).collect()),
@@ -143,10 +143,17 @@ async fn cluster(bundle: &mut Bundle, ha: &Ha) {
     }
 }
 
+/// Why nothing of the cluster is there, in the place of each part.
+fn without_ha(bundle: &mut Bundle, why: &str) {
+    for part in ["status", "events", "repair", "rebalance", "pools", "may-be-stopped", "raft"] {
+        bundle.put(&format!("cluster/{part}.json"), Err(why.to_owned()));
+    }
+}
+
 async fn of_status(bundle: &mut Bundle, ha: &Ha, known: &Status) {
     bundle.put_json("cluster/status.json", &status::value(known));
     bundle.put("cluster/status.txt", Ok(status::text(known, false)));
-    bundle.put_json("cluster/repair.json", &Repair::of(known).value());
+    bundle.put_json("cluster/repair.json", &repair::value(&Repair::of(known)));
     bundle.put_json("cluster/rebalance.json", &rebalance::value(known));
     let pools = known.map.pools.values();
     bundle.put_json("cluster/pools.json", &pools.map(|of| pool::whole_value(known, of)).collect());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ha_api::EventLine;
 use serde_json::{Value, json};
 
-use crate::cli::report;
+use crate::cli::{note, report};
 use crate::connect::Ha;
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Format, Tone, coloured, paint, print, show, table};
@@ -50,8 +50,8 @@ pub async fn run(ha: &Ha, format: Format, args: &Args) -> Result<(), Failure> {
         }
         after = next.last().map_or(after, |event| event.index);
         every.tick().await;
-        next = match ask(ha, after, FOLLOW_LIMIT).await {
-            Ok(events) => events,
+        next = match ha.ask(async |client| client.events(after, FOLLOW_LIMIT).await).await {
+            Ok((events, _)) => events,
             Err(failure) if failure.exit == Exit::Unavailable => {
                 report(&failure, format);
                 Vec::new()
@@ -61,9 +61,13 @@ pub async fn run(ha: &Ha, format: Format, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// The newest events after an entry.
+/// The newest events after an entry. Where HA has no majority they are what one daemon has, and standard error says so.
 pub async fn ask(ha: &Ha, after: u64, limit: u32) -> Result<Vec<EventLine>, Failure> {
-    ha.ask(async |client| client.events(after, limit).await).await
+    let (events, confirmed) = ha.ask(async |client| client.events(after, limit).await).await?;
+    if !confirmed {
+        note("HA has no majority: these are the events that one daemon has, and there may be others (`ha status`)");
+    }
+    Ok(events)
 }
 
 /// An event for programs.

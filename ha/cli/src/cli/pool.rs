@@ -91,7 +91,7 @@ pub fn row(status: &Status, pool: &Pool) -> Vec<Cell> {
         Cell::from(format!("{at_least}{}", bytes(space.used))),
         Cell::from(format!("{at_least}{}", bytes(space.free))),
         Cell::from(bytes(space.bytes)),
-        toned(health.words(), health.tone()),
+        toned(health.words(), health::tone_of_pool(&health)),
     ]
 }
 
@@ -138,7 +138,7 @@ fn page(status: &Status, pool: &Pool, coloured: bool) -> String {
         };
         vec![
             Cell::from(id),
-            toned(format!("{}{missing}", health.word()), health.tone()),
+            toned(format!("{}{missing}", health.word()), health::tone_of_group(health)),
             Cell::from(group.number()),
             Cell::from(active),
             Cell::from(primary),

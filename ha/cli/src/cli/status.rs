@@ -57,12 +57,14 @@ fn leader(status: &Status) -> String {
 /// All of it for programs.
 pub fn value(status: &Status) -> Value {
     let map = &status.map;
-    let (word, _) = health::of_cluster(map, &status.unfilled);
+    let word = health::of_cluster(map, &status.unfilled);
     let pools: Vec<Value> = map.pools.values().map(|p| super::pool::value(status, p)).collect();
     json!({
         "cluster": map.cluster.to_string(),
         "health": word,
         "confirmed": status.confirmed,
+        "voters_that_answer": daemons(status).0,
+        "voters_that_do_not": daemons(status).1,
         "answered_by": status.answered_by.to_string(),
         "leader": status.leader.map(|id| id.to_string()),
         "index": map.index,
@@ -84,7 +86,8 @@ pub fn value(status: &Status) -> Value {
 /// All of it for people.
 pub fn text(status: &Status, coloured: bool) -> String {
     let map = &status.map;
-    let (word, tone) = health::of_cluster(map, &status.unfilled);
+    let word = health::of_cluster(map, &status.unfilled);
+    let tone = health::tone_of_cluster(word);
     let mut out = fields(
         &[
             ("cluster", Cell::from(map.cluster)),
@@ -137,5 +140,17 @@ fn catalogues(status: &Status) -> String {
 }
 
 fn unconfirmed(status: &Status) -> String {
-    format!("none that a quorum confirms; what {} last knew is shown, and may be old", status.answered_by)
+    let name = status.map.nodes.get(&status.answered_by).map_or_else(|| status.answered_by.to_string(), |node| node.name.clone());
+    let (there, silent) = daemons(status);
+    let answer = if silent.is_empty() { String::new() } else { format!(" ({} do not answer)", silent.join(", ")) };
+    let voters = status.map.nodes.values().filter(|node| node.voter).count();
+    format!("no majority: of {voters} voters {} answer{answer}; what {name} last knew is shown, and may be old", there.len())
+}
+
+/// The voters whose daemons answer the one that was asked, and those whose do not.
+fn daemons(status: &Status) -> (Vec<&str>, Vec<&str>) {
+    let answers = |id| status.nodes.get(&id).is_some_and(|node| node.daemon_reachable);
+    let voters = status.map.nodes.values().filter(|node| node.voter);
+    let (there, silent): (Vec<_>, Vec<_>) = voters.partition(|node| answers(node.id));
+    (there.iter().map(|node| node.name.as_str()).collect(), silent.iter().map(|node| node.name.as_str()).collect())
 }

@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status};
 use types::codec::{decode, encode};
 use types::map::CatalogueKind;
 use types::records::{Bucket, BucketDocument, RecordChange, RecordDone};
-use types::wire::request::DeviceUsage;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
 use super::{check_cluster, convert, follow, removal, show};
@@ -203,7 +202,10 @@ impl Ha for HaService {
         if !self.core.catch_up().await {
             return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
         }
-        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(&(state.accounts(), state.quotas()))) }))
+        Ok(Response::new(pb::BytesReply {
+            body: self.core.machine.read(|state| encode(&(state.accounts(), state.quotas()))),
+            confirmed: true,
+        }))
     }
 
     async fn get_buckets(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
@@ -215,7 +217,7 @@ impl Ha for HaService {
             let catalogues = state.map().catalogues.values().filter(|catalogue| catalogue.kind == CatalogueKind::Bucket);
             catalogues.filter_map(|catalogue| Some((catalogue.name.clone(), state.buckets().get(&catalogue.id)?.clone()))).collect()
         };
-        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(&named(state))) }))
+        Ok(Response::new(pb::BytesReply { body: self.core.machine.read(|state| encode(&named(state))), confirmed: true }))
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
@@ -245,10 +247,10 @@ impl Ha for HaService {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
-        let pb::RenewRequest { node, boot, pid, confirmed, usage } = self.open_for(&[Role::Node], request)?;
+        let pb::RenewRequest { node, boot, pid, confirmed, load } = self.open_for(&[Role::Node], request)?;
         let (node, boot) = (node_id(node)?, Boot(boot));
-        let usage: Vec<DeviceUsage> = if usage.is_empty() { Vec::new() } else { read(&usage)? };
-        let told = self.core.ask(Ask::Renew { node, boot, confirmed, usage }).await.map_err(|e| self.with_leader(e))?;
+        let load = Box::new(read(&load)?);
+        let told = self.core.ask(Ask::Renew { node, boot, confirmed, load }).await.map_err(|e| self.with_leader(e))?;
         if node == self.core.node() {
             self.watch.ensure(&self.core, boot, pid);
         }
@@ -368,18 +370,19 @@ impl Ha for HaService {
     }
 
     async fn get_status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
-        self.open(request)?;
-        Ok(Response::new(pb::BytesReply { body: encode(&show::status(&self.core).await) }))
+        let wait_ms = self.open(request)?.wait_ms;
+        let status = show::status(&self.core, wait_ms).await;
+        Ok(Response::new(pb::BytesReply { body: encode(&status), confirmed: status.confirmed }))
     }
 
     async fn get_events(&self, request: Request<pb::EventsRequest>) -> Result<Response<pb::BytesReply>, Status> {
-        let pb::EventsRequest { after_index, limit } = self.open(request)?;
-        show::settle(&self.core).await;
-        Ok(Response::new(pb::BytesReply { body: encode(&show::events(&self.core, after_index, limit)) }))
+        let pb::EventsRequest { after_index, limit, wait_ms } = self.open(request)?;
+        let confirmed = show::settle(&self.core, wait_ms).await.is_some();
+        Ok(Response::new(pb::BytesReply { body: encode(&show::events(&self.core, after_index, limit)), confirmed }))
     }
 
     async fn get_raft_status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::BytesReply>, Status> {
         self.open(request)?;
-        Ok(Response::new(pb::BytesReply { body: encode(&self.core.group.status()) }))
+        Ok(Response::new(pb::BytesReply { body: encode(&self.core.group.status()), confirmed: false }))
     }
 }

@@ -1,7 +1,7 @@
 //! What operators are shown.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ha_api::{Away, EventLine, NodeStatus, RebalanceStatus, Replacement, ReplacementStep, Status};
 use ha_state::state::{Fate, is_live};
@@ -20,9 +20,14 @@ const SETTLE: Duration = Duration::from_millis(1200);
 /// Most lines of history in one answer.
 const EVENTS_MAX: usize = 10_000;
 
-/// The cluster, with what the leader adds where it answers.
-pub async fn status(core: &Core) -> Status {
-    let view = settle(core).await;
+/// The cluster, with what the leader adds where it answers within so many milliseconds; 0 is as long as is usual.
+pub async fn status(core: &Core, wait_ms: u64) -> Status {
+    let view = settle(core, wait_ms).await;
+    status_by(core, view)
+}
+
+/// The cluster as it is known here, with what a leader adds.
+pub fn status_by(core: &Core, view: Option<LeaderView>) -> Status {
     let (confirmed, view) = (view.is_some(), view.unwrap_or_default());
     let standing = core.group.standing();
     let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
@@ -39,6 +44,7 @@ pub async fn status(core: &Core) -> Status {
                 reason: process.reason,
                 confirmed_index: view.confirmed.get(&node.boot).copied(),
                 lease_age_ms: view.lease_age_ms.get(&node.boot).copied(),
+                load: view.load.get(&node.boot).cloned(),
                 daemon_reachable: node.id == own || reachable.contains(&node.id),
             };
             (node.id, status)
@@ -110,22 +116,24 @@ pub fn away(state: &State, id: DeviceId) -> Option<Away> {
 
 /// Waits for a leader, as after the loss of one, and until the state here has all that was committed; what the leader adds. Without one for
 /// long the state as it is here must do.
-pub async fn settle(core: &Core) -> Option<LeaderView> {
-    let end = Instant::now() + SETTLE.mul_f64(core.factor);
+pub async fn settle(core: &Core, wait_ms: u64) -> Option<LeaderView> {
+    let usual = SETTLE.mul_f64(core.factor);
+    let wait = if wait_ms == 0 { usual } else { usual.min(Duration::from_millis(wait_ms)) };
+    tokio::time::timeout(wait, leader(core)).await.ok()
+}
+
+/// The leader's view, once there is one.
+async fn leader(core: &Core) -> LeaderView {
     loop {
         let mut standings = core.group.standings();
         standings.mark_unchanged();
         if core.catch_up().await
             && let Some(view) = core.leader_view().await
         {
-            return Some(view);
+            return view;
         }
         // Until somebody leads, another one does, or a quorum has confirmed it.
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        drop(tokio::time::timeout(left.min(RETRY.mul_f64(core.factor)), standings.changed()).await);
+        drop(tokio::time::timeout(RETRY.mul_f64(core.factor), standings.changed()).await);
     }
 }
 
