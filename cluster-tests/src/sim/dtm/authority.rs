@@ -157,8 +157,13 @@ impl Authority {
         }
     }
 
+    /// Whether a replica is not whole, as far as this knows.
+    pub fn is_partial(&self, node: NodeNumber) -> bool {
+        self.nodes.get(&node).is_some_and(|known| known.blank || known.marked)
+    }
+
     /// Whether one more replica may be done without.
-    pub fn spared(&self) -> bool {
+    fn spared(&self) -> bool {
         let partial = self.nodes.values().filter(|known| known.blank || known.marked).count();
         partial < (self.nodes.len() - 1) / 2
     }

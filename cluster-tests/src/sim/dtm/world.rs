@@ -260,6 +260,10 @@ impl GroupWorld {
                 self.process_event(to, event, clock);
             }
         } else if to == authority {
+            if matches!(packet, Packet::NeedsCopy { .. }) && !self.spares_one() {
+                // A device was lost, of which it does not know yet: with this one there would be too many.
+                return;
+            }
             let registers = matches!(packet, Packet::Register { .. });
             let before = self.authority.epoch();
             let mut replies = Vec::new();
@@ -365,10 +369,15 @@ impl GroupWorld {
         clock.after(100 * MILLISECOND, Happening::Start { node });
     }
 
+    /// Whether f+1 devices are whole without one of them: those that were lost, that are filled anew, and that no log is kept for, are not.
+    fn spares_one(&self) -> bool {
+        let is_partial = |p: &&Process| p.is_blank() || p.is_refilled() || self.authority.is_partial(p.number);
+        self.processes.iter().filter(is_partial).count() < (self.processes.len() - 1) / 2
+    }
+
     /// A device is lost: never so many at once that what is STABLE could be.
     fn wipe(&mut self, node: NodeNumber, clock: &mut Clock<'_, Happening>) {
-        let partial = self.processes.iter().filter(|p| p.is_blank() || p.is_refilled()).count();
-        if !self.authority.spared() || partial >= (self.processes.len() - 1) / 2 {
+        if !self.spares_one() {
             return;
         }
         if !self.processes[node as usize].life.is_down() {
