@@ -40,7 +40,7 @@ impl Inner {
         let (view, peer) = primary(map, group).ok()?;
         let message = ReadPoint { group, view };
         let point: Seq = self.ask(&peer, &[group], Operation::ReadPoint, &message, attempts).await.ok()?;
-        let (device, node) = self.nearest(map, group)?;
+        let device = self.nearest(map, group)?;
         let (_, peer) = Self::peer_of(map, device)?;
         let message = ReadNear { group, device, point, rows: rows.to_vec() };
         match tokio::time::timeout(MEMBER, self.ask_once::<_, Vec<Option<Row>>>(&peer, Operation::ReadNear, &message, attempts)).await {
@@ -49,15 +49,13 @@ impl Inner {
                 tracing::debug!(%device, %refusal, "a member does not serve a read");
                 None
             }
-            _ => {
-                self.suspects.suspect(node);
-                None
-            }
+            // A slow read is no sign that anything is wrong with its node: the primary is asked next.
+            _ => None,
         }
     }
 
     /// A member that may serve: one at the client's own node first, else any.
-    fn nearest(&self, map: &ClusterMap, group: GroupId) -> Option<(DeviceId, NodeId)> {
+    fn nearest(&self, map: &ClusterMap, group: GroupId) -> Option<DeviceId> {
         let online = |device: &DeviceId| {
             let node = map.node_of(*device).filter(|node| node.state == ProcessState::Online && !self.suspects.is_suspected(node.id))?;
             let device = map.devices.get(device).filter(|found| found.state == DeviceState::Online)?;
@@ -65,6 +63,6 @@ impl Inner {
         };
         let members: Vec<(DeviceId, NodeId)> = map.view(group)?.members.iter().filter_map(online).collect();
         let here = members.iter().find(|(_, node)| self.options.near == Some(*node));
-        here.or_else(|| members.get(rand::random_range(0..members.len().max(1)))).copied()
+        here.or_else(|| members.get(rand::random_range(0..members.len().max(1)))).map(|(device, _)| *device)
     }
 }

@@ -25,6 +25,8 @@ pub struct Shown(Arc<ShownCell>);
 struct ShownCell {
     /// One more than the seq, or [`NONE`].
     upto: AtomicU64,
+    /// How often that was taken away.
+    taken_away: AtomicU64,
     /// Transactions over several groups that are not done.
     unfinished: AtomicU64,
 }
@@ -32,6 +34,9 @@ struct ShownCell {
 impl Shown {
     /// All records up to here are in the rows; with `None` they are not to be read by themselves.
     pub fn set(&self, upto: Option<Seq>) {
+        if upto.is_none() {
+            self.0.taken_away.fetch_add(1, Ordering::SeqCst);
+        }
         self.0.upto.store(upto.map_or(NONE, |seq| seq.0 + 1), Ordering::SeqCst);
     }
 
@@ -79,6 +84,15 @@ impl Permits {
         self.shown.read().expect("nobody panics with the lock").get(&(device, group))?.get()
     }
 
+    /// What `read` gives, if the rows show `point` before and after it and were not taken away in between.
+    pub fn while_shown<T>(&self, device: DeviceId, group: GroupId, point: Seq, read: impl FnOnce() -> T) -> Option<T> {
+        let shown = self.shown.read().expect("nobody panics with the lock").get(&(device, group)).cloned()?;
+        let times = shown.0.taken_away.load(Ordering::SeqCst);
+        let shows = || shown.get().is_some_and(|upto| upto >= point);
+        let found = shows().then(read)?;
+        (shows() && shown.0.taken_away.load(Ordering::SeqCst) == times).then_some(found)
+    }
+
     /// How many transactions over several groups are not done, by the replicas of a device: each of them counts what its group coordinates.
     pub fn unfinished(&self, device: DeviceId) -> u64 {
         let shown = self.shown.read().expect("nobody panics with the lock");
@@ -99,6 +113,25 @@ impl Permits {
 mod tests {
     use super::*;
     use types::PoolId;
+
+    #[test]
+    fn rows_are_read_while_they_show_the_point_all_the_time() {
+        let permits = Permits::default();
+        let (device, group) = (DeviceId(1), GroupId { pool: PoolId(1), index: 3 });
+        assert_eq!(permits.while_shown(device, group, Seq(1), || ()), None, "nobody has said anything");
+        let shown = permits.shown_of(device, group);
+        shown.set(Some(Seq(9)));
+        assert_eq!(permits.while_shown(device, group, Seq(10), || shown.set(Some(Seq(10)))), None, "they do not show it yet");
+        shown.set(Some(Seq(10)));
+        assert_eq!(permits.while_shown(device, group, Seq(10), || 7), Some(7));
+        assert_eq!(permits.while_shown(device, group, Seq(10), || shown.set(None)), None);
+        shown.set(Some(Seq(10)));
+        let copied = || {
+            shown.set(None);
+            shown.set(Some(Seq(10)));
+        };
+        assert_eq!(permits.while_shown(device, group, Seq(10), copied), None, "they were another copy's in between");
+    }
 
     #[test]
     fn a_permit_is_for_one_view_of_one_replica() {

@@ -236,7 +236,10 @@ impl S3Access for Gateway {
             S3Path::Object { bucket, key } => (bucket.to_string(), Some(key.to_string())),
         };
         if cx.s3_op().name() == "CreateBucket" {
-            return caller.may("s3:CreateBucket", &format!("arn:aws:s3:::{bucket}"));
+            let arn = format!("arn:aws:s3:::{bucket}");
+            let also = rules::OF_NEW_BUCKETS.iter().filter(|(header, _)| headers.keys().any(|name| name.as_str().starts_with(header)));
+            let actions = also.flat_map(|(_, actions)| actions.iter()).chain([&"s3:CreateBucket"]);
+            return actions.into_iter().try_for_each(|action| caller.may(action, &arn));
         }
         let version = caller.0.facts.query("versionId");
         let Some(Rule { action, of_version, need }) = rule else {

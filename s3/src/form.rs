@@ -130,7 +130,9 @@ async fn signer(gateway: &Gateway, bucket: &str, fields: &Fields) -> S3Result<(O
         if field("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
             return Err(s3_error!(InvalidArgument, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
         }
-        let [request, service, region, date, _] = scope[..] else { return Err(s3_error!(InvalidArgument, "Invalid credential")) };
+        let [request @ "aws4_request", service @ "s3", region, date, _] = scope[..] else {
+            return Err(s3_error!(InvalidArgument, "Invalid credential"));
+        };
         let secret = gateway.secret_of_signer(access_key, session.as_deref()).await?;
         let start = format!("AWS4{}", secret.expose()).into_bytes();
         let key = [date, region, service, request].iter().fold(start, |key, word| sign(hmac::HMAC_SHA256, &key, word.as_bytes()));

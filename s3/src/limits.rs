@@ -85,6 +85,11 @@ impl Slot {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The bytes that it holds.
+    pub fn held(&self) -> u64 {
+        self.own().1
+    }
+
     /// Counts the request as one of an account; nobody who signed is one, too.
     ///
     /// # Errors

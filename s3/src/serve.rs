@@ -195,6 +195,10 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             };
             let mut answer = asked.complete(made);
             let is_error = answer.status().is_client_error() || answer.status().is_server_error();
+            if is_error {
+                // What is left of its body is read piece by piece, and kept by nobody.
+                slot.hold(0);
+            }
             if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

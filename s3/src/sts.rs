@@ -108,7 +108,10 @@ fn role_of(form: &Form, account: &str) -> S3Result<String> {
     };
     let session = form.get("RoleSessionName").map_or(account, String::as_str);
     let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
-    if !(2..=64).contains(&session.len()) || !is_name(session) || !is_name(role) {
+    if !(1..=64).contains(&role.len()) || !is_name(role) {
+        return Err(invalid(format!("1 validation error detected: Value '{role}' of 'roleArn' is no name of a role")));
+    }
+    if !(2..=64).contains(&session.len()) || !is_name(session) {
         let words = "failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]{2,64}";
         return Err(invalid(format!("1 validation error detected: Value '{session}' at 'roleSessionName' {words}")));
     }

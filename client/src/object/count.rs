@@ -1,5 +1,5 @@
 //! Counts what is in a bucket, row by row: current objects, former versions, and parts of uploads that are open. What is written or deleted meanwhile counts
-//! or does not; an object that becomes a former version while it is counted may count twice.
+//! or does not; what becomes an object or a former version while it is counted may count twice.
 
 use types::keys::{Key, kind};
 use types::limits::SCAN_KEYS_MAX;
@@ -19,7 +19,8 @@ impl Client {
         let mut usage = Usage::default();
         // The upload whose parts were seen last, and whether it is open.
         let mut of = None;
-        for kind in [kind::OBJECT, kind::VERSION, kind::PART] {
+        // In the order in which rows become each other, so that nothing is missed.
+        for kind in [kind::PART, kind::OBJECT, kind::VERSION] {
             let mut from = Some(vec![kind]);
             while let Some(start) = from.take() {
                 let page = self.inner.scan(&what, catalogue.id, &start, &[kind], SCAN_KEYS_MAX as u32, true).await?;

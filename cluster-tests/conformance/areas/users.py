@@ -61,6 +61,10 @@ def temporary_keys_do_no_more_than_they_say(s3):
         fails(403, "AccessDenied", call, **more)
     gone = user.client.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "k"}]})
     eq([row["Code"] for row in gone["Errors"]], ["AccessDenied"])
+    # Who may make a bucket may not open it to everybody by that, nor lock it.
+    user, _ = _session(s3, Policy=policy({"Effect": "Allow", "Action": "s3:CreateBucket", "Resource": "*"}))
+    for more in ({"ACL": "public-read-write"}, {"ObjectLockEnabledForBucket": True}, {"ObjectOwnership": "ObjectWriter"}):
+        fails(403, "AccessDenied", user.client.create_bucket, Bucket=s3.name(), **more)
     eq(s3.body(name, "k"), b"k")
 
 

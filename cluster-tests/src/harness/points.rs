@@ -69,10 +69,19 @@ fn one(deployment: &Deployment, point: &str, node: &str, action: PointAction, fa
         PointAction::Delay => format!("delay={DELAY_MS}"),
     };
     let hits = fault.hits.map_or_else(String::new, |hits| format!(" times={hits}"));
-    ask(&socket, &format!("arm {point} {word} skip={}{hits}", fault.skip.unwrap_or(0)))?;
     let until = Instant::now() + REACHED;
+    // A node that was just started has no socket yet.
+    let before = loop {
+        match acted(&socket, point) {
+            Ok(before) => break before,
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    ask(&socket, &format!("arm {point} {word} skip={}{hits}", fault.skip.unwrap_or(0)))?;
+    let awaited = before + u64::from(fault.hits.unwrap_or(1));
     let crashes = action == PointAction::Crash;
-    while if crashes { !deployment.pids(node, process).is_empty() } else { acted(&socket, point)? == 0 } {
+    while if crashes { !deployment.pids(node, process).is_empty() } else { acted(&socket, point)? < awaited } {
         ensure!(Instant::now() < until, "nothing came to it within {REACHED:?}");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -135,8 +135,8 @@ impl ShardHandle {
         self.driver.register(waker);
     }
 
-    /// Whether the shard is driven on the calling thread, so that its next turn comes without waking another one. Wrong at most for a moment,
-    /// where a runtime moves tasks.
+    /// Whether the shard is driven on the calling thread, so that its next turn comes without waking another one. Wrong where
+    /// a runtime has moved the task: then who drives it is woken for nothing, or looked after early.
     fn is_driven_here(&self) -> bool {
         std::ptr::eq(DRIVES.get(), self)
     }

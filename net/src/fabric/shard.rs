@@ -166,11 +166,10 @@ impl Shard {
             self.next_tick = now + TICK[usize::from(self.links.is_empty())];
             self.pump()?;
         }
-        if busy || !self.domain.may_wait_for_completions() {
-            return Ok(Turn::Busy);
-        }
-        // The last look moved data too, and who waits for a transfer is not told by the descriptors.
-        if self.transfers > 0 && self.take_sends()? {
+        busy |= !self.domain.may_wait_for_completions();
+        // The last look moved data too, and who waits for a transfer is not told by the descriptors. However much comes in, transfers end.
+        busy |= self.transfers > 0 && self.take_sends()?;
+        if busy {
             return Ok(Turn::Busy);
         }
         let until = if self.is_pressed() { self.next_tick.min(now + RETRY) } else { self.next_tick };

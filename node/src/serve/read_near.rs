@@ -1,8 +1,8 @@
 //! `ReadPoint` and `ReadNear`: a linearizable read that most of the group's members can serve.
 //!
 //! The client asks the primary up to where the log has to be applied, then any member for the rows. The primary says what its rows show; it
-//! has the right to as for a read of its own. Whatever anybody was answered before is in that. The member says rows only if they show as much,
-//! *after* they were read: what it had was not taken away meanwhile. Its lease says that it is not long given up.
+//! has the right to as for a read of its own. Whatever anybody was answered before is in that. The member says rows only if they show as much
+//! before they are read, and do so still after: what it had was not taken away meanwhile. Its lease says that it is not long given up.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,15 +50,15 @@ fn now(node: &Node, read: &ReadNear, incoming: Incoming, may_wait: bool) -> Resu
         refuse(incoming, Refusal::Invalid(format!("a read has at most {DTX_OPS_MAX} rows, this one has {}", read.rows.len())));
         return Ok(());
     }
-    let found = match rows(node, device, group, &read.rows, may_wait) {
-        Ok(None) => return Err(incoming),
-        Ok(Some(rows)) => Ok(rows),
-        Err(refusal) => Err(refusal),
+    let not_yet = || Refusal::Busy("the member has not applied so much yet, or has no lease".into());
+    let found = match node.permits.while_shown(device, group, point, || rows(node, device, group, &read.rows, may_wait)) {
+        Some(Ok(None)) => return Err(incoming),
+        Some(Ok(Some(rows))) => Ok(rows),
+        Some(Err(refusal)) => Err(refusal),
+        None => Err(not_yet()),
     };
-    let shows = node.permits.shown(device, group).is_some_and(|shown| shown >= point);
     let has_lease = node.lease.holds(Instant::now(), node.fences.taken_in(device));
-    let reply =
-        if shows && has_lease { found } else { Err(Refusal::Busy("the member has not applied so much yet, or has no lease".into())) };
+    let reply = if has_lease { found } else { Err(not_yet()) };
     answer(incoming, &reply);
     Ok(())
 }

@@ -28,6 +28,14 @@ pub struct Rule {
     pub need: Need,
 }
 
+/// Beginnings of headers of a bucket's creation that set something of it, and what has to be allowed for that besides.
+pub const OF_NEW_BUCKETS: [(&str, &[&str]); 4] = [
+    ("x-amz-acl", &["s3:PutBucketAcl"]),
+    ("x-amz-grant-", &["s3:PutBucketAcl"]),
+    ("x-amz-object-ownership", &["s3:PutBucketOwnershipControls"]),
+    ("x-amz-bucket-object-lock-enabled", &["s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration"]),
+];
+
 /// The rule of an operation of the protocol, by its name.
 pub fn of(operation: &str) -> Option<Rule> {
     use Permission::{Read, ReadAcp, Write, WriteAcp};

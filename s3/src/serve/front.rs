@@ -191,6 +191,9 @@ const HEADERS_ONLY: [&str; 7] = [
 ];
 
 fn check_query(head: &Parts) -> S3Result<()> {
+    // What is signed for another service opens nothing here, and the other one that is here takes no addresses.
+    let is_for_sts = sts::is_for(&head.method, &head.uri, &head.headers);
+    let is_of_s3 = |credential: &str| !is_for_sts && credential.rsplit('/').nth(1) == Some("s3");
     for value in asked(head, "X-Amz-Expires") {
         let wrong = match value.parse::<i64>() {
             Err(_) => "X-Amz-Expires should be a number",
@@ -206,6 +209,11 @@ fn check_query(head: &Parts) -> S3Result<()> {
     for pair in head.uri.query().unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = crate::tags::decoded(value);
+        let is_credential = crate::tags::decoded(name).as_deref() == Some("X-Amz-Credential");
+        if is_credential && !value.as_deref().is_some_and(is_of_s3) {
+            let words = "Error parsing the X-Amz-Credential parameter; incorrect service. This endpoint belongs to \"s3\".";
+            return Err(S3Error::with_message(S3ErrorCode::AuthorizationQueryParametersError, words));
+        }
         let is_wrong = match crate::tags::decoded(name).as_deref() {
             Some("X-Amz-Date") => value.is_none_or(|date| !is_date(&date)),
             Some("X-Amz-Credential") => value.is_none_or(|credential| !is_day_of_digits(&credential)),

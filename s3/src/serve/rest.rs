@@ -7,16 +7,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use s3s::StdError;
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 /// How much of a body that nobody wants is read.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long that may take.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long nothing may come of a body that somebody waits for; objects are given up before that, in words of their own.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Nothing came for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing came of the request's body for {} s", SILENT_MAX.as_secs())]
+pub struct Silent;
+
 /// A body on its way in, that comes back when it is given up.
 pub struct Lent {
     body: Option<Incoming>,
+    /// Until when something has to come, while somebody waits for it.
+    silent: Option<Pin<Box<Sleep>>>,
     back: Option<oneshot::Sender<(Incoming, bool)>>,
     /// Somebody began to read it.
     is_begun: bool,
@@ -28,19 +40,22 @@ pub struct Back(oneshot::Receiver<(Incoming, bool)>);
 /// Lends a body.
 pub fn lend(body: Incoming) -> (Lent, Back) {
     let (tx, rx) = oneshot::channel();
-    (Lent { body: Some(body), back: Some(tx), is_begun: false }, Back(rx))
+    (Lent { body: Some(body), silent: None, back: Some(tx), is_begun: false }, Back(rx))
 }
 
 impl Body for Lent {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = StdError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         self.is_begun = true;
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            self.silent = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(StdError::from)));
         }
+        let silent = self.silent.get_or_insert_with(|| Box::pin(tokio::time::sleep(SILENT_MAX)));
+        silent.as_mut().poll(cx).map(|()| Some(Err(StdError::from(Silent))))
     }
 
     fn is_end_stream(&self) -> bool {

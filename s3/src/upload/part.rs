@@ -69,7 +69,8 @@ async fn write(gateway: &Gateway, bucket: &str, key: &str, upload: UploadId, num
     if length.is_some_and(|length| length > PUT_BYTES_MAX) {
         return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }
-    let admitted = gateway.admit(bucket, Usage { bytes: length.unwrap_or(0), objects: 0 }).await?;
+    // Where no length is said there has to be room for something.
+    let admitted = gateway.admit(bucket, Usage { bytes: length.unwrap_or(1), objects: 0 }).await?;
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
     let sealing = content.sealing.as_ref().map(|sealing| (sealing, Sealing::part(number)));
     let words_at_end = || {

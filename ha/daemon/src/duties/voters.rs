@@ -32,11 +32,12 @@ pub(super) async fn look(core: &Core, reachable: &BTreeSet<NodeId>) {
         (wanted(state, &status, reachable, &gone), known, strangers)
     });
     let within = CHANGE.mul_f64(core.factor);
+    let all_vote = wanted.as_ref() == Some(&present);
     let (what, done) = match wanted {
         Some(wanted) if wanted != present => ("voters", core.group.set_voters(&wanted, within).await),
         _ if known != present => ("voters", agreed(core, Change::SetVoters(present.iter().copied().collect()), within).await),
         _ if !strangers.is_empty() => ("members", core.group.forget(&strangers, within).await),
-        _ => match replacement(core, &gone) {
+        _ => match replacement(core, &gone, all_vote) {
             Some(change) => ("a node that is replaced", agreed(core, change, within).await),
             None => return,
         },
@@ -58,14 +59,15 @@ fn gone(state: &State, own: NodeId, reachable: &BTreeSet<NodeId>) -> BTreeSet<No
     state.replacing().keys().copied().filter(|id| state.is_to_go_out(*id) && !runs(id)).collect()
 }
 
-/// The next step of a node that is replaced, once the group is as it should be.
-fn replacement(core: &Core, gone: &BTreeSet<NodeId>) -> Option<Change> {
+/// The next step of a node that is replaced, once the group is as it can be: and as it should be, where `all_vote`.
+fn replacement(core: &Core, gone: &BTreeSet<NodeId>, all_vote: bool) -> Option<Change> {
     // By the membership that is applied: who is not in it is in none that could come to count.
     if let Some(node) = gone.iter().copied().find(|node| !core.machine.has_member(*node)) {
         return Some(Change::NodeOut { node, store: core.peers.store_of(node) });
     }
     core.machine.read(|state| {
-        let is_whole = |id: &NodeId| !state.is_to_go_out(*id) && core.machine.has_member(*id) && state.lacks_still(*id).is_none();
+        let is_whole =
+            |id: &NodeId| all_vote && !state.is_to_go_out(*id) && core.machine.has_member(*id) && state.lacks_still(*id).is_none();
         state.replacing().keys().copied().find(is_whole).map(Change::NodeReplaced)
     })
 }

@@ -57,8 +57,9 @@ impl State {
         if self.removing.contains(&id) {
             return refused("it is to be removed (`ha node keep` ends that)".into());
         }
-        if let Some(other) = self.replacing.keys().next() {
-            return refused(format!("{other} is being replaced: one after the other"));
+        // One whose new hardware is awaited or filled hinders nobody: whether this one can be spared is asked below.
+        if let Some(other) = self.replacing.keys().find(|other| self.is_to_go_out(**other)) {
+            return refused(format!("{other} is going out: one after the other"));
         }
         if node.boot.0 == 0 {
             return refused("its storage process never started: there is nothing to replace, start it".into());

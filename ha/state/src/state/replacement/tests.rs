@@ -47,6 +47,7 @@ fn what_a_node_was_is_out_only_when_it_neither_runs_nor_votes() {
     without_its_vote(&mut log);
     assert_eq!(log.put(out()), Ok(Done::Changed));
     assert_eq!(log.put(out()), Ok(Done::AlreadySo));
+    is_refused(&mut log, ask(NodeId(2), NodeWish::Replace), "without it");
     assert!(log.state.former_stores().contains(&STORE) && !log.state.is_to_go_out(NODE));
     is_refused(&mut log, ask(NODE, NodeWish::Keep), "out already");
 }
