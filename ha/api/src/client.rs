@@ -5,15 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 use types::codec::{decode, encode};
 use types::load::NodeLoad;
 use types::map::{CatalogueKind, ClusterMap};
@@ -22,20 +18,21 @@ use types::records::{Account, Bucket, RecordChange, RecordDone};
 use types::wire::request::Ticket;
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
-use crate::config::{DeviceConfig, NodeEntry, check_address};
-use crate::pb::ha_client::HaClient as Stub;
+use crate::config::{DeviceConfig, NodeEntry};
 use crate::report::{DeviceReport, EventLine, Found, Grant, RaftStatus, Registered, Verdict};
-use crate::tls::{Tls, channel};
-use crate::{CLUSTER_KEY, HaError, LEADER_KEY, MESSAGE_BYTES_MAX, pb};
+use crate::tls::Tls;
+use crate::{HaError, LEADER_KEY, pb};
 
+mod daemon;
 pub mod follow;
 mod hedge;
 
+pub(crate) use daemon::Service;
+
+use daemon::Daemon;
 use follow::Follower;
 use hedge::Worth;
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_millis(500);
 /// How long one attempt at one daemon may take.
 const ATTEMPT: Duration = Duration::from_millis(2000);
 /// How long one attempt at renewing a lease may take: another daemon must have its turn within the lease.
@@ -56,9 +53,6 @@ const CHANGE_DELAY: Duration = Duration::from_millis(300);
 const STATUS_DELAY: Duration = Duration::from_millis(400);
 /// What an attempt needs beside the daemon's waiting for a leader.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(600);
-/// Keep-alive of connections: a daemon that hangs is noticed though nothing is asked of it.
-const KEEP_ALIVE: Duration = Duration::from_millis(1000);
-
 /// How a client behaves.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -80,21 +74,6 @@ impl Default for ClientOptions {
     }
 }
 
-/// Puts the cluster's name into every request.
-#[derive(Clone, Debug)]
-pub(crate) struct NameCluster(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for NameCluster {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(cluster) = &self.0 {
-            request.metadata_mut().insert(CLUSTER_KEY, cluster.clone());
-        }
-        Ok(request)
-    }
-}
-
-pub(crate) type Service = Stub<InterceptedService<Channel, NameCluster>>;
-
 /// HA, as a process, a client or an operator speaks to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HaClient {
@@ -107,14 +86,6 @@ struct Inner {
     options: ClientOptions,
     /// The greatest log index in any answer: what is read later is at least of it.
     seen: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Daemon {
-    address: String,
-    service: Service,
-    /// Until when it comes last.
-    suspect: Mutex<Option<Instant>>,
 }
 
 /// What one attempt came to.
@@ -481,33 +452,6 @@ impl HaClient {
         let mut all = suspects;
         all.append(&mut good);
         all
-    }
-}
-
-impl Daemon {
-    fn new(address: &str, options: &ClientOptions) -> Result<Self, HaError> {
-        check_address("HA", address).map_err(HaError::Refused)?;
-        let keep_alive = KEEP_ALIVE.mul_f64(options.factor);
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|e| HaError::Refused(format!("`{address}`: {e}")))?
-            .connect_timeout(CONNECT.mul_f64(options.factor))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(keep_alive)
-            .keep_alive_timeout(keep_alive)
-            .keep_alive_while_idle(true);
-        let cluster = options.cluster.map(|c| c.to_string().parse().expect("hexadecimal digits are ASCII"));
-        let service = Stub::with_interceptor(channel(&endpoint, address, options.tls.as_ref()), NameCluster(cluster))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { address: address.into(), service, suspect: Mutex::new(None) })
-    }
-
-    fn suspect(&self, until: Option<Instant>) {
-        *self.suspect.lock().expect("nobody panics with the lock") = until;
-    }
-
-    fn is_suspect(&self, now: Instant) -> bool {
-        self.suspect.lock().expect("nobody panics with the lock").is_some_and(|until| now < until)
     }
 }
 
