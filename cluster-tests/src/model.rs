@@ -4,7 +4,7 @@
 //! set: each may be delivered at any time, any number of times, or never, so loss, delay, repetition and reordering are all there. A crash
 //! takes what is not synced. The search is breadth-first, so a trace that it finds is a shortest one; walks go deeper at random.
 //!
-//! What it leaves out: time (leases are flags), full copy, transactions over several groups. The simulator has those that it can.
+//! What it leaves out: time (leases are flags). Transactions over several groups have a model of their own ([`crossing`]).
 
 pub mod authority;
 pub mod check;

@@ -80,7 +80,7 @@ fn groups_of_a_failed_device_and_of_one_that_is_to_go_move_to_others_under_load(
     assert_eq!((device(&cluster, leaving)?["state"].clone(), device(&cluster, leaving)?["groups"].clone()), ("ONLINE".into(), 0.into()));
     clients.verify(&kept)?;
     clients.verify(&worked)?;
-    // Others die: what took the places has to do. Units are not repaired, so not every object has enough of them then.
+    // Others die: what took the places has to do. Units may not be rebuilt by then, so not every object has enough of them.
     let rows = Worked { keys: worked.keys.clone(), ..Worked::default() };
     for node in ["node-3", "node-4"] {
         cluster.kill(node)?;
