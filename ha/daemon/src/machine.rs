@@ -116,6 +116,8 @@ impl Machine {
     }
 
     /// Looks at the state.
+    ///
+    /// `look` must not come back to this machine: who reads twice at a time waits for ever, if somebody comes to write in between.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.inner.read().expect("nobody panics with the lock").state)
     }
@@ -136,10 +138,10 @@ impl Machine {
         matches!(tokio::time::timeout(time, applied.wait_for(|at| *at >= index)).await, Ok(Ok(_)))
     }
 
-    /// Whether a daemon is a member of the group, by the membership that is applied, so committed.
-    pub fn has_member(&self, node: types::NodeId) -> bool {
+    /// The members of the group, as the applied membership has them.
+    pub fn members(&self) -> std::collections::BTreeSet<types::NodeId> {
         let inner = self.inner.read().expect("nobody panics with the lock");
-        inner.membership.membership().nodes().any(|(id, _)| *id == u64::from(node.0))
+        inner.membership.membership().nodes().filter_map(|(id, _)| u16::try_from(*id).ok()).map(types::NodeId).collect()
     }
 
     /// The encoded cluster map, with its index and epoch.

@@ -62,12 +62,12 @@ fn gone(state: &State, own: NodeId, reachable: &BTreeSet<NodeId>) -> BTreeSet<No
 /// The next step of a node that is replaced, once the group is as it can be: and as it should be, where `all_vote`.
 fn replacement(core: &Core, gone: &BTreeSet<NodeId>, all_vote: bool) -> Option<Change> {
     // By the membership that is applied: who is not in it is in none that could come to count.
-    if let Some(node) = gone.iter().copied().find(|node| !core.machine.has_member(*node)) {
+    let members = core.machine.members();
+    if let Some(node) = gone.iter().copied().find(|node| !members.contains(node)) {
         return Some(Change::NodeOut { node, store: core.peers.store_of(node) });
     }
     core.machine.read(|state| {
-        let is_whole =
-            |id: &NodeId| all_vote && !state.is_to_go_out(*id) && core.machine.has_member(*id) && state.lacks_still(*id).is_none();
+        let is_whole = |id: &NodeId| all_vote && !state.is_to_go_out(*id) && members.contains(id) && state.lacks_still(*id).is_none();
         state.replacing().keys().copied().find(is_whole).map(Change::NodeReplaced)
     })
 }

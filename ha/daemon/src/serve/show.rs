@@ -32,6 +32,7 @@ pub fn status_by(core: &Core, view: Option<LeaderView>) -> Status {
     let standing = core.group.standing();
     let reachable = core.reachable.lock().expect("nobody panics with the lock").clone();
     let own = core.node();
+    let members = core.machine.members();
     core.machine.read(|state| {
         let map = state.map().clone();
         let since = changes_of_processes(state);
@@ -72,7 +73,11 @@ pub fn status_by(core: &Core, view: Option<LeaderView>) -> Status {
             away: state.map().devices.keys().filter_map(|id| Some((*id, away(state, *id)?))).collect(),
             leaving: state.leaving().clone(),
             removing: state.removing().clone(),
-            replacing: state.replacing().keys().filter_map(|id| Some((*id, replacement(core, state, *id)?))).collect(),
+            replacing: state
+                .replacing()
+                .keys()
+                .filter_map(|id| Some((*id, replacement(state, *id, reachable.contains(id) || *id == own, members.contains(id))?)))
+                .collect(),
             dropped: state.dropped().len(),
             wall_ms: wall_ms(),
             warnings: view.warnings,
@@ -82,15 +87,14 @@ pub fn status_by(core: &Core, view: Option<LeaderView>) -> Status {
 }
 
 /// How far the replacement of a node is.
-fn replacement(core: &Core, state: &State, id: NodeId) -> Option<Replacement> {
+fn replacement(state: &State, id: NodeId, answers: bool, is_member: bool) -> Option<Replacement> {
     let (replacing, node) = (state.replacing().get(&id)?, state.map().nodes.get(&id)?);
-    let answers = id == core.node() || core.reachable.lock().expect("nobody panics with the lock").contains(&id);
     let (step, lacks) = match replacing.out {
         None if answers || is_live(node) => (ReplacementStep::Leaving, "stop its HA daemon and its storage process".into()),
         None => (ReplacementStep::TakenOut, "its HA daemon leaves the group".into()),
         Some(out) if node.boot.0 < out => (ReplacementStep::Awaited, "start the new one, with its number and blank disks".into()),
         Some(_) => {
-            let daemon = (!core.machine.has_member(id)).then(|| "its HA daemon does not follow yet".to_owned());
+            let daemon = (!is_member).then(|| "its HA daemon does not follow yet".to_owned());
             (ReplacementStep::Filling, state.lacks_still(id).or(daemon).unwrap_or_else(|| "nothing".into()))
         }
     };
