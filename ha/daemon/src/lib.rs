@@ -21,5 +21,5 @@ pub mod store;
 pub mod topology;
 pub mod watch;
 
-pub use daemon::{Daemon, listen};
+pub use daemon::{Daemon, End, listen};
 pub use error::{DaemonError, StoreError};

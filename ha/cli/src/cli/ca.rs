@@ -148,6 +148,10 @@ impl Issue {
     }
 
     fn issue(&self, files: &Tls) -> Result<(), Failure> {
+        if !self.authority.join(CA_FILE).exists() {
+            let dir = self.authority.display();
+            return Err(Failure::new(Exit::NotFound, format!("no authority in {dir}: `ha ca create --authority {dir}` makes one")));
+        }
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| failed(path.display(), e));
         let (ca, ca_key) = (read(self.authority.join(CA_FILE))?, read(self.authority.join(CA_KEY_FILE))?);
         let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| failed(self.authority.join(CA_KEY_FILE).display(), e))?;
