@@ -48,6 +48,16 @@ fn what_is_away_is_given_up_in_time_and_nothing_that_is_needed_or_in_maintenance
     assert!(given_up > 5, "{given_up} devices given up: too few to mean anything");
 }
 
+/// A rebalance that waits for a device that is missing keeps its learners.
+const WAITING: [u64; 2] = [74_907_725_217_664, 74_907_725_217_824];
+
+#[test]
+fn learners_of_a_rebalance_that_waits_are_no_ailment() {
+    for seed in WAITING {
+        assert_eq!(run_seed(seed).outcome.violation, None, "seed {seed}");
+    }
+}
+
 /// The rules of leases.
 const RULES: [Without; 5] = [Without::Quorum, Without::SentTime, Without::Epoch, Without::OwnRegistration, Without::ElectionWait];
 /// Seeds that are tried for each rule: far more than any takes.

@@ -125,7 +125,9 @@ impl HaWorld {
             }
             // One that is away is waited for, for longer than a run takes.
             let is_away = |id: &DeviceId| self.settings.away && state.map().devices[id].state == DeviceState::Transient;
-            if !view.learners.iter().all(is_away) {
+            // A rebalance waits for whoever is missing, and what its learners have copied is of use when it goes on.
+            let waits = state.rebalance().is_some() && state.map().devices.values().any(|d| d.state == DeviceState::Transient);
+            if !waits && !view.learners.iter().all(is_away) {
                 return Some(format!("group {id} has a learner: {view:?}"));
             }
             let to_go = view.members.iter().find(|m| state.is_going(**m));
