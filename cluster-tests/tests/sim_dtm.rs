@@ -27,6 +27,10 @@ const REGRESSIONS_AS_DRAWN: &[(u64, &str)] = &[
         "the word of a filled member that it counts came when its primary had pruned past it: it was told `End`, and no log reached it any more",
     ),
     (5_001_159, "a batch that was committed while a promise was being synced hid from its candidate that it was durable"),
+    (
+        179_609_102_511_248,
+        "a snapshot that was opened for a copy of an earlier view ended the collecting of a primary to be: the group stood still",
+    ),
 ];
 
 #[test]

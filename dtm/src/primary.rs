@@ -30,6 +30,17 @@ pub(crate) struct Gap {
 const GAPS_MAX: u32 = 2;
 
 impl Replica {
+    /// Takes the primary out of its role, to be put back; whoever is none keeps the role that it has.
+    pub(crate) fn take_primary(&mut self) -> Option<Box<Primary>> {
+        match std::mem::take(&mut self.role) {
+            Role::Primary(primary) => Some(primary),
+            other => {
+                self.role = other;
+                None
+            }
+        }
+    }
+
     /// `normal` is durable: originates from here.
     pub(crate) fn begin_primary(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let Role::Installing { answers, .. } = std::mem::take(&mut self.role) else { return };
@@ -240,7 +251,7 @@ impl Replica {
 
     /// Sends every peer what it lacks, as far as its window goes; a heartbeat or a new `stable` where that is due.
     pub(crate) fn pump(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let Some(mut primary) = self.take_primary() else { return };
         for (device, progress) in &mut primary.peers {
             let peer = self.placement.as_ref().and_then(|p| p.peers.get(device));
             if progress.copy.is_some() && peer.is_none_or(|p| is_away(p.state)) {
@@ -315,7 +326,7 @@ impl Replica {
         if view != self.promised {
             return;
         }
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let Some(mut primary) = self.take_primary() else { return };
         let base = primary.base;
         if let Some(progress) = primary.peers.get_mut(&device).filter(|p| p.reading) {
             // The peer may have said meanwhile that it holds more: then the next flush goes on from there.
@@ -331,7 +342,7 @@ impl Replica {
 
     pub(crate) fn primary_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let max_ms = self.config.resend_max_ms;
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let Some(mut primary) = self.take_primary() else { return };
         let base = primary.base;
         for (device, progress) in &mut primary.peers {
             if progress.again_at.is_some_and(|at| at <= now) {

@@ -47,7 +47,7 @@ impl Replica {
     /// The snapshot is there: the log is kept for the target from what it shows on.
     pub(crate) fn on_copy_opened(&mut self, target: DeviceId, applied: Seq, now: Instant, effects: &mut Vec<Effect>) {
         let at = self.log.position(applied);
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else {
+        let Some(mut primary) = self.take_primary() else {
             effects.push(Effect::CloseCopy { target });
             return;
         };
@@ -90,7 +90,7 @@ impl Replica {
         if view != self.promised || !self.is_present(from) {
             return;
         }
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let Some(mut primary) = self.take_primary() else { return };
         if let Some(progress) = primary.peers.get_mut(&from.device)
             && progress.blank.is_some_and(|known| known.boot == from.boot)
             && let Some(copy) = progress.copy.as_mut().filter(|copy| copy.number == number && copy.at.is_some_and(|of| of.seq == at))
@@ -117,7 +117,7 @@ impl Replica {
     /// Sends pieces again; gives copies up whose targets are gone or silent.
     pub(crate) fn copies_tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let (silence_ms, max_ms) = (self.config.copy_silence_ms, self.config.resend_max_ms);
-        let Role::Primary(mut primary) = std::mem::take(&mut self.role) else { return };
+        let Some(mut primary) = self.take_primary() else { return };
         for (device, progress) in &mut primary.peers {
             let Some(copy) = progress.copy.as_mut().filter(|c| c.again_at.is_some_and(|at| at <= now)) else { continue };
             if now >= copy.heard_at.after_ms(silence_ms) {

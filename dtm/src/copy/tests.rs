@@ -6,15 +6,16 @@ use types::state::DeviceState;
 use types::wire::dtm::{Message, Reason};
 use types::{Boot, Seq, ViewNumber};
 
-use crate::effect::{Effect, Ticket};
+use crate::effect::{Effect, Reader, Ticket};
 use crate::event::{Event, Instant};
 use crate::placement::Peer;
 use crate::replica::Replica;
 use crate::restore::Restore;
 use crate::results::result_row;
+use crate::role::Role;
 use crate::testing::{
     B, C, ME, NOW, V, at, config, follower, identity, persist, persistent, placement, primary, put, record, records, redo, said, sends,
-    step,
+    state, step, view,
 };
 
 /// What a copy at `seq` brings: a row and the result of each record.
@@ -248,6 +249,28 @@ fn who_counted_and_was_away_while_no_log_was_kept_for_it_is_filled_anew() {
     assert_eq!(step(&mut replica, counts_and_lacks(2)), [sends(C, None, refused)]);
     assert_eq!(step(&mut replica, asks()), [Effect::OpenCopy { target: C }]);
     assert_eq!(replica.stable(), Seq(3));
+}
+
+#[test]
+fn what_comes_late_of_a_copy_does_not_end_what_the_source_does_in_a_later_view() {
+    let mut replica = source();
+    step(&mut replica, gap(3));
+    step(&mut replica, asks());
+    step(&mut replica, view(12, ME));
+    persist(&mut replica);
+    let later = ViewNumber(12);
+    let late = [
+        Event::CopyOpened { target: C, applied: Seq(3) },
+        said(C, Message::CopyTaken { view: later, at: Seq(3), number: 0 }),
+        Event::LogRead { reader: Reader::Redo(C, later), from: Seq(1), records: Vec::new() },
+    ];
+    for event in late {
+        step(&mut replica, event);
+        assert!(matches!(replica.role, Role::Collecting(_)), "{:?}", replica.role);
+    }
+    step(&mut replica, said(B, state(12, Some(10), (3, 10), 3)));
+    persist(&mut replica);
+    assert!(replica.is_primary());
 }
 
 #[test]

@@ -220,9 +220,11 @@ impl Process {
         (u128::from(local) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) as u128) as Micros + 2
     }
 
-    /// Whether it would serve a read now, and what its rows show.
+    /// Whether it would serve a read now, and what its rows show. A read comes after what has come before it: of a view that has come and is not
+    /// taken in yet, the machine knows by then.
     pub fn serves(&self, now: Micros) -> Option<Seq> {
-        let replica = self.replica.as_ref().filter(|_| !self.life.is_down())?;
+        let is_told = self.inbox.iter().any(|input| matches!(input, Input::Event(Event::Placement(_))));
+        let replica = self.replica.as_ref().filter(|_| !self.life.is_down() && !is_told)?;
         replica.read(replica.promised(), self.instant(now)).ok().map(|_| self.disk.current().applied())
     }
 
