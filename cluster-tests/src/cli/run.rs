@@ -105,6 +105,9 @@ pub struct Soaks {
     /// The first seed; another one each time where not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
 }
 
 impl Soaks {
@@ -116,8 +119,13 @@ impl Soaks {
         let Self { scenarios, simulation, pages, table, .. } = self;
         let scenarios = (!simulation).then_some(scenarios);
         let soaked = Soak { scenarios, lasts, pages, table, seed }.run()?;
-        println!("{}", soaked.words(lasts));
-        soaked.violations.iter().for_each(|violation| println!("{violation}"));
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string(&soaked)?),
+            Output::Text => {
+                println!("{}", soaked.words());
+                soaked.violations.iter().for_each(|violation| println!("{violation}"));
+            }
+        }
         Ok(ExitCode::from(u8::from(!soaked.violations.is_empty())))
     }
 }

@@ -56,12 +56,19 @@ pub struct Outcome {
 }
 
 /// A kind of fault in a run.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct FaultCount {
     /// How often.
     pub times: usize,
     /// Signals sent, units flipped, cuts laid.
     pub count: usize,
+}
+
+impl FaultCount {
+    /// The sum of both.
+    pub fn and(self, more: Self) -> Self {
+        Self { times: self.times + more.times, count: self.count.saturating_add(more.count) }
+    }
 }
 
 /// A verb in a run.

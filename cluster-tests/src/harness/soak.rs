@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::run::FaultCount;
 use crate::model::{search, state::World, worlds};
 use crate::process::say;
 use crate::sim::network::NetworkConfig;
@@ -19,12 +21,16 @@ const SIMULATED: u64 = 100;
 const CLUSTER_EVERY: u64 = 4;
 /// Faults of simulated runs begin so.
 const SIMULATED_FAULT: &str = "simulated: ";
-/// Simulated runs of several groups between two scenarios; they count among those of `dtm`.
-const SIMULATED_SEVERAL: u64 = 20;
+/// Of so many, one of several groups.
+const CROSSING_EVERY: u64 = 2;
 /// How long the model is walked in between two scenarios, in one of its larger worlds.
 const WALK: Duration = Duration::from_secs(3);
 /// The row with the sums.
 const TOTAL: &str = "total";
+/// What stands for no fault.
+const NONE: &str = "none";
+/// What stands for the sums of each kind.
+const BELOW: &str = "below";
 /// Heads of the table, in the order of a row.
 const HEADS: &[&str] = &[
     "commit",
@@ -34,10 +40,12 @@ const HEADS: &[&str] = &[
     "operations",
     "faults",
     "dtm runs",
+    "crossing runs",
     "ha runs",
     "cluster runs",
     "simulated s",
     "violations",
+    "faults of real processes by kind: times (count)",
 ];
 /// Heads of the table of faults.
 const FAULT_HEADS: &[&str] = &["fault", "times", "count"];
@@ -57,18 +65,21 @@ pub struct Soak {
     pub seed: u64,
 }
 
-/// A row: counts in the order of [`HEADS`], without the commit.
+/// A row: counts in the order of [`HEADS`], without the commit and the kinds of faults; and these in words.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Row(Vec<f64>);
+struct Row(Vec<f64>, String);
 
 /// What a soak came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Soaked {
+    hours: f64,
     scenario_runs: u64,
     load_seconds: f64,
     operations: u64,
-    faults: BTreeMap<String, (u64, u64)>,
+    /// By kind: how often, and what it came to.
+    faults: BTreeMap<String, FaultCount>,
     dtm_runs: u64,
+    crossing_runs: u64,
     ha_runs: u64,
     cluster_runs: u64,
     simulated_seconds: f64,
@@ -97,11 +108,12 @@ impl Soak {
                     self.scenario(file, seed, &mut soaked)?;
                 }
                 simulate(seed.wrapping_mul(SIMULATED), &mut soaked);
-                say(soaked.words(began.elapsed()));
+                soaked.hours = began.elapsed().as_secs_f64() / 3600.0;
+                say(soaked.words());
             }
         }
         let text = std::fs::read_to_string(&self.table).with_context(|| self.table.display().to_string())?;
-        std::fs::write(&self.table, with_row(&text, &commit(), &soaked, began.elapsed())?)?;
+        std::fs::write(&self.table, with_row(&text, &commit(), &soaked)?)?;
         Ok(soaked)
     }
 
@@ -161,6 +173,14 @@ fn simulate(first: u64, soaked: &mut Soaked) {
         soaked.ha_runs += 1;
         soaked.simulated_seconds += (run.counts.simulated + other.counts.simulated) as f64 / 1e6;
         let mut outcomes = vec![("dtm", run.outcome), ("ha", other.outcome)];
+        if seed.is_multiple_of(CROSSING_EVERY) {
+            let settings = crossing::draw(seed);
+            soaked.note_network(&settings[0].swarm.network);
+            let (several, _) = crossing::run_settings(seed, settings, None);
+            soaked.crossing_runs += 1;
+            soaked.simulated_seconds += several.counts.simulated as f64 / 1e6;
+            outcomes.push(("crossing", several.outcome));
+        }
         // Whole clusters take their time.
         if seed.is_multiple_of(CLUSTER_EVERY) {
             let settings = cluster::settings::Settings::draw(seed);
@@ -176,12 +196,6 @@ fn simulate(first: u64, soaked: &mut Soaked) {
             }
             soaked.violations.extend(outcome.violation.map(|what| format!("sim --world {world} --seed {seed}: {what}")));
         }
-    }
-    for seed in (0..SIMULATED_SEVERAL).map(|number| first.wrapping_add(number)) {
-        let (run, _) = crossing::run_seed(seed);
-        soaked.dtm_runs += 1;
-        soaked.simulated_seconds += run.counts.simulated as f64 / 1e6;
-        soaked.violations.extend(run.outcome.violation.map(|what| format!("sim --world crossing --seed {seed}: {what}")));
     }
     walk(first, soaked);
 }
@@ -199,8 +213,16 @@ fn walk(seed: u64, soaked: &mut Soaked) {
 impl Soaked {
     /// A fault that happened so often in one run.
     fn note(&mut self, kind: String, count: u64) {
+        self.add(kind, FaultCount { times: 1, count: usize::try_from(count).unwrap_or(usize::MAX) });
+    }
+
+    fn add(&mut self, kind: String, more: FaultCount) {
         let sum = self.faults.entry(kind).or_default();
-        *sum = (sum.0 + 1, sum.1 + count);
+        *sum = sum.and(more);
+    }
+
+    fn of_scenarios(&self) -> impl Iterator<Item = (&String, &FaultCount)> {
+        self.faults.iter().filter(|(kind, _)| !kind.starts_with(SIMULATED_FAULT))
     }
 
     /// What the network of a run does to messages, all of the time.
@@ -222,27 +244,25 @@ impl Soaked {
             self.operations += count["done"].as_u64().unwrap_or(0);
         }
         for (kind, count) in outcome["faults"].as_object().into_iter().flatten() {
-            let sum = self.faults.entry(kind.clone()).or_default();
-            sum.0 += count["times"].as_u64().unwrap_or(0);
-            sum.1 += count["count"].as_u64().unwrap_or(0);
+            self.add(kind.clone(), FaultCount::deserialize(count).unwrap_or_default());
         }
     }
 
-    fn row(&self, took: Duration) -> Row {
-        let of_scenarios = self.faults.iter().filter(|(kind, _)| !kind.starts_with(SIMULATED_FAULT));
-        let faults: u64 = of_scenarios.map(|(_, (times, _))| times).sum();
-        let counts = [self.operations, faults, self.dtm_runs, self.ha_runs, self.cluster_runs].map(|count| count as f64);
-        let mut row = vec![took.as_secs_f64() / 3600.0, self.scenario_runs as f64, self.load_seconds];
-        row.extend(counts);
+    fn row(&self) -> Row {
+        let faults = self.of_scenarios().map(|(_, faults)| faults.times).sum::<usize>() as u64;
+        let runs = [self.dtm_runs, self.crossing_runs, self.ha_runs, self.cluster_runs];
+        let mut row = vec![self.hours, self.scenario_runs as f64, self.load_seconds];
+        row.extend([self.operations, faults].into_iter().chain(runs).map(|count| count as f64));
         row.extend([self.simulated_seconds, self.violations.len() as f64]);
-        Row(row)
+        let kinds: Vec<String> = self.of_scenarios().map(|(kind, faults)| format!("{kind} {} ({})", faults.times, faults.count)).collect();
+        Row(row, if kinds.is_empty() { NONE.into() } else { kinds.join(", ") })
     }
 
     /// What it came to so far.
-    pub fn words(&self, took: Duration) -> String {
-        let cells: Vec<String> =
-            HEADS.iter().skip(1).zip(self.row(took).0).map(|(head, value)| format!("{head} {}", number(value))).collect();
-        cells.join(", ")
+    pub fn words(&self) -> String {
+        let Row(values, kinds) = self.row();
+        let cells: Vec<String> = HEADS.iter().skip(1).zip(values).map(|(head, value)| format!("{head} {}", number(value))).collect();
+        format!("{}; {kinds}", cells.join(", "))
     }
 }
 
@@ -261,35 +281,37 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 /// The text of the table with one more row, and new sums. What stands before the tables stays.
-fn with_row(text: &str, commit: &str, soaked: &Soaked, took: Duration) -> Result<String> {
+fn with_row(text: &str, commit: &str, soaked: &Soaked) -> Result<String> {
     let mut rows: Vec<(String, Row)> = Vec::new();
-    let mut faults: BTreeMap<String, (u64, u64)> = soaked.faults.clone();
+    let mut faults = soaked.faults.clone();
     let intro = text.split("\n|").next().unwrap_or(text).trim_end();
     for line in text.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-")) {
         let cells = cells(line);
         match cells.len() {
             n if n == HEADS.len() && cells[0] != HEADS[0] && cells[0] != TOTAL => {
+                let (counts, kinds) = (&cells[1..HEADS.len() - 1], cells[HEADS.len() - 1]);
                 let values =
-                    cells[1..].iter().map(|cell| cell.parse().with_context(|| format!("`{cell}` in the table"))).collect::<Result<_>>()?;
-                rows.push((cells[0].into(), Row(values)));
+                    counts.iter().map(|cell| cell.parse().with_context(|| format!("`{cell}` in the table"))).collect::<Result<_>>()?;
+                rows.push((cells[0].into(), Row(values, kinds.into())));
             }
             n if n == FAULT_HEADS.len() && cells[0] != FAULT_HEADS[0] => {
                 let sum = faults.entry(cells[0].into()).or_default();
-                *sum = (sum.0 + cells[1].parse::<u64>()?, sum.1 + cells[2].parse::<u64>()?);
+                *sum = sum.and(FaultCount { times: cells[1].parse()?, count: cells[2].parse()? });
             }
             _ => {}
         }
     }
-    rows.push((commit.into(), soaked.row(took)));
-    let sum = (0..HEADS.len() - 1).map(|at| rows.iter().map(|(_, row)| row.0[at]).sum()).collect();
-    rows.push((TOTAL.into(), Row(sum)));
+    rows.push((commit.into(), soaked.row()));
+    let sum = (0..HEADS.len() - 2).map(|at| rows.iter().map(|(_, row)| row.0[at]).sum()).collect();
+    rows.push((TOTAL.into(), Row(sum, BELOW.into())));
     let table = |heads: &[&str], rows: Vec<Vec<String>>| {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let rule = format!("|{}\n", "---|".repeat(heads.len()));
         line(heads.iter().map(|head| (*head).to_string()).collect()) + &rule + &rows.into_iter().map(line).collect::<String>()
     };
-    let main = rows.into_iter().map(|(name, row)| [name].into_iter().chain(row.0.into_iter().map(number)).collect()).collect();
-    let kinds = faults.into_iter().map(|(kind, (times, count))| vec![kind, times.to_string(), count.to_string()]).collect();
+    let row = |(name, Row(values, kinds))| [name].into_iter().chain(values.into_iter().map(number)).chain([kinds]).collect();
+    let main = rows.into_iter().map(row).collect();
+    let kinds = faults.into_iter().map(|(kind, FaultCount { times, count })| vec![kind, times.to_string(), count.to_string()]).collect();
     Ok(format!("{intro}\n\n{}\n{}", table(HEADS, main), table(FAULT_HEADS, kinds)))
 }
 
@@ -299,12 +321,18 @@ mod tests {
 
     #[test]
     fn a_row_is_added_and_all_sums_grow() {
-        let soaked = Soaked { scenario_runs: 3, faults: BTreeMap::from([("kill".into(), (2, 4))]), dtm_runs: 100, ..Soaked::default() };
-        let first = with_row("# Soak\n\nWords.\n", "aaa", &soaked, Duration::from_secs(1800)).expect("a table");
-        let second = with_row(&first, "bbb", &soaked, Duration::from_secs(1800)).expect("a table");
+        let mut soaked = Soaked { hours: 0.5, scenario_runs: 3, dtm_runs: 100, crossing_runs: 7, ..Soaked::default() };
+        soaked.take(&serde_json::json!({"faults": {"kill": {"times": 2, "count": 4}, "disk: sync io": {"times": 1, "count": 9}}}));
+        soaked.note(format!("{SIMULATED_FAULT}Cut"), 5);
+        let first = with_row("# Soak\n\nWords.\n", "aaa", &soaked).expect("a table");
+        let second = with_row(&first, "bbb", &soaked).expect("a table");
         assert!(second.starts_with("# Soak\n\nWords.\n\n| commit | hours |"), "{second}");
-        assert!(second.contains("| aaa | 0.50 | 3 |") && second.contains("| bbb | 0.50 | 3 |"), "{second}");
-        assert!(second.contains("| total | 1 | 6 | 0 | 0 | 4 | 200 |") && second.contains("| kill | 4 | 8 |"), "{second}");
+        for row in ["aaa", "bbb"].map(|row| format!("| {row} | 0.50 | 3 | 0 | 0 | 3 | 100 | 7 |")) {
+            let line = second.lines().find(|line| line.starts_with(&row)).expect("a row");
+            assert!(line.ends_with("| disk: sync io 1 (9), kill 2 (4) |"), "{line}");
+        }
+        assert!(second.contains("| total | 1 | 6 | 0 | 0 | 6 | 200 | 14 |") && second.contains("| kill | 4 | 8 |"), "{second}");
+        assert!(second.contains("| disk: sync io | 2 | 18 |") && second.contains("| simulated: Cut | 2 | 10 |"), "{second}");
         assert_eq!(second.matches(TOTAL).count(), 1);
     }
 }
