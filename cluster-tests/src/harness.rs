@@ -20,4 +20,5 @@ pub mod schedule;
 pub mod sides;
 pub mod soak;
 mod starve;
+mod tear;
 pub mod workload;

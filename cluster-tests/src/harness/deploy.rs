@@ -29,6 +29,8 @@ const UP_SECONDS: u64 = 90;
 const DYING: Duration = Duration::from_secs(10);
 /// First bytes of a unit's header (`docs/formats/device.md`).
 const UNIT_MAGIC: &[u8] = b"RDBTUNIT";
+/// How long a command of an operator may take.
+const COMMAND_SECONDS: u64 = 20;
 /// What units are aligned to; a unit's data begin one block after its header.
 const BLOCK: u64 = 4096;
 
@@ -300,6 +302,37 @@ impl Deployment {
         let pid = *pids.first().with_context(|| format!("the storage process of {name} does not run"))?;
         let log = node.dir.join(format!("injected-{}.log", random.next_u32()));
         Ok((device.clone(), Injected::begin(pid, &device, call, error, times, log)?))
+    }
+
+    /// Ends a node's storage process as it begins to sync the journal of one of its devices, and tears what it has written before: which device,
+    /// and how many sectors have not reached it.
+    pub fn tear(&self, name: &str, random: &mut impl RngCore) -> Result<(PathBuf, usize)> {
+        let node = self.node(name)?;
+        let device = node.devices[random.random_range(0..node.devices.len())].clone();
+        let torn =
+            super::tear::tear(|| self.pids(name, Process::Storage), &device, random).with_context(|| device.display().to_string())?;
+        Ok((device, torn))
+    }
+
+    /// Asks HA for other members in the place of one device of a node, and waits until no group has it any more; its name.
+    pub fn replace(&self, name: &str, within: Duration, random: &mut impl RngCore) -> Result<String> {
+        let node = self.node(name)?;
+        let device = &node.devices[random.random_range(0..node.devices.len())];
+        let id = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.cluster.run_within("ha", &["device", "replace", &id], COMMAND_SECONDS)?.success()?;
+        let until = Instant::now() + within;
+        loop {
+            let list = self.cluster.ha(&["device", "list"])?;
+            let shown = list.as_array().and_then(|all| all.iter().find(|device| device["id"] == id.as_str()));
+            let groups = shown.with_context(|| format!("{id} is not listed"))?["groups"].as_u64();
+            if groups == Some(0) {
+                return Ok(id);
+            }
+            if Instant::now() > until {
+                bail!("{id} has {groups:?} groups {within:?} after it was to be replaced");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Held by the one who has fault points armed.

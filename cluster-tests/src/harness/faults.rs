@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deploy::Deployment;
 use super::network::{Cut, Link};
-use super::scenario::{Fault, FaultKind, Packets, Process};
+use super::scenario::{DiskError, Fault, FaultKind, Packets, Process};
 use crate::process::Signal;
 
 /// How long a fault lasts that says nothing else.
@@ -24,12 +24,16 @@ const EVERY: Duration = Duration::from_millis(300);
 const DOWN: Duration = Duration::from_millis(200);
 /// Units that rot at once, unless told otherwise.
 const UNITS: u32 = 8;
+/// How long the groups of a device may take to move elsewhere.
+const MOVED: Duration = Duration::from_secs(90);
 
 /// A fault that was done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// What.
     pub kind: FaultKind,
+    /// What it counts as: the kind, and for some what of it.
+    pub name: String,
     /// To whom and how, in words.
     pub what: String,
     /// When it began, in milliseconds from the begin of the load.
@@ -67,11 +71,21 @@ fn one(deployment: &Deployment, fault: &Fault, began: Instant, mut random: ChaCh
     };
     let what = format!("{}{detail}", words(&fault));
     let ms = |at: Duration| u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-    Done { kind: fault.kind, what, began_ms: ms(begun), healed_ms: ms(began.elapsed()), count, failed }
+    Done { kind: fault.kind, name: name(&fault), what, began_ms: ms(begun), healed_ms: ms(began.elapsed()), count, failed }
 }
 
 fn until(moment: Instant) {
     std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// What a fault counts as.
+fn name(fault: &Fault) -> String {
+    let kind = fault.kind.word();
+    match (fault.kind, fault.call, fault.error, fault.action) {
+        (FaultKind::Disk, Some(call), Some(error), _) => format!("{kind}: {} {}", call.word(), error.word()),
+        (FaultKind::Point, _, _, Some(action)) => format!("{kind}: {}", action.word()),
+        _ => kind.into(),
+    }
 }
 
 fn words(fault: &Fault) -> String {
@@ -84,13 +98,14 @@ fn words(fault: &Fault) -> String {
         FaultKind::PowerLoss => "everything".into(),
         FaultKind::Links => format!("{whom}: {}", packet_words(fault.packets.as_ref())),
         FaultKind::Starve => format!("{whom}: {} % of a processor", fault.percent.unwrap_or(0)),
-        FaultKind::Disk => format!("{whom}: {:?} {:?}", fault.call, fault.error).to_lowercase().replace("some(", "").replace(')', ""),
+        FaultKind::Disk => {
+            format!("{whom}: {} {}", fault.call.map_or("", |call| call.word()), fault.error.map_or("", |error| error.word()))
+        }
         FaultKind::Clock => format!("{whom}: {} s", fault.seconds.unwrap_or(0)),
         FaultKind::Squeeze => format!("{whom}: {} MiB", fault.memory.map_or(0, |bytes| bytes.0 >> 20)),
-        FaultKind::Wipe | FaultKind::Rot => whom,
+        FaultKind::Wipe | FaultKind::Rot | FaultKind::Replace => whom,
         FaultKind::Point => {
-            let action = fault.action.map_or_else(String::new, |action| format!("{action:?}").to_lowercase());
-            format!("{whom}: {action} at {}", fault.points.join(", "))
+            format!("{whom}: {} at {}", fault.action.map_or("", |action| action.word()), fault.points.join(", "))
         }
         _ => match fault.process {
             Process::Both => whom,
@@ -171,7 +186,15 @@ fn act(deployment: &Deployment, fault: &Fault, random: &mut ChaCha8Rng) -> Resul
             Ok((count, format!(", {times} times")))
         }
         FaultKind::Links => links(deployment, fault, lasts),
+        FaultKind::Disk if fault.error == Some(DiskError::Tear) => tear(deployment, fault, lasts, random),
         FaultKind::Disk => disk(deployment, fault, lasts, random),
+        FaultKind::Replace => {
+            let mut moved = Vec::new();
+            for node in nodes {
+                moved.push(deployment.replace(node, MOVED, random)?);
+            }
+            Ok((moved.len(), format!(": {}", moved.join(", "))))
+        }
         FaultKind::Clock => {
             let seconds = fault.seconds.unwrap_or(0);
             nodes.iter().try_for_each(|node| deployment.set_clock(node, seconds))?;
@@ -242,6 +265,21 @@ fn disk(deployment: &Deployment, fault: &Fault, lasts: Duration, random: &mut Ch
     Ok((count, format!(": {count} calls on {}", devices.join(", "))))
 }
 
+/// What one device of each node has not synced is torn; its process has ended with it, and is started again.
+fn tear(deployment: &Deployment, fault: &Fault, lasts: Duration, random: &mut ChaCha8Rng) -> Result<(usize, String)> {
+    let mut count = 0;
+    let mut devices = Vec::new();
+    for node in &fault.nodes {
+        let (device, torn) = deployment.tear(node, random)?;
+        std::thread::sleep(lasts);
+        deployment.start_node(node, Process::Storage)?;
+        count += torn;
+        devices.push(last_name(&device));
+    }
+    // It was stopped between the write and the sync by chance: then nothing was there to tear.
+    Ok((count, format!(": {count} sectors of {}", devices.join(", "))))
+}
+
 fn partition(deployment: &Deployment, fault: &Fault, lasts: Duration) -> Result<(usize, String)> {
     let network = deployment.network().context("`partition` needs a network of its own")?;
     let mut cuts: Vec<Cut> = Vec::new();
@@ -290,10 +328,10 @@ fn links(deployment: &Deployment, fault: &Fault, lasts: Duration) -> Result<(usi
 }
 
 /// How often each kind was done, and what it came to in all.
-pub fn counts(done: &[Done]) -> BTreeMap<&'static str, (usize, usize)> {
+pub fn counts(done: &[Done]) -> BTreeMap<&str, (usize, usize)> {
     let mut counts = BTreeMap::new();
     for fault in done.iter().filter(|fault| fault.failed.is_none()) {
-        let (times, sum) = counts.entry(fault.kind.word()).or_insert((0, 0));
+        let (times, sum) = counts.entry(fault.name.as_str()).or_insert((0, 0));
         *times += 1;
         *sum += fault.count;
     }

@@ -44,6 +44,7 @@ fn answer(error: DiskError) -> String {
         DiskError::Full => "error=ENOSPC".into(),
         // The call is not made, and says that it was.
         DiskError::Lie => "retval=0".into(),
+        DiskError::Tear => unreachable!("not by an answer to a call: `tear`"),
         DiskError::Slow => format!("delay_enter={}", SLOW.as_micros()),
     }
 }
@@ -63,26 +64,8 @@ impl Injected {
         for file in files(device)? {
             command.arg("-P").arg(file);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("starting strace")?;
-        let words = child.stderr.take().context("strace has a stderr")?;
-        let injected = Self { child, log };
-        let (told, attached) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut said = Vec::new();
-            for line in BufReader::new(words).lines().map_while(Result::ok) {
-                if line.contains(" attached") {
-                    // Nobody listens any more where it took too long.
-                    let _late = told.send(Ok(()));
-                }
-                said.push(line);
-            }
-            let _late = told.send(Err(said.join("; ")));
-        });
-        match attached.recv_timeout(ATTACHING) {
-            Ok(Ok(())) => Ok(injected),
-            Ok(Err(why)) => bail!("strace does not attach: {why}"),
-            Err(_) => bail!("strace has not attached after {ATTACHING:?}"),
-        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Ok(Self { child: attach(command)?, log })
     }
 
     /// Lets go of the process; how many calls went wrong.
@@ -93,12 +76,41 @@ impl Injected {
     }
 
     fn detach(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It lets go of what it traces, and ends.
-            let _gone = kill_process(pid, Signal::TERM);
-        }
-        let _gone = self.child.wait();
+        detach(&mut self.child);
     }
+}
+
+/// Starts `strace`, which says on its stderr that it has attached, and waits for that.
+pub(super) fn attach(mut command: Command) -> Result<Child> {
+    let mut child = command.spawn().context("starting strace")?;
+    let words = child.stderr.take().context("strace has a stderr")?;
+    let (told, attached) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        for line in BufReader::new(words).lines().map_while(Result::ok) {
+            if line.contains(" attached") {
+                // Nobody listens any more where it took too long.
+                let _late = told.send(Ok(()));
+            }
+            said.push(line);
+        }
+        let _late = told.send(Err(said.join("; ")));
+    });
+    let why = match attached.recv_timeout(ATTACHING) {
+        Ok(Ok(())) => return Ok(child),
+        Ok(Err(why)) => format!("strace does not attach: {why}"),
+        Err(_) => format!("strace has not attached after {ATTACHING:?}"),
+    };
+    detach(&mut child);
+    bail!(why)
+}
+
+/// Has `strace` let go of what it traces, and end.
+pub(super) fn detach(strace: &mut Child) {
+    if let Some(pid) = i32::try_from(strace.id()).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process(pid, Signal::TERM);
+    }
+    let _gone = strace.wait();
 }
 
 impl Drop for Injected {

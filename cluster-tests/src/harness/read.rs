@@ -142,7 +142,7 @@ fn fault(scenario: &Scenario, number: usize, entry: &Spanned<Fault>) -> Result<(
     network(scenario, fault.kind, at, &field("do"))?;
     match fault.kind {
         FaultKind::Kill | FaultKind::Freeze | FaultKind::Wipe => whom().and(how_long()),
-        FaultKind::Restart | FaultKind::Rot => whom(),
+        FaultKind::Restart | FaultKind::Rot | FaultKind::Replace => whom(),
         FaultKind::Storm => whom().and(needs(fault.times.is_some(), "times", "is missing: say how often")),
         FaultKind::PowerLoss => Ok(()),
         FaultKind::Partition | FaultKind::Flap => sides(scenario, fault, at, &field("sides")).and(how_long()),
@@ -155,12 +155,13 @@ fn fault(scenario: &Scenario, number: usize, entry: &Spanned<Fault>) -> Result<(
         FaultKind::Disk => whom()
             .and(how_long())
             .and(needs(fault.call.is_some(), "call", "is missing: say sync, write or read"))
-            .and(needs(fault.error.is_some(), "error", "is missing: say io, full, lie or slow"))
+            .and(needs(fault.error.is_some(), "error", "is missing: say io, full, lie, slow or tear"))
             .and(needs(
                 !(fault.error == Some(DiskError::Lie) && fault.call != Some(DiskCall::Sync)),
                 "error",
                 "only a sync can lie: whoever is told that bytes were written or read counts them",
-            )),
+            ))
+            .and(needs(fault.error != Some(DiskError::Tear) || fault.call == Some(DiskCall::Write), "error", "only a write can be torn")),
         FaultKind::Clock => whom().and(needs(fault.seconds.is_some(), "seconds", "is missing: say by how many the clock is off")),
         FaultKind::Squeeze => whom().and(how_long()).and(needs(fault.memory.is_some(), "memory", "is missing: say what is left")),
         FaultKind::Point => whom()
@@ -201,6 +202,9 @@ fn random(scenario: &Scenario, entry: &Spanned<Random>) -> Result<(), Wrong> {
     }
     if random.kinds.contains(&FaultKind::Point) {
         return wrong(at, "random.kinds", "`point` is not drawn: say which in `faults`");
+    }
+    if random.kinds.contains(&FaultKind::Replace) {
+        return wrong(at, "random.kinds", "`replace` is not drawn: groups that move and a node that is away are more than a cluster bears");
     }
     for kind in &random.kinds {
         network(scenario, *kind, at, "random.kinds")?;

@@ -1,11 +1,15 @@
 //! What a scenario file holds. `docs/harness.md` describes every field; unknown ones are refused.
 
+mod disk;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::amount::{Bytes, Span};
+
+pub use self::disk::{DiskCall, DiskError};
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
@@ -308,30 +312,16 @@ pub enum PointAction {
     Delay,
 }
 
-/// Calls of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DiskCall {
-    /// Making durable what was written.
-    Sync,
-    /// Writing.
-    Write,
-    /// Reading.
-    Read,
-}
-
-/// What a disk does wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DiskError {
-    /// EIO.
-    Io,
-    /// ENOSPC.
-    Full,
-    /// It says that it is done, and does nothing.
-    Lie,
-    /// It takes its time.
-    Slow,
+impl PointAction {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Crash => "crash",
+            Self::Hang => "hang",
+            Self::Delay => "delay",
+        }
+    }
 }
 
 impl Scenario {
@@ -376,6 +366,8 @@ pub enum FaultKind {
     Squeeze,
     /// A step of the product fails, hangs, takes long or is the last of its process.
     Point,
+    /// An operator wants the groups of one device elsewhere.
+    Replace,
 }
 
 impl FaultKind {
@@ -397,6 +389,7 @@ impl FaultKind {
             Self::Clock => "clock",
             Self::Squeeze => "squeeze",
             Self::Point => "point",
+            Self::Replace => "replace",
         }
     }
 

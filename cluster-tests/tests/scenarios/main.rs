@@ -95,7 +95,7 @@ macro_rules! scenarios {
 }
 
 /// Those that draw too much for CI, and those for which it has no time.
-const ONLY_IN_THE_SOAK: &[&str] = &["anything", "fault-points", "little-memory", "lying-syncs", "no-space", "slow-disk"];
+const ONLY_IN_THE_SOAK: &[&str] = &["anything", "copy-points", "fault-points", "little-memory", "lying-syncs", "no-space", "slow-disk"];
 
 scenarios! {
     five_nodes_in_three_and_two "partition-of-five",
@@ -112,6 +112,7 @@ scenarios! {
     full_devices "full-devices",
     a_wiped_device "wiped-device",
     failing_syncs "failing-syncs",
+    torn_writes "torn-writes",
     wrong_clocks "wrong-clocks",
     crashes_at_each_step_of_a_put_a_rebuild_and_a_delete "crash-points",
 }

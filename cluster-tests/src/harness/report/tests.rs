@@ -48,8 +48,15 @@ fn count(elements: &[Element], name: &str, attribute: &str) -> usize {
 fn outcome() -> Outcome {
     let step = |at: u64, verb, is_ok| Step { entry: 0, client: 0, verb, began_us: at, took_us: 900, is_ok };
     let steps = (0..200).map(|at| step(at * 10_000, if at % 3 == 0 { Verb::Put } else { Verb::Get }, at % 50 != 0)).collect();
-    let done =
-        |kind, began_ms| Done { kind, what: "node-2 <&> \"all\"".into(), began_ms, healed_ms: began_ms + 400, count: 2, failed: None };
+    let done = |kind, began_ms| Done {
+        kind,
+        name: kind.word().into(),
+        what: "node-2 <&> \"all\"".into(),
+        began_ms,
+        healed_ms: began_ms + 400,
+        count: 2,
+        failed: None,
+    };
     let event =
         |at, what: &str| (at, Event { index: 7, wall_ms: 0, subject: "node-2".into(), what: what.into(), cause: "a <cause>".into() });
     let read = |call, value| Operation { client: 1, row: 0, call, ret: call + 5, action: Action::Read, answer: Answer::Read(value) };
