@@ -8,6 +8,7 @@ use net::{NetError, Peer, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use types::event::Cause;
 use types::map::ClusterMap;
 use types::ops::Op;
 use types::record::{Outcome, Row, RowKey, Write};
@@ -50,6 +51,18 @@ impl Inner {
         ops: Vec<Op>,
         parts: Vec<(GroupId, Vec<Write>)>,
     ) -> Result<Outcome, Error> {
+        self.execute_for(Cause::Asked, what, group, ops, parts).await
+    }
+
+    /// The same, by that cause.
+    pub(crate) async fn execute_for(
+        self: &Arc<Self>,
+        cause: Cause,
+        what: &str,
+        group: GroupId,
+        ops: Vec<Op>,
+        parts: Vec<(GroupId, Vec<Write>)>,
+    ) -> Result<Outcome, Error> {
         types::ops::validate_with(&ops, &parts).map_err(|e| Error::Invalid(format!("{what}: {e}")))?;
         let mut attempts = Attempts::new(what, self.options.timeout);
         let mut dtx = self.session(&mut attempts).await?.dtx();
@@ -58,7 +71,7 @@ impl Inner {
             let (map, began) = (self.fresh_map(), Instant::now());
             let failure = match primary(&map, group) {
                 Ok((view, peer)) => {
-                    let message = request::Execute { group, view, dtx, ops: ops.clone(), parts: parts.clone() };
+                    let message = request::Execute { group, view, dtx, ops: ops.clone(), parts: parts.clone(), cause };
                     match self.ask::<_, Outcome>(&peer, &[group], Operation::Execute, &message, &attempts).await {
                         Ok(outcome) => return Ok(outcome),
                         Err(failure) => failure,

@@ -48,7 +48,7 @@ pub use object::{
     Deleted, ListPage, ListRequest, ObjectInfo, ObjectReader, PartInfo, PutOptions, Range, UploadInfo, UploadPage, UploadToken,
     VersionInfo, VersionPage, VersionToken, VersionsRequest,
 };
-pub use seal::{ClusterKey, KEY_BYTES, SealingKey, random, secret_of};
+pub use seal::{ClusterKey, KEY_BYTES, SealingKey, random, secret_of, token_of};
 pub use signature::{Signed, Signer, ToSign, UNSIGNED, sha256};
 pub use transaction::{Committed, Transaction};
 pub use types::VersionId;

@@ -104,6 +104,11 @@ fn id_of(bytes: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
     tag.as_ref()[..KEY_ID_BYTES].try_into().expect("it is longer")
 }
 
+/// What the token of a target of events is encrypted as.
+pub fn token_of(target: &str) -> String {
+    format!("token of target {target}")
+}
+
 /// What the secret of an access key is encrypted as.
 pub fn secret_of(access_key: &str) -> String {
     format!("secret of {access_key}")

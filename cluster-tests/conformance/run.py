@@ -3,7 +3,7 @@
     run.py [--redoubt PROGRAM] [--json FILE] [--jobs N] [--list] [AREA | AREA:WORDS]...
 
 With --redoubt a cluster is started on this machine and stopped at the end. Else the endpoint comes from the environment: S3_ENDPOINT (or
-several, with commas), S3_ACCESS_KEY, S3_SECRET_KEY, S3_REGION, and S3_ALT_ACCESS_KEY, S3_ALT_SECRET_KEY of another user. A case is a function of a module of `areas/`; its name is a sentence. What is known to fail is in `expected-failures.txt`, with
+several, with commas), S3_ACCESS_KEY, S3_SECRET_KEY, S3_REGION, S3_ALT_ACCESS_KEY, S3_ALT_SECRET_KEY of another user, and S3_TARGET, whom events may be told to. A case is a function of a module of `areas/`; its name is a sentence. What is known to fail is in `expected-failures.txt`, with
 a reason each. The run fails where a case fails that is not there, and where one that is there passes, so that the list stays true.
 """
 

@@ -56,9 +56,9 @@ class User:
 class Server:
     """The endpoint under test and its users."""
 
-    def __init__(self, endpoints, region, main, alt=None):
+    def __init__(self, endpoints, region, main, alt=None, target=None):
         """Where there are several endpoints each user has another one: what one has done, all of them see."""
-        self.endpoint, self.region = endpoints[0], region
+        self.endpoint, self.region, self.target = endpoints[0], region, target
         self.main = User(endpoints[0], region, main)
         self.alt = User(endpoints[1 % len(endpoints)], region, alt) if alt else None
         self.anyone = User(endpoints[2 % len(endpoints)], region, None)
@@ -219,4 +219,5 @@ def server_of_environment():
         get("S3_REGION", "us-east-1"),
         (os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"]),
         alt,
+        get("S3_TARGET"),
     )

@@ -15,6 +15,7 @@ use ha_api::{ClientOptions, HaClient, HaError, Registered};
 use ha_state::lease::Timing;
 use net::Transport;
 use net::fabric::{Endpoint, EndpointConfig};
+use s3::Webhooks;
 use storage::EndsProcess;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ use crate::gateway::Known;
 use crate::hearing::Hearing;
 use crate::lease::Lease;
 use crate::lease::renew::Renewal;
-use crate::metrics::{self, Requests};
+use crate::metrics::{self, EventCounts, Requests};
 use crate::peers::Peers;
 use crate::rebuild::{self, RebuildOptions};
 use crate::repair::{self, Repairs};
@@ -57,7 +58,7 @@ const ENDPOINT_LOOK: Duration = Duration::from_millis(250);
 const POOL_BYTES: usize = 128 * 1024 * 1024;
 
 /// What is not in the configuration file.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Of the sweep.
     pub sweep: SweepOptions,
@@ -65,6 +66,8 @@ pub struct Options {
     pub scrub: ScrubOptions,
     /// Of rebuilding.
     pub rebuild: RebuildOptions,
+    /// Of those who are told of events.
+    pub webhooks: Webhooks,
 }
 
 /// Why a life ended.
@@ -217,6 +220,7 @@ impl Parts {
             reports: around.reports.clone(),
             clock: Clock::start(),
             requests: Requests::default(),
+            events: EventCounts::default(),
             transport: OnceLock::new(),
         };
         Self { me, boot: registered.boot, node: Arc::new(node), around, in_use }
@@ -348,7 +352,9 @@ impl Parts {
         duties.spawn(repair::run(self.node.clone()));
         duties.spawn(rebuild::run(self.node.clone(), options.rebuild));
         duties.spawn(scrub::run(self.node.clone(), options.scrub));
-        duties.spawn(Sweep::new(self.node.clone(), options.sweep).run());
+        let sweep = Arc::new(Sweep::new(self.node.clone(), options.sweep));
+        duties.spawn(sweep.clone().run());
+        duties.spawn(sweep.tell_events(options.webhooks));
     }
 }
 

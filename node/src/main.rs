@@ -15,6 +15,7 @@ use node::rebuild::RebuildOptions;
 use node::scrub::ScrubOptions;
 use node::sweep::SweepOptions;
 use node::{Ended, Known, Options, S3Role};
+use s3::Webhooks;
 use service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -120,7 +121,9 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     manager.status("waits for HA");
     let scrub = ScrubOptions { every: Duration::from_secs(arguments.scrub_every_s), bytes_per_second_max: arguments.scrub_bytes_per_s };
     let rebuild = RebuildOptions { bytes_per_second_max: arguments.rebuild_bytes_per_s, yields: arguments.rebuild_yields };
-    let options = Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms, day_ms: arguments.day_ms }, scrub, rebuild };
+    let webhooks = config.s3.as_ref().map_or_else(Webhooks::default, |s3| Webhooks::new(s3.key_file.clone(), s3.region.clone()));
+    let options =
+        Options { sweep: SweepOptions { dead_age_ms: arguments.dead_age_ms, day_ms: arguments.day_ms }, scrub, rebuild, webhooks };
     let signals = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a runtime")?;
     let stop = signals.block_on(async { stopped() }).context("listening to signals")?;
     // Loading takes longer than all else at the start; signals are listened to before it. An error shows again when the fabric starts.
@@ -135,7 +138,7 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
         // On the threads of the life, so that the service manager ends a process whose threads hang.
         life.spawn(async move { alive.keep_alive().await });
         let serving = || manager.ready("serves");
-        let ended = life.block_on(node::run(&config, options, &known, serving, async move {
+        let ended = life.block_on(node::run(&config, options.clone(), &known, serving, async move {
             // The sender lives as long as the process.
             let _asked = stop.wait_for(|asked| *asked).await;
             asked.stopping();

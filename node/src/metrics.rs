@@ -40,6 +40,17 @@ impl Done {
     }
 }
 
+/// What became of events that were to be told.
+#[derive(Debug, Default)]
+pub struct EventCounts {
+    /// Told.
+    pub told: AtomicU64,
+    /// Attempts that failed.
+    pub failed: AtomicU64,
+    /// Given up, because too many waited, their target was deleted, or their bucket.
+    pub dropped: AtomicU64,
+}
+
 /// How often something was asked for, and how it went.
 #[derive(Debug)]
 pub struct Requests {
@@ -141,6 +152,13 @@ fn page(node: &Node, tls: Option<&Tls>) -> Page {
     }
     let refused = node.requests.refused.load(Ordering::Relaxed);
     page.metric("redoubt_requests_busy_total", Kind::Counter, "Requests refused because too many were under way.").sample(&[], refused);
+    for (name, help, count) in [
+        ("redoubt_node_events_told_total", "Events of buckets that their targets were told of.", &node.events.told),
+        ("redoubt_node_events_failed_total", "Attempts to tell a target of an event that failed.", &node.events.failed),
+        ("redoubt_node_events_dropped_total", "Events that nobody will be told of any more.", &node.events.dropped),
+    ] {
+        page.metric(name, Kind::Counter, help).sample(&[], count.load(Ordering::Relaxed));
+    }
     devices(node, &mut page);
     groups(node, &mut page);
     page.process();

@@ -27,7 +27,7 @@ use crate::driver::{Clock, DriverInbox};
 use crate::fences::Fences;
 use crate::flights::Flights;
 use crate::lease::Lease;
-use crate::metrics::Requests;
+use crate::metrics::{EventCounts, Requests};
 use crate::permits::Permits;
 use crate::repair::{BadUnit, Repairs};
 use crate::report::Reports;
@@ -102,6 +102,8 @@ pub struct Node {
     pub clock: Clock,
     /// How often what was asked for.
     pub requests: Requests,
+    /// What became of events that were to be told.
+    pub events: EventCounts,
     /// The fabric, once it is up.
     pub transport: OnceLock<Arc<dyn Transport>>,
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use net::{Operation, Peer, Request};
 use tokio::sync::oneshot;
+use types::event::Cause;
 use types::limits::{DTX_OPS_MAX, SCAN_KEYS_MAX};
 use types::map::Catalogue;
 use types::ops::Op;
@@ -19,6 +20,7 @@ use types::wire::request::{DeleteUnits, Execute, ExecuteReply, ScanRow, UnitRepl
 use types::{CatalogueId, DeviceId, DtxId, Epoch, Fid, GroupId, HaTime, SessionId, ViewNumber, codec, keys, routing};
 
 mod dropped;
+mod events;
 mod lifecycle;
 mod plan;
 mod uploads;
@@ -95,7 +97,7 @@ impl Sweep {
     }
 
     /// Sweeps for ever.
-    pub async fn run(self) {
+    pub async fn run(self: Arc<Self>) {
         let mut sessions = Arc::default();
         let mut pending_at = Instant::now();
         let mut dead_at = Instant::now();
@@ -309,7 +311,7 @@ impl Sweep {
         let dtx = DtxId { session: SessionId(self.node.boot.0), counter, at: self.ha_time() };
         let Some(local) = self.node.devices.get(&place.device) else { return false };
         let (tx, rx) = oneshot::channel();
-        let execute = Execute { group: place.group, view: place.view, dtx, ops, parts: Vec::new() };
+        let execute = Execute { group: place.group, view: place.view, dtx, ops, parts: Vec::new(), cause: Cause::Rule };
         if local.inbox.offer_client(ClientRequest { execute, caller: Box::new(Waiter(tx)) }).is_err() {
             return false;
         }

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use ha_state::state::{Dropped, Unfilled};
 use ha_state::{Change, Command, State};
+use s3::Notifications;
 use tokio::sync::watch;
+use types::event::Cause;
 use types::map::{CatalogueKind, ClusterMap, Group, GroupView, Slots};
 use types::object::Versioning;
+use types::ops::Op;
 use types::records::{Account, Bucket, RecordChange, Records};
 use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, NodeId, SessionId};
@@ -40,6 +43,8 @@ pub struct ClusterView {
     pub records: Arc<Records>,
     /// Buckets that keep versions, or did.
     pub versioned: Arc<BTreeMap<CatalogueId, Versioning>>,
+    /// Buckets whose events somebody wants to be told of.
+    pub notifying: Arc<BTreeMap<CatalogueId, Notifications>>,
     /// Buckets whose removal is being decided: nothing is written into them.
     pub sealed: Arc<BTreeSet<CatalogueId>>,
     /// Groups whose `End` this process needs before it is recovered, while it is RECOVERING.
@@ -78,6 +83,21 @@ impl ClusterView {
     /// What a catalogue does with versions.
     pub fn versioning(&self, catalogue: CatalogueId) -> Versioning {
         self.versioned.get(&catalogue).copied().unwrap_or_default()
+    }
+
+    /// What is to be kept of operations that were asked for so, to be told: an operation more for each that somebody wants to know of.
+    pub fn notices(&self, ops: &[Op], cause: Cause, at_ms: u64) -> Vec<Op> {
+        if self.notifying.is_empty() {
+            return Vec::new();
+        }
+        let of = |(number, op): (u16, &Op)| {
+            let (catalogue, name, happening) = op.happening(cause)?;
+            let notifications = self.notifying.get(&catalogue)?;
+            let wishes = notifications.wishes(happening, name);
+            let (name, bucket) = (name.to_vec(), notifications.bucket.clone());
+            (!wishes.is_empty()).then_some(Op::Notify { catalogue, name, of: number, happening, bucket, at_ms, wishes })
+        };
+        (0..).zip(ops).filter_map(of).collect()
     }
 
     /// Of a session, as far as we know.
@@ -251,7 +271,11 @@ impl Folder {
         let keys = accounts.values().flat_map(|account| account.keys.keys().map(|key| (key.clone(), account.clone()))).collect();
         let buckets = state.buckets().iter().filter_map(bucket).collect();
         let sealed = state.buckets().values().filter(|bucket| bucket.seal.is_some()).map(|bucket| bucket.id).collect();
-        self.view.records = Arc::new(Records { buckets, accounts, keys, quotas: state.quotas().clone() });
+        let (quotas, targets) = (state.quotas().clone(), state.targets().clone());
+        let records = Records { buckets, accounts, keys, quotas, targets };
+        let notifying = |(name, bucket): (&String, &Arc<Bucket>)| Some((bucket.id, Notifications::of(name, bucket, &records.targets)?));
+        self.view.notifying = Arc::new(records.buckets.iter().filter_map(notifying).collect());
+        self.view.records = Arc::new(records);
         self.view.sealed = Arc::new(sealed);
         let versioned = state.buckets().values().map(|bucket| (bucket.id, bucket.versioning()));
         self.view.versioned = Arc::new(versioned.filter(|(_, versioning)| *versioning != Versioning::Off).collect());

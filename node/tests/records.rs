@@ -61,7 +61,14 @@ async fn strangers_are_told(cluster: &Cluster, map: &ClusterMap, catalogue: &typ
     let group = cluster.group_of(map, catalogue);
     let primary = cluster.primary(map, group).expect("a primary");
     let view = map.view(group).expect("a replicated group").number;
-    let execute = |view| Execute { group, view, dtx: cluster.dtx(), ops: vec![put(catalogue, b"key", b"never")], parts: Vec::new() };
+    let execute = |view| Execute {
+        group,
+        view,
+        dtx: cluster.dtx(),
+        ops: vec![put(catalogue, b"key", b"never")],
+        parts: Vec::new(),
+        cause: Default::default(),
+    };
     let ask = async |node, operation, head: Vec<u8>| cluster.ask::<Outcome>(map, node, Request::new(operation, head)).await.map(|_| ());
     let stale = ask(primary, Operation::Execute, codec::encode(&execute(ViewNumber(view.0 - 1)))).await;
     assert!(stale.expect_err("stale").starts_with("WrongView"));

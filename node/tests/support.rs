@@ -257,7 +257,7 @@ impl Cluster {
     pub async fn execute_once(&self, map: &ClusterMap, group: GroupId, dtx: DtxId, ops: &[Op]) -> Result<Outcome, String> {
         let node = self.primary(map, group).ok_or("no primary")?;
         let view = map.view(group).expect("a replicated group").number;
-        let execute = Execute { group, view, dtx, ops: ops.to_vec(), parts: Vec::new() };
+        let execute = Execute { group, view, dtx, ops: ops.to_vec(), parts: Vec::new(), cause: Default::default() };
         Ok(self.ask(map, node, Request::new(Operation::Execute, codec::encode(&execute))).await?.0)
     }
 

@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod cors;
 pub mod encryption;
+pub mod notification;
 pub mod policy;
 pub mod public_access;
 pub mod tagging;

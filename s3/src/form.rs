@@ -20,6 +20,8 @@ use s3s::stream::{ByteStream, RemainingLength};
 use s3s::xml::{Deserialize, Deserializer};
 use s3s::{HttpResponse, S3Error, S3Request, S3Result, StdError, s3_error};
 
+use types::event::Cause;
+
 use crate::Gateway;
 use crate::access::{Act, Signer};
 use crate::body::{Mismatch, SILENT_MAX};
@@ -85,7 +87,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
     let caller = gateway.caller(signer, &headers, &parts.uri, &mut extensions);
     gateway.allow(&caller, Act::write(bucket, &key)).await?;
     gateway.allow_words(&caller, bucket, &key, &headers).await?;
-    let put = S3Request {
+    let mut put = S3Request {
         input,
         method: Method::PUT,
         uri: parts.uri,
@@ -96,6 +98,7 @@ pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str,
         service: None,
         trailing_headers: None,
     };
+    put.extensions.insert(Cause::Form);
     let done = put::run(gateway, put).await?;
     let etag = done.e_tag.map(|etag| etag.value().to_owned()).unwrap_or_default();
     Ok(answer(&fields, bucket, &key, &etag))

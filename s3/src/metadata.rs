@@ -5,7 +5,7 @@ use client::ObjectInfo;
 use s3s::dto::{Checksum, ChecksumType, ETag, Metadata, StorageClass, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
 
-pub use types::object::{PART_SIZES, PART_SUMS};
+pub use types::object::{ETAG, PART_SIZES, PART_SUMS};
 
 use crate::access::ACL;
 use crate::body::Sums;
@@ -14,8 +14,6 @@ use crate::tags::Tags;
 use crate::upload::PARTS_MAX;
 
 const USER: &str = "x-amz-meta-";
-/// The MD5 of the bytes, or of those of the parts.
-pub const ETAG: &str = "etag";
 /// Of an object that was uploaded in parts: which upload it was.
 pub const UPLOAD: &str = "upload";
 /// The storage class that was asked for.
@@ -203,8 +201,7 @@ pub fn checksum_type(info: &ObjectInfo) -> ChecksumType {
 /// The ETag of an object: the MD5 of its bytes, or, where nobody computed that, a word that is another one with every PUT and that nobody
 /// takes for an MD5.
 pub fn etag(info: &ObjectInfo) -> ETag {
-    let made = || format!("{:08x}{:024x}-1", info.checksum, info.version.0);
-    ETag::Strong(word(info, ETAG).map_or_else(made, str::to_owned))
+    ETag::Strong(types::object::etag(info.checksum, info.version, &info.user_metadata))
 }
 
 /// A word of an object's record.

@@ -12,6 +12,7 @@
 //! | part of an upload | `0x14 name 0x00 upload number` (16 and 2 bytes) | the name | [`crate::upload::PartRow`] |
 //! | retired | `0x15 name 0x00 fid` (22 bytes; the first of them) | the name | [`crate::upload::RetiredRow`] |
 //! | version that is not the current object | `0x16 escaped name 0x00 0x01 place` (8 bytes) | the name | [`crate::object::VersionRow`] |
+//! | event | `0x17 target 0x00 seq number name` (8 and 2 bytes) | the name | [`crate::event::EventRow`] |
 //!
 //! Versions are listed in the order of names, whatever bytes these have: a zero byte of a name is escaped as `0x00 0xff`. A place is 0 for a
 //! delete marker that is current, 1 for the null version, and else what is left of the highest number, so that the newest comes first.
@@ -41,6 +42,8 @@ pub mod kind {
     pub const RETIRED: u8 = 0x15;
     /// A version of an object that is not the current object.
     pub const VERSION: u8 = 0x16;
+    /// Something that happened to an object and is to be told.
+    pub const EVENT: u8 = 0x17;
 }
 
 /// Bytes of the place of a version.
@@ -82,6 +85,9 @@ fn keyed(kind: u8, rest: &[u8]) -> Vec<u8> {
     key.extend_from_slice(rest);
     key
 }
+
+/// Bytes of the place of an event: its record's seq, and its number in there.
+const EVENT_PLACE_BYTES: usize = 8 + 2;
 
 /// What belongs to a name: the tail has a length of its kind, so that the name may hold any bytes.
 fn of_name(kind: u8, name: &[u8], tail: &[u8]) -> Vec<u8> {
@@ -169,6 +175,27 @@ pub fn after_versions(name: &[u8]) -> Vec<u8> {
     key
 }
 
+/// Key of an event for a target: they sort by their places in the log. The name of a target has no zero byte.
+pub fn event(target: &str, seq: Seq, number: u16, name: &[u8]) -> Vec<u8> {
+    let mut key = events(target);
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(name);
+    key
+}
+
+/// What the keys of all events for a target begin with.
+pub fn events(target: &str) -> Vec<u8> {
+    of_name(kind::EVENT, target.as_bytes(), &[])
+}
+
+/// The first key after those of all events for a target.
+pub fn after_events(target: &str) -> Vec<u8> {
+    let mut key = keyed(kind::EVENT, target.as_bytes());
+    key.push(1);
+    key
+}
+
 /// The inverse of the escaping of a name.
 fn unescaped(escaped: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !escaped.contains(&0) {
@@ -204,6 +231,8 @@ pub enum Key<'a> {
     Retired(&'a [u8], Fid),
     /// A version that is not the current object.
     Version(Cow<'a, [u8]>, Place),
+    /// An event: its target, its record's seq, its number in there, and the object's name.
+    Event(&'a str, Seq, u16, &'a [u8]),
 }
 
 impl<'a> Key<'a> {
@@ -236,6 +265,13 @@ impl<'a> Key<'a> {
                 let place = Place::from_bytes(rest[at..].try_into().ok()?);
                 Some(Self::Version(unescaped(rest[..at].strip_suffix(&PLACE_FOLLOWS)?)?, place))
             }
+            kind::EVENT => {
+                let at = rest.iter().position(|byte| *byte == 0)?;
+                let (place, name) = rest[at + 1..].split_at_checked(EVENT_PLACE_BYTES)?;
+                let (seq, number) = place.split_at(8);
+                let (seq, number) = (u64::from_be_bytes(seq.try_into().ok()?), u16::from_be_bytes(number.try_into().ok()?));
+                Some(Self::Event(std::str::from_utf8(&rest[..at]).ok()?, Seq(seq), number, name))
+            }
             _ => None,
         }
     }
@@ -249,7 +285,8 @@ impl<'a> Key<'a> {
             | Self::Dead(name, _)
             | Self::Upload(name, _)
             | Self::Part(name, ..)
-            | Self::Retired(name, _) => name,
+            | Self::Retired(name, _)
+            | Self::Event(.., name) => name,
             Self::Version(name, _) => name,
         }
     }
@@ -259,6 +296,20 @@ impl<'a> Key<'a> {
 mod tests {
     use super::*;
     use crate::{GroupId, PoolId, SessionId};
+
+    #[test]
+    fn events_sort_by_target_then_by_their_places_in_the_log() {
+        let all = [("a", 1, 0, &b"z"[..]), ("a", 1, 1, b"b\0"), ("a", 258, 0, b""), ("a.b", 1, 0, b"a"), ("ab", 0, 9, b"\0")];
+        let keys = all.map(|(target, seq, number, name)| event(target, Seq(seq), number, name));
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        for (key, (target, seq, number, name)) in keys.iter().zip(all) {
+            assert_eq!(Key::parse(key), Some(Key::Event(target, Seq(seq), number, name)));
+            assert_eq!(Key::parse(key).map(|key| key.routing().to_vec()).as_deref(), Some(name));
+            assert!(key.starts_with(&events(target)) && *key < after_events(target));
+        }
+        assert!(keys[2] < after_events("a") && after_events("a") < keys[3]);
+        assert_eq!(Key::parse(&keys[0][..keys[0].len() - 2]), None);
+    }
 
     #[test]
     fn versions_sort_by_name_then_from_the_newest_on_whatever_bytes_a_name_has() {

@@ -5,6 +5,7 @@
 pub mod buf;
 pub mod checksum;
 pub mod codec;
+pub mod event;
 pub mod ids;
 pub mod keys;
 pub mod limits;

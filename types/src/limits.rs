@@ -46,5 +46,9 @@ pub const ACCOUNTS_MAX: usize = 10_000;
 pub const ACCOUNT_KEYS_MAX: usize = 10;
 /// Longest name of an account or of a key, in bytes.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 128;
+/// Most targets of events of a cluster.
+pub const TARGETS_MAX: usize = 256;
+/// Longest address of a target, in bytes.
+pub const TARGET_URL_BYTES_MAX: usize = 2048;
 /// Longest secret of a key as it is kept, encrypted, in bytes.
 pub const SEALED_SECRET_BYTES_MAX: usize = 512;

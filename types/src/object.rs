@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fid, HaTime, Seq, SessionId, VersionId};
+use crate::{Fid, HaTime, Seq, SessionId, Version, VersionId};
 
 /// Where a run of an object's bytes lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,8 @@ pub const PLAIN_BYTES: &str = "plain-bytes";
 pub const OF_CLUSTER: &str = "cluster ";
 /// As it begins where the key is encrypted under a customer's.
 pub const OF_CUSTOMER: &str = "customer ";
+/// The ETag of an object, where whoever wrote it said one.
+pub const ETAG: &str = "etag";
 /// Words about the parts of an object, which grow with their number: the system's own.
 pub const OF_PARTS: [&str; 3] = [PIECES, PART_SIZES, PART_SUMS];
 /// The names of an encrypted object's pieces.
@@ -137,10 +139,21 @@ pub fn plain_bytes(stored: u64, words: &[(String, String)]) -> u64 {
     told.and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(stored)
 }
 
+/// The ETag of an object with that checksum and those words, of the record that wrote it.
+pub fn etag(checksum: u32, version: Version, words: &[(String, String)]) -> String {
+    let said = words.iter().find(|(name, _)| name == ETAG).map(|(_, etag)| etag.clone());
+    said.unwrap_or_else(|| format!("{checksum:08x}{:024x}-1", version.0))
+}
+
 impl ObjectRecord {
     /// How many bytes it has for its readers.
     pub fn plain_bytes(&self) -> u64 {
         plain_bytes(self.size, &self.user_metadata)
+    }
+
+    /// Its ETag, of the record that wrote it: what its writer said, or one that is no MD5.
+    pub fn etag(&self, version: Version) -> String {
+        etag(self.checksum, version, &self.user_metadata)
     }
 
     /// The fids that the record keeps alive.

@@ -11,6 +11,7 @@ use crate::record::{Outcome, Row, RowKey, Write};
 use crate::upload::{PartRow, RetiredRow};
 use crate::{CatalogueId, Fid, HaTime, Seq, Version, VersionId, keys};
 
+mod notify;
 mod object;
 mod op;
 mod parts;
@@ -69,8 +70,10 @@ pub enum OpsError {
 
 /// Checks the bounds of a transaction.
 pub fn validate(ops: &[Op]) -> Result<(), OpsError> {
-    if ops.is_empty() || ops.len() > DTX_OPS_MAX {
-        return Err(OpsError::Count(ops.len()));
+    // What is added to be told is no client's, and small.
+    let count = ops.iter().filter(|op| !matches!(op, Op::Notify { .. })).count();
+    if count == 0 || count > DTX_OPS_MAX {
+        return Err(OpsError::Count(count));
     }
     let bytes: usize = ops
         .iter()
@@ -90,6 +93,7 @@ pub fn validate(ops: &[Op]) -> Result<(), OpsError> {
             | Op::Unfold { name, .. }
             | Op::DeleteVersion { name, .. }
             | Op::DiscardVersion { name, .. } => name.len() + 22,
+            Op::Notify { .. } => 0,
         })
         .sum();
     if bytes > DTX_BYTES_MAX + INLINE_BYTES_MAX {
@@ -148,6 +152,10 @@ pub fn decide(ops: &[Op], seq: Seq, at: HaTime, lookup: &dyn Fn(&RowKey) -> Opti
                     effects.push(dead_row(*catalogue, name, *fid, at));
                 }
                 (Condition::Present, current)
+            }
+            Op::Notify { .. } => {
+                notify::effects(op, ops, seq, &previous, &mut writes)?;
+                continue;
             }
             _ => {
                 let step = Step { seq, at, now: &now };

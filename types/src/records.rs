@@ -133,6 +133,21 @@ impl std::fmt::Debug for AccessKey {
     }
 }
 
+/// Whom events are told to: an address that an operator named.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where events are posted to, by HTTP or HTTPS.
+    pub url: String,
+    /// What is shown to it, encrypted under the cluster's key: HA cannot read it.
+    pub sealed_token: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
 /// A change of the global records. Numbered for life by their order: add at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecordChange {
@@ -218,6 +233,18 @@ pub enum RecordChange {
         /// What it may hold from now on.
         quota: Quota,
     },
+    /// A target of events is made, or is another one from now on.
+    PutTarget {
+        /// Its name.
+        name: String,
+        /// What it is.
+        target: Target,
+    },
+    /// A target goes, and with it what it was not told yet.
+    DeleteTarget {
+        /// Which.
+        name: String,
+    },
 }
 
 /// What a change of the records came to.
@@ -253,4 +280,6 @@ pub struct Records {
     pub keys: BTreeMap<String, Arc<Account>>,
     /// How much the buckets of an account may hold together, where that is bounded.
     pub quotas: BTreeMap<String, Quota>,
+    /// Whom events may be told to, by their names.
+    pub targets: BTreeMap<String, Target>,
 }

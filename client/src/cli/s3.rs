@@ -2,6 +2,7 @@
 
 mod bucket;
 mod quota;
+mod target;
 mod user;
 
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub enum Verb {
     /// Buckets: whose they are, and how much they may hold
     #[command(subcommand)]
     Bucket(bucket::Verb),
+    /// Whom events of buckets may be told to
+    #[command(subcommand)]
+    Target(target::Verb),
 }
 
 /// Where the cluster's key is.
@@ -42,5 +46,6 @@ pub async fn run(common: &Common, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::User(verb) => user::run(common, verb).await,
         Verb::Bucket(verb) => bucket::run(common, verb).await,
+        Verb::Target(verb) => target::run(common, verb).await,
     }
 }

@@ -14,6 +14,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use types::event::Cause;
 use types::limits::{INLINE_BYTES_MAX, OBJECT_BYTES_MAX, PARTS_IN_RECORD_MAX};
 use types::object::{Content, ObjectRecord, Versioning};
 use types::ops::{Condition, Op};
@@ -47,6 +48,8 @@ pub struct PutOptions {
     pub pool: Option<String>,
     /// The user's own words about the object.
     pub user_metadata: Vec<(String, String)>,
+    /// By what it is put, for those who are told of it.
+    pub cause: Cause,
 }
 
 impl Client {
@@ -356,7 +359,7 @@ impl Put {
             versioning: Versioning::Off,
         };
         let group = Inner::group_of(&self.target.bucket, &self.target.name);
-        match self.inner.execute(&what, group, vec![op]).await? {
+        match self.inner.execute_for(self.options.cause, &what, group, vec![op], Vec::new()).await? {
             Outcome::Done { version, versioning, .. } => {
                 let record = ObjectRecord { id: versioning.id(version), ..record };
                 Ok(ObjectInfo::new(&self.target.name, version, record).0)

@@ -1,4 +1,4 @@
-//! Who may use S3, for how long and how much of it, by boto3 and the command: temporary credentials, quotas.
+//! Who may use S3, for how long and how much of it, and who is told, by boto3 and the command: temporary credentials, quotas, events.
 
 use anyhow::Result;
 use cluster_tests::process::Cluster;
@@ -19,4 +19,9 @@ fn no_more_is_written_than_a_quota_allows() -> Result<()> {
 #[test]
 fn temporary_credentials_end_with_what_they_came_from() -> Result<()> {
     cases(&Cluster::up(3, &[])?, "sessions.py")
+}
+
+#[test]
+fn webhooks_are_told_of_every_acknowledged_change() -> Result<()> {
+    cases(&Cluster::up(3, &[])?, "events.py")
 }

@@ -14,7 +14,7 @@ use types::codec::{decode, encode};
 use types::load::NodeLoad;
 use types::map::{CatalogueKind, ClusterMap};
 use types::quota::Quota;
-use types::records::{Account, Bucket, RecordChange, RecordDone};
+use types::records::{Account, Bucket, RecordChange, RecordDone, Target};
 use types::wire::request::Ticket;
 use types::{Boot, CatalogueId, ClusterId, DeviceId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
@@ -26,6 +26,9 @@ use crate::{HaError, LEADER_KEY, pb};
 mod daemon;
 pub mod follow;
 mod hedge;
+
+/// Accounts, the quotas of those that have one, and targets of events.
+type AccountsAndTargets = (BTreeMap<String, Account>, BTreeMap<String, Quota>, BTreeMap<String, Target>);
 
 pub(crate) use daemon::Service;
 
@@ -222,6 +225,16 @@ impl HaClient {
 
     /// Accounts by their names, and the quotas of those that have one.
     pub async fn accounts(&self) -> Result<(BTreeMap<String, Account>, BTreeMap<String, Quota>), HaError> {
+        let (accounts, quotas, _) = self.accounts_and_targets().await?;
+        Ok((accounts, quotas))
+    }
+
+    /// Whom events may be told to, by their names.
+    pub async fn targets(&self) -> Result<BTreeMap<String, Target>, HaError> {
+        Ok(self.accounts_and_targets().await?.2)
+    }
+
+    async fn accounts_and_targets(&self) -> Result<AccountsAndTargets, HaError> {
         read(&self.call(|mut s| async move { s.get_accounts(pb::StatusRequest::default()).await }).await?.body)
     }
 

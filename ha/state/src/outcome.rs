@@ -161,6 +161,9 @@ pub enum Refused {
         "names of accounts and keys have 1 to 128 letters, digits and characters of `_-.@$+=,`, those for display no control characters"
     )]
     AccountName,
+    /// A target of events whose name, address or secret is out of bounds.
+    #[error("names of targets have 1 to 64 letters, digits and characters of `_-.`, their addresses at most 2048 bytes")]
+    Target,
     /// No such account.
     #[error("the account `{0}` is not there")]
     NoAccount(String),

@@ -16,6 +16,7 @@ mod records;
 mod removal;
 mod replacement;
 mod slots;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use types::codec::{CodecError, decode, encode};
 use types::map::{CatalogueKind, ClusterMap, Group, Node, Pool, Primary};
 use types::quota::Quota;
-use types::records::{Account, Bucket};
+use types::records::{Account, Bucket, Target};
 use types::state::ProcessState;
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, HaTime, NodeId, PoolId, SessionId};
 
@@ -102,6 +103,8 @@ pub struct State {
     former_stores: BTreeSet<u128>,
     /// Since version 5: how much the buckets of an account may hold together, where that is bounded.
     quotas: BTreeMap<String, Quota>,
+    /// Since version 5: whom events may be told to.
+    targets: BTreeMap<String, Target>,
 }
 
 /// What HA knows of a node's process beside the map.
@@ -305,7 +308,8 @@ impl State {
         let away = (AwayPolicy::default(), BTreeMap::<NodeId, HaTime>::new(), BTreeMap::<NodeId, HaTime>::new());
         let removal = (BTreeSet::<NodeId>::new(), (NodeId::default(), DeviceId::default()));
         let replacement = (BTreeMap::<NodeId, Replacing>::new(), BTreeSet::<u128>::new());
-        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal, replacement, BTreeMap::<String, Quota>::new()));
+        let records_since_5 = (BTreeMap::<String, Quota>::new(), BTreeMap::<String, Target>::new());
+        let since_5 = encode(&(None::<Rebalance>, BTreeSet::<String>::new(), away, removal, replacement, records_since_5));
         let since_4 = [records, repair, since_5.clone()].concat();
         let mut older: Self = match bytes.split_first() {
             Some((&SNAPSHOT_VERSION_1, rest)) => decode(&[rest, &since_2(), &since_3, &since_4].concat())?,

@@ -11,7 +11,7 @@ use ha_state::{
 };
 use types::map::CatalogueKind;
 use types::quota::Quota;
-use types::records::{BucketDocument, RecordChange};
+use types::records::{BucketDocument, RecordChange, Target};
 use types::scheme::FailureDomain;
 use types::{
     Boot, CatalogueId, ClusterId, DeviceId, DiskGroupId, Epoch, GroupId, HaTime, Incarnation, NodeId, PoolId, SessionId, ViewNumber,
@@ -146,6 +146,14 @@ fn changes() -> Vec<(&'static str, Change)> {
             "record-account-quota",
             Change::Record(RecordChange::SetAccountQuota { name: "ann".into(), quota: Quota { bytes: Some(1 << 30), objects: None } }),
         ),
+        (
+            "record-put-target",
+            Change::Record(RecordChange::PutTarget {
+                name: "audit".into(),
+                target: Target { url: "https://audit.example.com/events".into(), sealed_token: Some(vec![1, 2]) },
+            }),
+        ),
+        ("record-delete-target", Change::Record(RecordChange::DeleteTarget { name: "audit".into() })),
         ("ask-device-scrub", Change::AskDevice { device: DeviceId(1), incarnation: Incarnation(3), wish: DeviceWish::Scrub }),
         ("slots-filled", Change::SlotsFilled { boot: Boot(5), slots: vec![(group, ViewNumber(7), 3, DeviceId(2), Incarnation(3))] }),
         ("ask-cluster-pause-repair", Change::AskCluster(ClusterWish::PauseRepair)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dtm::{ClientId, Effect, Event, Identity, Lease, Placement, Replica};
 use types::keys::kind;
@@ -117,12 +118,13 @@ impl<S: Store, P: Post> Driver<S, P> {
         if self.calls.len() >= CALLS_MAX {
             return caller.answer(Err(Refusal::Busy(format!("{CALLS_MAX} transactions wait at this device"))));
         }
-        let Execute { group, view, dtx, mut ops, parts } = execute;
+        let Execute { group, view, dtx, mut ops, parts, cause } = execute;
         if let Err(injected) = points::before(&ops) {
             return caller.answer(Err(Refusal::Busy(injected.to_string())));
         }
         // Whoever asks need not know: what counts is what holds where the transaction gets its place.
         ops.iter_mut().for_each(|op| op.set_versioning(|catalogue| self.taken_in.versioning(catalogue)));
+        ops.extend(self.taken_in.notices(&ops, cause, wall_ms()));
         let Some(hosted) = self.replicas.get(&group) else {
             return caller.answer(Err(Refusal::Invalid(format!("{} has no replica of group {group}", self.place.device))));
         };
@@ -214,6 +216,11 @@ impl<S: Store, P: Post> Driver<S, P> {
     }
 }
 
+/// The wall clock, in milliseconds since 1970: shown to those who are told of a change.
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Whether an operation takes room for good. What deletes, abandons or sweeps does not: it is done on a full device too.
 fn grows(op: &Op) -> bool {
     match op {
@@ -227,7 +234,9 @@ fn grows(op: &Op) -> bool {
         | Op::Abandon { .. }
         | Op::EndUpload { .. }
         | Op::DiscardPart { .. }
-        | Op::Unfold { .. } => false,
+        | Op::Unfold { .. }
+        // Small, and gone when it was told.
+        | Op::Notify { .. } => false,
     }
 }
 

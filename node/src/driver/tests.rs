@@ -248,7 +248,13 @@ fn driver_in<P: Post>(view: ClusterView, store: &Memory, post: P) -> Driver<Memo
 fn request(counter: u64, ops: Vec<Op>) -> (ClientRequest, mpsc::Receiver<ExecuteReply>) {
     let (tx, rx) = mpsc::channel();
     let dtx = DtxId { session: SessionId(1), counter, at: HaTime(1000) };
-    (ClientRequest { execute: Execute { group: GROUP, view: VIEW, dtx, ops, parts: Vec::new() }, caller: Box::new(Waiter(tx)) }, rx)
+    (
+        ClientRequest {
+            execute: Execute { group: GROUP, view: VIEW, dtx, ops, parts: Vec::new(), cause: Default::default() },
+            caller: Box::new(Waiter(tx)),
+        },
+        rx,
+    )
 }
 
 fn row() -> RowKey {

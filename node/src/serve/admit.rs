@@ -76,7 +76,7 @@ fn admit_kind(op: &Op) -> Result<(), Refusal> {
         | Op::EndUpload { .. }
         | Op::DeleteVersion { .. } => true,
         // The sweep's own.
-        Op::DiscardPart { .. } | Op::Unfold { .. } | Op::DiscardVersion { .. } => false,
+        Op::DiscardPart { .. } | Op::Unfold { .. } | Op::DiscardVersion { .. } | Op::Notify { .. } => false,
     };
     if allowed { Ok(()) } else { Err(Refusal::Invalid("a client does not write keys of that kind".into())) }
 }
@@ -119,7 +119,10 @@ mod tests {
 
     fn asked(group: u32, op: Op) -> Result<(), Refusal> {
         let group = GroupId { pool: PoolId(3), index: group };
-        admit(&Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op], parts: Vec::new() }, &view())
+        admit(
+            &Execute { group, view: ViewNumber(1), dtx: DtxId::default(), ops: vec![op], parts: Vec::new(), cause: Default::default() },
+            &view(),
+        )
     }
 
     #[test]
@@ -159,7 +162,7 @@ mod tests {
             let group = |index| GroupId { pool: PoolId(3), index };
             let ops = vec![put(CATALOGUE, keys::user(b"here"), Vec::new())];
             let parts = vec![(group(index), vec![Write::Put { row: RowKey { catalogue, key }, value: Vec::new() }])];
-            admit(&Execute { group: group(0), view: ViewNumber(1), dtx: DtxId::default(), ops, parts }, &view)
+            admit(&Execute { group: group(0), view: ViewNumber(1), dtx: DtxId::default(), ops, parts, cause: Default::default() }, &view)
         };
         assert_eq!(asked(1, CatalogueId(3), keys::user(b"there")), Ok(()));
         for (index, catalogue, key) in [

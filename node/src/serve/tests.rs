@@ -28,6 +28,7 @@ pub fn node() -> Node {
         reports: Reports::default(),
         clock: Clock::start(),
         requests: Requests::default(),
+        events: EventCounts::default(),
         transport: OnceLock::new(),
     }
 }

@@ -23,7 +23,7 @@ impl Sweep {
                 return;
             }
         }
-        // Dead fids age first: then the sweep takes them away.
+        // Events are told first, or are over some time after ([`super::events`]); dead fids age first: then the sweep takes them away.
         if !self.is_empty(place).await {
             return;
         }
@@ -35,7 +35,7 @@ impl Sweep {
     }
 
     async fn is_empty(&self, place: Place) -> bool {
-        for kind in KINDS.into_iter().chain([kind::DEAD]) {
+        for kind in KINDS.into_iter().chain([kind::DEAD, kind::EVENT]) {
             if self.rows(place, &[kind], &[kind], 1).await.is_none_or(|rows| !rows.is_empty()) {
                 return false;
             }

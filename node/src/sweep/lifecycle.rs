@@ -62,7 +62,7 @@ impl Sweep {
     }
 }
 
-fn wall_ms() -> Option<u64> {
+pub(super) fn wall_ms() -> Option<u64> {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 

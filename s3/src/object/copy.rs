@@ -6,6 +6,8 @@ use s3s::dto::{ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::put::{self, Content};
+use types::event::Cause;
+
 use crate::Gateway;
 use crate::access::{self, Act};
 use crate::acl::headers_of_acl;
@@ -72,7 +74,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<CopyObjectInput>) -> S3Result
         sealing,
     };
     let words = lock.set_in(&headers.to_words());
-    let copy = put::write(gateway, &input.bucket, &input.key, content, words, target).await?;
+    let copy = put::write(gateway, &input.bucket, &input.key, content, words, (Cause::Copy, target)).await?;
     Ok(CopyObjectOutput {
         copy_object_result: Some(told(&copy)),
         version_id: version::made(copy.id),

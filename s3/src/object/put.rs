@@ -4,6 +4,7 @@ use client::{Condition, ObjectInfo, PutOptions};
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Result, s3_error};
+use types::event::Cause;
 use types::quota::Usage;
 
 use crate::Gateway;
@@ -38,6 +39,7 @@ pub struct Content {
 
 /// Runs the verb.
 pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
+    let cause = req.extensions.get::<Cause>().copied().unwrap_or_default();
     let trailer = req.trailing_headers.clone();
     let trails = trailing(&req.headers);
     let mut input = req.input;
@@ -57,7 +59,7 @@ pub async fn run(gateway: &Gateway, req: S3Request<PutObjectInput>) -> S3Result<
     let hasher = Algorithm::hasher(&announced.named(named));
     let content = Content { body, announced, hasher, sealing };
     let words = lock.set_in(&headers.to_words());
-    let info = write(gateway, &input.bucket, &input.key, content, words, condition).await?;
+    let info = write(gateway, &input.bucket, &input.key, content, words, (cause, condition)).await?;
     let checksums = metadata::checksums(&info);
     Ok(PutObjectOutput {
         version_id: version::made(info.id),
@@ -83,7 +85,7 @@ pub async fn write(
     key: &str,
     content: Content,
     mut words: Vec<(String, String)>,
-    condition: Condition,
+    (cause, condition): (Cause, Condition),
 ) -> S3Result<ObjectInfo> {
     let length = content.announced.length;
     if length.is_some_and(|length| length > PUT_BYTES_MAX) {
@@ -94,7 +96,7 @@ pub async fn write(
     let (received, sums) = Received::new(content.body, content.announced, content.hasher);
     let sealing = content.sealing.as_ref().map(|sealing| (sealing, PieceName::WHOLE));
     words.extend(content.sealing.as_ref().map(Sealing::word));
-    let options = PutOptions { condition, user_metadata: words, ..PutOptions::default() };
+    let options = PutOptions { condition, user_metadata: words, cause, ..PutOptions::default() };
     // Known once the body has passed, and that is before the commit.
     let words_at_end = || {
         let sums = sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

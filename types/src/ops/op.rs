@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Condition;
+use crate::event::{Cause, Happening, Wish};
 use crate::keys::{self, Place};
 use crate::object::Versioning;
 use crate::record::RowKey;
@@ -182,6 +183,25 @@ pub enum Op {
         /// Which one.
         place: Place,
     },
+    /// Keeps for each of these targets that something happened to an object: what the operation before it in the transaction did. Whoever gives
+    /// the transaction its place adds it; nobody may ask for it.
+    Notify {
+        /// Which catalogue.
+        catalogue: CatalogueId,
+        /// The object's name.
+        #[serde(with = "crate::codec::bytes")]
+        name: Vec<u8>,
+        /// Which operation did it, from 0.
+        of: u16,
+        /// What it did, if it did anything.
+        happening: Happening,
+        /// The bucket's name.
+        bucket: String,
+        /// Wall clock, in milliseconds since 1970.
+        at_ms: u64,
+        /// Who wants to be told.
+        wishes: Vec<Wish>,
+    },
 }
 
 impl Op {
@@ -224,6 +244,8 @@ impl Op {
                 vec![row(catalogue, keys::part(name, *upload, *number)), row(catalogue, keys::upload(name, *upload))]
             }
             Self::Unfold { catalogue, name, first } => vec![row(catalogue, keys::retired(name, *first))],
+            // What is written anew, at a place that nobody had.
+            Self::Notify { .. } => Vec::new(),
         }
     }
 
@@ -234,6 +256,30 @@ impl Op {
             | Self::DeleteObject { catalogue, versioning, .. }
             | Self::CompleteUpload { catalogue, versioning, .. } => *versioning = of(*catalogue),
             _ => {}
+        }
+    }
+
+    /// What it does to an object, if it does anything: that object, and what happens to it. To be asked when it was said what the catalogue does
+    /// with versions.
+    pub fn happening(&self, cause: Cause) -> Option<(CatalogueId, &[u8], Happening)> {
+        let by_rule = cause == Cause::Rule;
+        match self {
+            Self::PutObject { catalogue, name, .. } => {
+                let happening = match cause {
+                    Cause::Asked | Cause::Rule => Happening::Put,
+                    Cause::Form => Happening::Post,
+                    Cause::Copy => Happening::Copy,
+                };
+                Some((*catalogue, name, happening))
+            }
+            Self::CompleteUpload { catalogue, name, .. } => Some((*catalogue, name, Happening::Completed)),
+            Self::DeleteObject { catalogue, name, versioning, .. } if *versioning != Versioning::Off => {
+                Some((*catalogue, name, if by_rule { Happening::ExpiredMarked } else { Happening::Marked }))
+            }
+            Self::DeleteObject { catalogue, name, .. } | Self::DeleteVersion { catalogue, name, .. } => {
+                Some((*catalogue, name, if by_rule { Happening::Expired } else { Happening::Deleted }))
+            }
+            _ => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Cause;
 use crate::ops::{Op, OpsError};
 use crate::record::{Outcome, Row, RowKey, Write};
 use crate::scrub::{RebuildProgress, ScrubProgress};
@@ -94,6 +95,8 @@ pub struct Execute {
     pub ops: Vec<Op>,
     /// What it does in others, a part a group: with all of `ops`, or not at all.
     pub parts: Vec<(GroupId, Vec<Write>)>,
+    /// By what, for those who are told of it.
+    pub cause: Cause,
 }
 
 /// Answer to [`Execute`], only once the record is STABLE, and every part.

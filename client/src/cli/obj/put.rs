@@ -66,7 +66,7 @@ impl Arguments {
             _ => Err(Failure::usage(format!("`{text}` is no metadata: say KEY=VALUE"))),
         };
         let user_metadata = self.metadata.iter().map(word).collect::<Result<_, _>>()?;
-        Ok(PutOptions { condition, pool: self.pool.clone(), user_metadata })
+        Ok(PutOptions { condition, pool: self.pool.clone(), user_metadata, ..PutOptions::default() })
     }
 }
 

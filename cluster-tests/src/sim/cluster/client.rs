@@ -91,7 +91,10 @@ impl Client {
         let pending = self.pending.as_ref()?;
         let (group, view, row, to) = find(self.map.as_ref()?, pending.intent.row)?;
         let call = pending.call;
-        let execute = |op| Packet::Execute { call, execute: Execute { group, view, dtx: pending.dtx, ops: vec![op], parts: Vec::new() } };
+        let execute = |op| Packet::Execute {
+            call,
+            execute: Execute { group, view, dtx: pending.dtx, ops: vec![op], parts: Vec::new(), cause: Default::default() },
+        };
         let packet = match pending.intent.kind {
             Kind::Read => Packet::Read { call, read: Read { group, view, rows: vec![row] } },
             Kind::Put => execute(Op::Put { row, value: pending.value.to_le_bytes().to_vec(), condition: Needs::Always }),

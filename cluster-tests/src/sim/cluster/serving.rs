@@ -122,6 +122,7 @@ impl Starting<'_> {
             reports: around.reports.clone(),
             clock: clock.clone(),
             requests: node::metrics::Requests::default(),
+            events: node::metrics::EventCounts::default(),
             transport: OnceLock::new(),
         });
         let mut drivers = BTreeMap::new();

@@ -89,7 +89,7 @@ fn unexpected(done: &Done) -> Status {
     HaError::Garbled(format!("the state answered {done:?}")).into()
 }
 
-/// Who may make a change of the global records: accounts and quotas are an operator's.
+/// Who may make a change of the global records: accounts, quotas and targets are an operator's.
 fn may_change(change: &RecordChange) -> &'static [Role] {
     match change {
         RecordChange::SetDocument { document: BucketDocument::Quota, .. } => &[Role::Operator],
@@ -103,7 +103,9 @@ fn may_change(change: &RecordChange) -> &'static [Role] {
         | RecordChange::DeleteAccount { .. }
         | RecordChange::PutKey { .. }
         | RecordChange::DeleteKey { .. }
-        | RecordChange::SetAccountQuota { .. } => &[Role::Operator],
+        | RecordChange::SetAccountQuota { .. }
+        | RecordChange::PutTarget { .. }
+        | RecordChange::DeleteTarget { .. } => &[Role::Operator],
     }
 }
 
@@ -203,7 +205,7 @@ impl Ha for HaService {
             return Err(self.with_leader(HaError::Unavailable("no leader answers".into())));
         }
         Ok(Response::new(pb::BytesReply {
-            body: self.core.machine.read(|state| encode(&(state.accounts(), state.quotas()))),
+            body: self.core.machine.read(|state| encode(&(state.accounts(), state.quotas(), state.targets()))),
             confirmed: true,
         }))
     }

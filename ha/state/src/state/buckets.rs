@@ -29,6 +29,8 @@ impl State {
             RecordChange::PutKey { account, key, sealed_secret } => self.put_key(account, key, sealed_secret),
             RecordChange::DeleteKey { account, key } => self.delete_key(account, key),
             RecordChange::SetAccountQuota { name, quota } => self.set_account_quota(name, *quota),
+            RecordChange::PutTarget { name, target } => self.put_target(name, target),
+            RecordChange::DeleteTarget { name } => self.delete_target(name),
         }
     }
 
