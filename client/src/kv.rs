@@ -65,7 +65,9 @@ impl Inner {
     ) -> Result<Outcome, Error> {
         types::ops::validate_with(&ops, &parts).map_err(|e| Error::Invalid(format!("{what}: {e}")))?;
         let mut attempts = Attempts::new(what, self.options.timeout);
-        let mut dtx = self.session(&mut attempts).await?.dtx();
+        // Held until its outcome is known: what a closed session has under way is refused.
+        let mut session = self.session(&mut attempts).await?;
+        let mut dtx = session.dtx();
         let mut perhaps = false;
         loop {
             let (map, began) = (self.fresh_map(), Instant::now());
@@ -80,14 +82,15 @@ impl Inner {
                 Err(reason) => Failure::NotSent(reason),
             };
             perhaps |= matches!(failure, Failure::Unanswered(_) | Failure::Refused(Refusal::InDoubt { .. }));
-            if let Failure::Refused(Refusal::Fenced(session)) = &failure {
-                let session = *session;
-                self.sessions.forget(session).await;
+            if let Failure::Refused(Refusal::Fenced(closed)) = &failure {
+                let closed = *closed;
+                self.sessions.forget(closed).await;
                 if perhaps {
-                    attempts.failed(format!("session {session} was closed meanwhile"));
+                    attempts.failed(format!("session {closed} was closed meanwhile"));
                     return Err(attempts.unknown());
                 }
-                dtx = self.session(&mut attempts).await?.dtx();
+                session = self.session(&mut attempts).await?;
+                dtx = session.dtx();
             }
             if let Failure::Refused(Refusal::OutcomeUnknown) = &failure {
                 attempts.failed(Refusal::OutcomeUnknown);

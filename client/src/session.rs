@@ -1,8 +1,11 @@
-//! The writer's session: opened with the first write, renewed while the client lives, closed with it. It gives dtx ids and fids their
+//! The writer's session: opened with the first write, renewed while somebody writes in it, closed after that. It gives dtx ids and fids their
 //! names, and HA time to dtx ids: the ticket's, extended by this process's own monotonic clock.
+//!
+//! A process that lives for months uses one after the other: the end of a session is what frees the space of writes that were given up, and
+//! what the marks of deleted fids are kept until.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,16 +18,22 @@ use crate::control::{Control, ControlError};
 const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 /// A session that was not renewed for so long is not used for new work: HA may have closed it.
 const TRUST: Duration = Duration::from_secs(25);
+/// A session that is so old is used for no new work: another takes its place, and it ends with the last write in it.
+const AGE_MAX: Duration = Duration::from_secs(900);
 
 /// The session of a client, whichever it is now.
 pub(crate) struct Sessions {
     control: Arc<dyn Control>,
-    current: tokio::sync::Mutex<Option<Arc<Session>>>,
+    current: Arc<Current>,
 }
+
+/// The session for new work.
+type Current = tokio::sync::Mutex<Option<Arc<Session>>>;
 
 /// One session.
 pub(crate) struct Session {
     id: SessionId,
+    opened: Instant,
     counter: AtomicU64,
     clock: Mutex<Clock>,
 }
@@ -42,7 +51,7 @@ struct Clock {
 
 impl Sessions {
     pub(crate) fn new(control: Arc<dyn Control>) -> Self {
-        Self { control, current: tokio::sync::Mutex::new(None) }
+        Self { control, current: Arc::default() }
     }
 
     /// The session, opened if there is none that can be trusted.
@@ -54,8 +63,8 @@ impl Sessions {
         let asked = Instant::now();
         let Ticket { session: id, at } = self.control.open_session().await?;
         let clock = Mutex::new(Clock { told: at, asked, closed: false });
-        let session = Arc::new(Session { id, counter: AtomicU64::new(1), clock });
-        tokio::spawn(renew(Arc::downgrade(&session), self.control.clone()));
+        let session = Arc::new(Session { id, opened: asked, counter: AtomicU64::new(1), clock });
+        tokio::spawn(renew(Arc::downgrade(&session), id, self.control.clone(), Arc::downgrade(&self.current)));
         *current = Some(session.clone());
         Ok(session)
     }
@@ -77,16 +86,27 @@ impl Sessions {
     }
 }
 
-/// Renews the session as long as somebody holds it.
-async fn renew(session: std::sync::Weak<Session>, control: Arc<dyn Control>) {
+/// Renews the session as long as somebody writes in it or may begin to, and closes it then.
+async fn renew(session: Weak<Session>, id: SessionId, control: Arc<dyn Control>, current: Weak<Current>) {
     loop {
         tokio::time::sleep(RENEW_INTERVAL).await;
-        let Some(session) = session.upgrade() else { return };
+        let Some(session) = session.upgrade() else {
+            if let Err(error) = control.close_session(id).await {
+                tracing::debug!(session = %id, %error, "the session was not closed; its lease will end it");
+            }
+            return;
+        };
+        if session.is_old()
+            && let Some(current) = current.upgrade()
+        {
+            // Also where nobody asks for another one: nothing new is begun in it.
+            current.lock().await.take_if(|current| current.id == id);
+        }
         let asked = Instant::now();
-        match control.renew_session(session.id).await {
+        match control.renew_session(id).await {
             Ok(ticket) => session.lock().renewed(ticket.at, asked),
             Err(ControlError::NotFound(_)) => return session.close(),
-            Err(error) => tracing::debug!(session = %session.id, %error, "the session was not renewed; trying again"),
+            Err(error) => tracing::debug!(session = %id, %error, "the session was not renewed; trying again"),
         }
     }
 }
@@ -128,7 +148,11 @@ impl Session {
 
     fn is_good(&self) -> bool {
         let clock = self.lock();
-        !clock.closed && clock.asked.elapsed() < TRUST
+        !clock.closed && clock.asked.elapsed() < TRUST && !self.is_old()
+    }
+
+    fn is_old(&self) -> bool {
+        self.opened.elapsed() >= AGE_MAX
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {

@@ -296,6 +296,31 @@ async fn a_session_that_was_closed_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_ends_after_a_while_and_not_before_what_is_written_in_it() {
+    let fake = Fake::new();
+    let client = client(&fake).await;
+    put(&client, "a", &pattern(3 * MIB, 1)).await.expect("puts");
+    let (mut slow, source) = tokio::io::duplex(64 * 1024);
+    let writer = {
+        let client = client.clone();
+        tokio::spawn(async move { client.put(BUCKET, b"slow", source, None, &PutOptions::default()).await })
+    };
+    for _ in 0..10 {
+        tokio::io::AsyncWriteExt::write_all(&mut slow, &pattern(MIB, 2)).await.expect("takes them");
+        tokio::time::sleep(Duration::from_secs(200)).await;
+    }
+    put(&client, "b", &pattern(3 * MIB, 3)).await.expect("puts");
+    assert_eq!(fake.lock().sessions, 2, "another one for new work");
+    assert_eq!(fake.lock().closed, std::collections::BTreeSet::new(), "and the first goes on");
+    drop(slow);
+    writer.await.expect("ends").expect("puts");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(fake.lock().closed.contains(&types::SessionId(1)), "nobody writes in the first any more");
+    tokio::time::sleep(Duration::from_secs(2000)).await;
+    assert!(fake.lock().closed.contains(&types::SessionId(2)), "also where nothing new is written");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_is_replaced_while_it_is_read_fails_loudly() {
     let fake = Fake::new();
     let client = client(&fake).await;

@@ -264,9 +264,10 @@ impl Node {
     }
 
     /// Whether what was just read of a group at its primary may be shown: the replica is active in that view, and at this moment the lease
-    /// holds for what the device has taken in.
+    /// holds for what the device has taken in. The permit is looked at last: the driver takes it away before it says that it has taken a new view
+    /// in, so one that is still there after that was asked belongs to what the lease is held for.
     fn may_show(&self, device: DeviceId, group: GroupId, view: ViewNumber) -> bool {
-        self.permits.holds(device, group, view) && self.lease.holds(self.clock.moment(), self.fences.taken_in(device))
+        self.lease.holds(self.clock.moment(), self.fences.taken_in(device)) && self.permits.holds(device, group, view)
     }
 
     async fn catch_up(&self, index: u64) -> bool {

@@ -154,56 +154,62 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Future = BoxFuture<'static, Result<HttpResponse, HttpError>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let guarded = self.clone();
-        Box::pin(async move {
-            let (mut head, body) = request.into_parts();
-            front::mend_date(&mut head.headers);
-            front::hide_secrets(&mut head.headers);
-            head.extensions.insert(guarded.peer);
-            let asked = Asked::of(&head);
-            let is_awaited = head.headers.contains_key(EXPECT);
-            // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
-            let is_awaited_in_vain = is_awaited && body.is_end_stream();
-            let (body, back) = rest::lend(body);
-            let slot = match guarded.enter(&mut head) {
-                Ok(slot) => slot,
-                Err(error) => {
-                    let mut answer = asked.complete(written(error)?);
-                    if is_awaited_in_vain || !back.read_out(is_awaited).await {
-                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    return Ok(answer);
+        // In a task of its own: what a caller that went away after its last byte has asked for is done, and not left half done. One that goes
+        // before that is known by its body.
+        let run = tokio::spawn(self.clone().run(request));
+        Box::pin(async move { run.await.unwrap_or_else(|error| Err(HttpError::new(Box::new(error)))) })
+    }
+}
+
+impl Guarded {
+    async fn run(self, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
+        let (mut head, body) = request.into_parts();
+        front::mend_date(&mut head.headers);
+        front::hide_secrets(&mut head.headers);
+        head.extensions.insert(self.peer);
+        let asked = Asked::of(&head);
+        let is_awaited = head.headers.contains_key(EXPECT);
+        // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
+        let is_awaited_in_vain = is_awaited && body.is_end_stream();
+        let (body, back) = rest::lend(body);
+        let slot = match self.enter(&mut head) {
+            Ok(slot) => slot,
+            Err(error) => {
+                let mut answer = asked.complete(written(error)?);
+                if is_awaited_in_vain || !back.read_out(is_awaited).await {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-            };
-            let body = match Kind::of(&head.headers) {
-                None => s3s::Body::http_body_unsync(body),
-                Some(kind) => s3s::Body::http_body_unsync(Chunks::new(body, kind, slot.clone())),
-            };
-            // What panics for one caller is an error for that one: it has no lock and no state of others.
-            let made = match AssertUnwindSafe(guarded.answer(head, body)).catch_unwind().await {
-                Ok(Ok(made)) => made,
-                Ok(Err(Refused::Answered(error))) => written(error)?,
-                Ok(Err(Refused::Broken(error))) => return Err(error),
-                Err(_) => {
-                    tracing::error!(path = asked.path(), "a request has met a defect of the gateway");
-                    written(s3_error!(InternalError, "We encountered an internal error. Please try again."))?
-                }
-            };
-            let made = match asked.meant(&made) {
-                Some(error) => written(error)?,
-                None => made,
-            };
-            let mut answer = asked.complete(made);
-            let is_error = answer.status().is_client_error() || answer.status().is_server_error();
-            if is_error {
-                // What is left of its body is read piece by piece, and kept by nobody.
-                slot.hold(0);
+                return Ok(answer);
             }
-            if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        };
+        let body = match Kind::of(&head.headers) {
+            None => s3s::Body::http_body_unsync(body),
+            Some(kind) => s3s::Body::http_body_unsync(Chunks::new(body, kind, slot.clone())),
+        };
+        // What panics for one caller is an error for that one: it has no lock and no state of others.
+        let made = match AssertUnwindSafe(self.answer(head, body)).catch_unwind().await {
+            Ok(Ok(made)) => made,
+            Ok(Err(Refused::Answered(error))) => written(error)?,
+            Ok(Err(Refused::Broken(error))) => return Err(error),
+            Err(_) => {
+                tracing::error!(path = asked.path(), "a request has met a defect of the gateway");
+                written(s3_error!(InternalError, "We encountered an internal error. Please try again."))?
             }
-            Ok(held::until_sent(answer, slot))
-        })
+        };
+        let made = match asked.meant(&made) {
+            Some(error) => written(error)?,
+            None => made,
+        };
+        let mut answer = asked.complete(made);
+        let is_error = answer.status().is_client_error() || answer.status().is_server_error();
+        if is_error {
+            // What is left of its body is read piece by piece, and kept by nobody.
+            slot.hold(0);
+        }
+        if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(held::until_sent(answer, slot))
     }
 }
 

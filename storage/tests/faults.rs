@@ -154,6 +154,20 @@ fn no_room_for_metadata_refuses_writes_and_takes_deletes() {
 }
 
 #[test]
+fn a_fid_that_is_forgotten_and_deleted_in_one_batch_is_dead_all_the_same() {
+    let (_disk, device) = disk();
+    let gone = fid(GROUP, 1);
+    write(&device, gone).expect("writes");
+    let (one, other) = (device.clone(), device.clone());
+    let mut forget: Started<_> = Box::pin(async move { one.forget_fids(&[gone]).await });
+    let mut delete: Started<_> = Box::pin(async move { other.delete_fids(&[gone]).await });
+    assert!(step(&mut forget).is_none() && step(&mut delete).is_none());
+    pump(&device);
+    assert_eq!((step(&mut forget), step(&mut delete)), (Some(Ok(())), Some(Ok(()))));
+    assert_eq!(write(&device, gone), Err(StorageError::Fenced(gone)), "its delete was acknowledged");
+}
+
+#[test]
 fn a_unit_spread_over_a_fragmented_device_reads_back_also_after_a_power_cut() {
     let (disk, device) = disk();
     let small = |counter| fid(GROUP, counter);

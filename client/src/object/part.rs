@@ -21,6 +21,7 @@ use crate::Error;
 use crate::inner::Inner;
 use crate::place::{Place, place, pools};
 use crate::retry::Attempts;
+use crate::session::Session;
 
 /// A part that is being written.
 pub(crate) struct OpenPart {
@@ -35,6 +36,8 @@ pub(crate) struct OpenPart {
     pub(crate) is_closed: bool,
     /// Resolves once the pending row is STABLE.
     pub(crate) pending: Announced,
+    /// It stays open for as long as this is written: what is pending of a closed one is swept.
+    _session: Arc<Session>,
 }
 
 /// The end of an announcement, for all who wait for it.
@@ -74,7 +77,7 @@ impl OpenPart {
             .map(|joined| joined.unwrap_or_else(|e| Err(Error::Refused(format!("the announcement of a fid ended: {e}")))))
             .boxed()
             .shared();
-        Ok(Self { lane, offset, sent: 0, durable: 0, is_closed: false, pending })
+        Ok(Self { lane, offset, sent: 0, durable: 0, is_closed: false, pending, _session: session })
     }
 
     /// Whether it takes no other stripe.

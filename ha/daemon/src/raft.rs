@@ -188,6 +188,14 @@ impl Group {
         }
     }
 
+    /// The voters that a change is after which was begun and not finished: until it is, a majority of those before counts, too.
+    pub fn half_way_to(&self) -> Option<BTreeSet<NodeId>> {
+        let metrics = self.raft.metrics().borrow().clone();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        let (last, before) = configs.split_last()?;
+        (!before.is_empty()).then(|| last.iter().filter_map(|id| node_of(Some(*id))).collect())
+    }
+
     /// Nodes in the group's membership.
     pub fn members(&self) -> Vec<NodeId> {
         let metrics = self.raft.metrics().borrow().clone();

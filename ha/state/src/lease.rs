@@ -51,33 +51,26 @@ impl Default for Timing {
     }
 }
 
-/// A process's own lease.
+/// A process's own lease: the grants that may still be used, by whatever part of the process has taken in HA's log far enough. Parts differ in
+/// that (a device in a slow sync stands still), so what one of them may use says nothing of the others.
 #[derive(Clone, Debug, Default)]
 pub struct HeldLease {
-    until: Duration,
-    waiting: VecDeque<(Epoch, Duration)>,
+    grants: VecDeque<(Epoch, Duration)>,
 }
 
 impl HeldLease {
     /// A renewal that was sent at `sent` has been granted on the state of `epoch`.
     pub fn granted(&mut self, timing: &Timing, sent: Duration, epoch: Epoch) {
-        if self.waiting.len() == GRANTS_MAX {
-            self.waiting.pop_front();
+        self.grants.retain(|(_, end)| *end > sent);
+        if self.grants.len() == GRANTS_MAX {
+            self.grants.pop_front();
         }
-        self.waiting.push_back((epoch, sent + timing.usable()));
+        self.grants.push_back((epoch, sent + timing.usable()));
     }
 
-    /// The process may serve at `now`, having taken in HA's log up to `applied`.
-    pub fn holds(&mut self, now: Duration, applied: Epoch) -> bool {
-        let until = &mut self.until;
-        self.waiting.retain(|(epoch, end)| {
-            let usable = *epoch <= applied;
-            if usable {
-                *until = (*until).max(*end);
-            }
-            !usable && *end > now
-        });
-        now < self.until
+    /// Who has taken in HA's log up to `applied` may serve at `now`.
+    pub fn holds(&self, now: Duration, applied: Epoch) -> bool {
+        self.grants.iter().any(|(epoch, end)| *epoch <= applied && now < *end)
     }
 
     /// The process has learnt that it was declared lost: nothing of the lease is left.
@@ -175,6 +168,16 @@ mod tests {
         lease.granted(&timing, 1800 * MS, Epoch(6));
         lease.clear();
         assert!(!lease.holds(1800 * MS, Epoch(6)));
+    }
+
+    #[test]
+    fn what_one_part_of_a_process_may_use_says_nothing_of_another_that_has_taken_in_less() {
+        let timing = Timing::default();
+        let mut lease = HeldLease::default();
+        lease.granted(&timing, Duration::ZERO, Epoch(5));
+        lease.granted(&timing, 800 * MS, Epoch(6));
+        assert!(lease.holds(1100 * MS, Epoch(6)));
+        assert!(!lease.holds(1100 * MS, Epoch(5)), "the only grant of its epoch is over");
     }
 
     #[test]

@@ -145,7 +145,10 @@ struct Plan {
     deletes: Vec<DeleteReply>,
     freed: Vec<Extent>,
     units_gone: i64,
+    /// Fids whose units go in this batch.
     dead: HashSet<Fid>,
+    /// Those of them whose death is to be remembered.
+    marked: HashSet<Fid>,
 }
 
 fn commit(core: &Core, batch: Vec<Commit>) {
@@ -185,15 +188,16 @@ impl Plan {
         }
         // All of them read well: from here on nothing fails.
         for fid in fids {
-            let Some(records) = units.remove(fid) else { continue };
-            self.dead.insert(*fid);
             // A closed session is refused for good by itself; most fids die after theirs, and a marker of each would stay for ever.
             // One of a group that is being filled would come back from those that still have it.
-            if dead && (!(core.closed)(fid.session) || (core.filling)(fid.group)) {
+            // One that was only forgotten earlier in this batch is marked all the same: its delete is acknowledged.
+            if dead && (!(core.closed)(fid.session) || (core.filling)(fid.group)) && self.marked.insert(*fid) {
                 let key = sealed::dead(*fid);
                 let marker = seal(Family::Device, &key, &[]);
                 self.changes.push(Change::Put(Family::Device, key, marker));
             }
+            let Some(records) = units.remove(fid) else { continue };
+            self.dead.insert(*fid);
             for record in records {
                 self.changes.push(Change::Delete(Family::Units, record.key()));
                 self.freed.extend(&record.extents);

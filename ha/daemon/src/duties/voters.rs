@@ -33,8 +33,8 @@ pub(super) async fn look(core: &Core, reachable: &BTreeSet<NodeId>) {
     });
     let within = CHANGE.mul_f64(core.factor);
     let all_vote = wanted.as_ref() == Some(&present);
-    let (what, done) = match wanted {
-        Some(wanted) if wanted != present => ("voters", core.group.set_voters(&wanted, within).await),
+    let (what, done) = match next(wanted, &present, core.group.half_way_to()) {
+        Some(voters) => ("voters", core.group.set_voters(&voters, within).await),
         _ if known != present => ("voters", agreed(core, Change::SetVoters(present.iter().copied().collect()), within).await),
         _ if !strangers.is_empty() => ("members", core.group.forget(&strangers, within).await),
         _ => match replacement(core, &gone, all_vote) {
@@ -45,6 +45,16 @@ pub(super) async fn look(core: &Core, reachable: &BTreeSet<NodeId>) {
     match done {
         Ok(()) => tracing::info!(what, ?present, "changed"),
         Err(error) => tracing::warn!(what, %error, "not changed yet"),
+    }
+}
+
+/// The voters to change to, if any. A change that its leader left half way is finished first of all: `present` has all who vote in it, those of
+/// before and those of after, so they may look as they should, and yet the group stands still when one of those of before is away.
+fn next(wanted: Option<BTreeSet<NodeId>>, present: &BTreeSet<NodeId>, half_way_to: Option<BTreeSet<NodeId>>) -> Option<BTreeSet<NodeId>> {
+    match wanted {
+        Some(wanted) if wanted != *present || half_way_to.is_some() => Some(wanted),
+        Some(_) => None,
+        None => half_way_to,
     }
 }
 
@@ -97,6 +107,17 @@ mod tests {
         let places = may.iter().map(|id| (NodeId(*id), (1, 1))).collect();
         let voters = voters_of(usize::from(nodes), &places, |id| present.contains(&id.0));
         voters.into_iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn a_change_of_voters_that_was_left_half_way_is_finished_though_all_vote_already() {
+        let set = |ids: &[u16]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let (two, all) = (set(&[1, 2]), set(&[1, 2, 3]));
+        assert_eq!(next(Some(all.clone()), &two, None), Some(all.clone()));
+        assert_eq!(next(Some(all.clone()), &all, None), None);
+        assert_eq!(next(Some(all.clone()), &all, Some(all.clone())), Some(all.clone()));
+        assert_eq!(next(None, &all, Some(two.clone())), Some(two));
+        assert_eq!(next(None, &all, None), None);
     }
 
     #[test]

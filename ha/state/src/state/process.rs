@@ -129,13 +129,15 @@ impl State {
     }
 
     /// The replicated groups whose `End` a process needs before it reports `Recovered`: those with a device of the node that takes part,
-    /// and with a primary or one about to be appointed. A group without either has nobody left to wait for.
+    /// and with a primary or one about to be appointed. A group without either has nobody left to wait for, but where the device lacks what the
+    /// group has: it is filled when another member is back, and is no primary before.
     pub fn groups_to_recover(&self, node: NodeId) -> Vec<GroupId> {
         let takes_part = |id: &DeviceId| self.map.devices.get(id).is_some_and(|d| d.node == node && d.state.is_writable());
         let waits = |(id, group): (&GroupId, &Group)| match group {
             Group::Replicated(view) => {
                 let appointed = view.primary.is_some() || self.groups.get(id).is_some_and(|g| g.stepping_down.is_some());
-                (appointed && view.members.iter().any(takes_part)).then_some(*id)
+                let waits = |member: &DeviceId| takes_part(member) && (appointed || !self.is_whole(*member));
+                view.members.iter().any(waits).then_some(*id)
             }
             Group::Erasure(_) => None,
         };

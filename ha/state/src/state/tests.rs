@@ -313,6 +313,22 @@ fn failed_is_final_for_an_incarnation_and_a_wiped_device_is_a_new_one() {
 }
 
 #[test]
+fn who_is_being_filled_and_is_left_alone_has_not_recovered_and_is_no_primary() {
+    let mut log = Log::running();
+    log.lose(1).expect("lost");
+    let blank = devices(1).map(|id| (id, Found::Blank));
+    log.start_with(1, &blank);
+    for other in [2, 3] {
+        log.lose(other).expect("lost");
+    }
+    assert!((0..GROUPS).all(|i| log.node_of_primary(i).is_none()), "who is blank can be no primary");
+    let on_it = (0..GROUPS).filter(|i| log.state.map().view(group(*i)).expect("a view").members.iter().any(|id| devices(1).contains(id)));
+    assert_eq!(log.state.groups_to_recover(NodeId(1)).len(), on_it.count(), "it waits for somebody who can fill it");
+    log.start(2);
+    assert!((0..GROUPS).all(|i| log.node_of_primary(i) == Some(2)));
+}
+
+#[test]
 fn a_failed_device_that_may_still_be_in_use_steps_down_first() {
     let mut log = Log::running();
     let view = log.state.map().view(group(0)).expect("a view").clone();
