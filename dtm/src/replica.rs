@@ -195,7 +195,7 @@ impl Replica {
             }
             Message::CopyTaken { view, at, number } => self.on_copy_taken(from, view, at, number, now, effects),
             Message::Part { part, .. } => self.on_part(from, part, now, effects),
-            Message::PartStable { participant, seq, .. } => self.on_part_stable(participant, seq),
+            Message::PartStable { participant, seq, .. } => self.on_part_stable(participant, seq, effects),
         }
     }
 

@@ -69,15 +69,31 @@ impl Replica {
         }
     }
 
-    pub(crate) fn on_part_stable(&mut self, participant: GroupId, seq: Seq) {
+    pub(crate) fn on_part_stable(&mut self, participant: GroupId, seq: Seq, effects: &mut Vec<Effect>) {
         let Role::Primary(primary) = &mut self.role else { return };
         let (Some(crossing), Some(unfinished)) = (primary.crossings.get_mut(&seq), self.crossings.unfinished(seq)) else { return };
-        if unfinished.parts.iter().any(|(group, _)| *group == participant) {
-            crossing.stable.insert(participant);
-        }
+        let is_news = unfinished.parts.iter().any(|(group, _)| *group == participant) && crossing.stable.insert(participant);
         if crossing.stable.len() == unfinished.parts.len() && !crossing.done {
             primary.crossed.insert(seq);
         }
+        if is_news {
+            self.send_oldest_again(participant, effects);
+        }
+    }
+
+    /// A group that has done a part has room for another: the oldest of those that it has let wait goes again now, or each would take a wait of
+    /// its own.
+    fn send_oldest_again(&self, participant: GroupId, effects: &mut Vec<Effect>) {
+        let Role::Primary(primary) = &self.role else { return };
+        let has_waited = |crossing: &Crossing| !crossing.done && crossing.wait_ms > self.config.resend_ms;
+        let waits = primary.crossings.iter().filter(|(_, crossing)| has_waited(crossing) && !crossing.stable.contains(&participant));
+        let mut parts = waits.filter_map(|(seq, _)| {
+            let unfinished = self.crossings.unfinished(*seq)?;
+            let (_, writes) = unfinished.parts.iter().find(|(group, _)| *group == participant)?;
+            let low = self.crossings.low(self.applied);
+            Some(Part { dtx: unfinished.dtx, coordinator: self.me.group, seq: *seq, low, writes: writes.clone() })
+        });
+        effects.extend(parts.next().map(|part| Effect::SendPart { group: participant, part }));
     }
 
     /// Logs `Done` for what has all its parts STABLE, and answers whoever waits.

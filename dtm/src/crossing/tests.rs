@@ -122,6 +122,26 @@ fn a_part_that_is_not_answered_is_sent_again_and_a_lost_primary_leaves_its_calle
 }
 
 #[test]
+fn a_word_of_a_group_has_the_oldest_part_that_it_let_wait_go_again_at_once() {
+    let mut replica = primary();
+    for number in 1..=3 {
+        step(&mut replica, crossing(20 + number, number));
+        settle(&mut replica);
+    }
+    assert_eq!(parts(&step(&mut replica, part_stable(1))), [], "the others are on their way");
+    let mut again = Vec::new();
+    while parts(&again).len() < 2 {
+        let (at, _) = replica.next_deadline().expect("parts are on their way");
+        replica.handle(Event::Tick, at, &mut again);
+    }
+    let seqs = |effects: &[Effect]| parts(effects).into_iter().map(|(group, part)| (group, part.seq.0)).collect::<Vec<_>>();
+    let [second, third] = [seqs(&again)[0].1, seqs(&again)[1].1];
+    assert_eq!(seqs(&step(&mut replica, part_stable(third))), [(OTHER, second)]);
+    assert_eq!(seqs(&step(&mut replica, part_stable(third))), [], "once for each");
+    assert_eq!(seqs(&step(&mut replica, part_stable(second))), [], "none is left");
+}
+
+#[test]
 fn a_refused_condition_has_no_parts() {
     let mut replica = primary();
     let Event::Execute(mut execute) = crossing(21, 1) else { unreachable!() };
