@@ -54,12 +54,14 @@ impl Inner {
     }
 
     /// Tries to get a map of `epoch` at least, asked for after `since`. Without success the old one stays: the caller tries again anyway.
-    pub(crate) async fn learn(&self, epoch: Epoch, since: Instant, deadline: Instant) {
+    /// Whether there is one.
+    pub(crate) async fn learn(&self, epoch: Epoch, since: Instant, deadline: Instant) -> bool {
         match tokio::time::timeout_at(deadline, self.map.refresh(epoch, since)).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => return true,
             Ok(Err(error)) => tracing::debug!(%error, "no newer map"),
             Err(_) => tracing::debug!("no newer map in time"),
         }
+        false
     }
 
     /// The map for new work; one that is old is fetched anew behind the caller's back.
@@ -103,14 +105,30 @@ impl Inner {
         }
     }
 
-    /// Room for `bytes` of object data; waits for it.
-    pub(crate) async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
-        self.budget.clone().acquire_many_owned(self.permits(bytes)).await.expect("the budget is never closed")
+    /// Room for `bytes` of object data; waits for it, for as long as an operation may take. Others may keep what they have for as long as their
+    /// callers are slow.
+    pub(crate) async fn room(&self, what: &str, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let waits = self.budget.clone().acquire_many_owned(self.permits(bytes));
+        match tokio::time::timeout(self.options.timeout, waits).await {
+            Ok(permit) => Ok(permit.expect("the budget is never closed")),
+            Err(_) => {
+                let reason = "other reads and writes of this client keep all memory for objects".into();
+                Err(Error::Unavailable { what: what.into(), reason, waited: self.options.timeout })
+            }
+        }
     }
 
     /// Room for `bytes`, if there is some now.
     pub(crate) fn room_now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.budget.clone().try_acquire_many_owned(self.permits(bytes)).ok()
+    }
+
+    /// Room for `bytes` that are fetched ahead, if there is some now beside the half of all that is kept for others to begin with: whoever asked
+    /// for them may be slow to take them.
+    pub(crate) fn room_ahead(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kept = self.permits(self.options.memory_bytes / 2) as usize;
+        let is_there = self.budget.available_permits() >= kept + self.permits(bytes) as usize;
+        is_there.then(|| self.room_now(bytes))?
     }
 
     fn permits(&self, bytes: usize) -> u32 {

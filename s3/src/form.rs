@@ -180,9 +180,32 @@ pub(crate) fn headers_of(fields: &Fields, tagging: Option<&str>) -> HeaderMap {
     headers
 }
 
+/// Fields that are kept with an object and told as headers by every GET have to be headers.
+const KEPT: [&str; 7] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-website-redirect-location",
+];
+
+fn check_kept(fields: &Fields) -> S3Result<()> {
+    let is_wrong = |(name, value): &(&String, &String)| match name.strip_prefix("x-amz-meta-") {
+        Some(_) => HeaderName::from_bytes(name.as_bytes()).is_err(),
+        None => KEPT.contains(&name.as_str()) && HeaderValue::from_bytes(value.as_bytes()).is_err(),
+    };
+    match fields.0.iter().find(is_wrong) {
+        Some((name, _)) => Err(s3_error!(InvalidArgument, "The field {name:?} cannot be a header of the object.")),
+        None => Ok(()),
+    }
+}
+
 /// The PUT that a form is.
 fn input(form: Form, bucket: &str, key: &str, length: Option<(u64, u64)>) -> S3Result<PutObjectInput> {
     let Form { fields, file, .. } = form;
+    check_kept(&fields)?;
     let get = |name: &str| fields.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
     let words = fields.0.iter().filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())));
     let words: s3s::dto::Metadata = words.collect();
@@ -316,6 +339,14 @@ mod tests {
         let mut fields = Fields::default();
         all.iter().for_each(|(name, value)| fields.add(name, (*value).to_owned()));
         fields
+    }
+
+    #[test]
+    fn what_every_get_would_have_to_tell_can_be_told() {
+        let is_good = |name: &str, value: &str| check_kept(&fields(&[(name, value)])).is_ok();
+        assert!(is_good("Content-Disposition", "attachment; filename=\"a\u{e9}.txt\"") && is_good("x-amz-meta-a", "b\nc"));
+        assert!(!is_good("Content-Disposition", "attachment; filename=\"a\nb\""));
+        assert!(!is_good("x-amz-meta-a b", "c") && !is_good("Content-Type", "text/\u{7}"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use batch::Batch;
 pub(crate) use health::Health;
 pub(crate) use read::decode_entry;
+pub use read::{Run, RunBounds};
 pub use snapshot::{MetaSnapshot, RowsPage};
 use store::{Change, Family, MetaStore};
 use types::{Fid, GroupId, Seq};

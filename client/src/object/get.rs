@@ -279,9 +279,9 @@ impl ObjectReader {
             };
             let depth = (READ_AHEAD_BYTES_MAX / bytes.max(1) as u64).max(2) as usize;
             let room = match self.flights.len() {
-                0 => self.inner.room(bytes).await,
+                0 => self.inner.room(&format!("read object {}", self.target.shown()), bytes).await?,
                 flying if flying >= depth => return Ok(()),
-                _ => match self.inner.room_now(bytes) {
+                _ => match self.inner.room_ahead(bytes) {
                     Some(room) => room,
                     None => return Ok(()),
                 },
@@ -308,6 +308,8 @@ async fn read_stripe(
 ) -> Result<Vec<Bytes>, Error> {
     let what = format!("read object {}", target.shown());
     let mut attempts = Attempts::new(&what, inner.options.timeout);
+    // A long read goes by the map of its beginning: before its units are said to be gone, those who have them now are asked.
+    let mut by_new_map = false;
     loop {
         let began = Instant::now();
         let FetchFailure { reason, absent, corrupt, away } = match fetch_stripe(inner, stripe).await {
@@ -325,13 +327,13 @@ async fn read_stripe(
                 }
                 Err(error) => return Err(error),
             }
-            if away == 0 {
+            if away == 0 && by_new_map {
                 let reason = format!("{absent} units are gone and {corrupt} damaged, {reason}");
                 return Err(Error::Corrupt { what: format!("object {}", target.shown()), reason });
             }
         }
         attempts.pause().await?;
-        inner.learn(Epoch(0), began, attempts.deadline()).await;
+        by_new_map |= inner.learn(Epoch(0), began, attempts.deadline()).await;
     }
 }
 

@@ -193,7 +193,7 @@ impl Put {
     async fn send_all<R: AsyncRead + Unpin>(&mut self, source: &mut Source<R>) -> Result<(), Error> {
         let mut ended = false;
         loop {
-            let room = if ended { None } else { self.room().await };
+            let room = if ended { None } else { self.room().await? };
             if let Some(room) = room {
                 ended = !self.send_one(source, room).await?;
             } else if let Some(flight) = self.flights.pop_front() {
@@ -205,20 +205,20 @@ impl Put {
     }
 
     /// Room for one more stripe: at once, or after waiting where nothing is under way that would make room.
-    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+    async fn room(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
         // The stripe's bytes and the units that are made from them. The first part's shape is not known yet: the usual one will do.
         let shape = self.parts.last().map(|part| part.lane.shape);
         let (stripe, width) = shape.map_or((4 * u64::from(self.unit_bytes), 6), |s| (s.stripe_bytes(), s.width()));
         let bytes = stripe as usize + usize::from(width) * self.unit_bytes as usize;
         if self.flights.is_empty() {
-            return Some(self.inner.room(bytes).await);
+            return self.inner.room(&format!("write object {}", self.target.shown()), bytes).await.map(Some);
         }
         // Where the last stripe failed, one shows whether it goes on: more would be sent for nothing.
         if !self.failed_pools.is_empty() {
-            return None;
+            return Ok(None);
         }
         let depth = (IN_FLIGHT_BYTES_MAX / stripe).max(2) as usize;
-        if self.flights.len() >= depth { None } else { self.inner.room_now(bytes) }
+        Ok(if self.flights.len() >= depth { None } else { self.inner.room_now(bytes) })
     }
 
     /// Takes the next stripe from the source and sends it; false at the end of the source.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::Incoming;
+use storage::meta::{Run, RunBounds};
 use tokio::sync::Semaphore;
 use types::limits::{MESSAGE_HEAD_BYTES_MAX, SCAN_KEYS_MAX};
-use types::wire::request::{Refusal, Scan, ScanPage, ScanRow};
+use types::wire::request::{Refusal, Scan, ScanPage};
 use types::{DeviceId, GroupId, ViewNumber};
 
 use super::{Gate, Node, admit, answer, behind, decoded, not_active, refuse};
@@ -27,6 +28,8 @@ const TURN_WAIT: Duration = Duration::from_millis(500);
 const GROUPS_MAX: usize = 256;
 /// Bytes of keys and values in one page.
 const PAGE_BYTES_MAX: usize = MESSAGE_HEAD_BYTES_MAX - 256 * 1024;
+/// Bytes that are read of one group for a page, whatever the number of groups: fewer would be a page of few rows where one group has most of them.
+const RUN_BYTES_MIN: usize = 64 * 1024;
 /// What a row takes in an answer beside its key and value.
 const ROW_BYTES: usize = 32;
 
@@ -72,12 +75,15 @@ async fn page(node: &Arc<Node>, mut scan: Scan) -> Result<ScanPage, Refusal> {
 }
 
 /// The rows of each group, in whatever order of groups.
-async fn runs(node: &Arc<Node>, scan: &Arc<Scan>, places: &[(DeviceId, GroupId)], limit: usize) -> Result<Vec<Vec<ScanRow>>, Refusal> {
+async fn runs(node: &Arc<Node>, scan: &Arc<Scan>, places: &[(DeviceId, GroupId)], limit: usize) -> Result<Vec<Run>, Refusal> {
+    // One more row than the page takes tells whether there is more. All groups together hold two pages, and no more for each than one.
+    let bytes = (2 * PAGE_BYTES_MAX / places.len().max(1)).clamp(RUN_BYTES_MIN, PAGE_BYTES_MAX + ROW_BYTES);
+    let bounds = RunBounds { rows: limit + 1, bytes };
     let mut by_device: BTreeMap<DeviceId, Vec<GroupId>> = BTreeMap::new();
     for (device, group) in places {
         by_device.entry(*device).or_default().push(*group);
     }
-    let reads = by_device.into_iter().map(|(device, groups)| runs_of(node, scan, device, groups, limit));
+    let reads = by_device.into_iter().map(|(device, groups)| runs_of(node, scan, device, groups, bounds));
     Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
@@ -86,8 +92,8 @@ async fn runs_of(
     scan: &Arc<Scan>,
     device: DeviceId,
     groups: Vec<GroupId>,
-    limit: usize,
-) -> Result<Vec<Vec<ScanRow>>, Refusal> {
+    bounds: RunBounds,
+) -> Result<Vec<Run>, Refusal> {
     let turn = tokio::time::timeout(TURN_WAIT, node.device(device)?.scans.clone().acquire_owned()).await;
     let Ok(Ok(permit)) = turn else { return Err(Refusal::Busy(format!("{SCANS_OF_DEVICE_MAX} scans wait for {device}"))) };
     let (node, scan) = (node.clone(), scan.clone());
@@ -95,8 +101,7 @@ async fn runs_of(
         // Held until it is read, whether anybody waits for that or not.
         let _permit = permit;
         let meta = node.device(device)?.store.meta();
-        // One more than the page takes tells whether there is more.
-        let run = |group: &GroupId| meta.scan(*group, scan.catalogue, &scan.from, &scan.prefix, limit + 1, scan.values);
+        let run = |group: &GroupId| meta.scan_run(*group, scan.catalogue, &scan.from, &scan.prefix, bounds, scan.values);
         groups.iter().map(run).collect::<Result<_, _>>().map_err(|error| node.reports.storage(device, &error))
     });
     reading.await.unwrap_or_else(|error| {
@@ -114,9 +119,11 @@ fn places(node: &Node, groups: &[(GroupId, ViewNumber)]) -> Result<Vec<(DeviceId
     groups.iter().map(place).collect()
 }
 
-/// The first rows of all runs together, each of which is in order.
-fn merge(runs: Vec<Vec<ScanRow>>, limit: usize) -> ScanPage {
-    let mut runs: Vec<_> = runs.into_iter().map(|run| run.into_iter().peekable()).collect();
+/// The first rows of all runs together, each of which is in order. The page ends with the last row of a run that was cut: what is behind that is
+/// not known.
+fn merge(runs: Vec<Run>, limit: usize) -> ScanPage {
+    let cut: Vec<bool> = runs.iter().map(|run| run.is_cut).collect();
+    let mut runs: Vec<_> = runs.into_iter().map(|run| run.rows.into_iter().peekable()).collect();
     let mut heap: BinaryHeap<Reverse<(Vec<u8>, usize)>> = BinaryHeap::new();
     for (index, run) in runs.iter_mut().enumerate() {
         if let Some(first) = run.peek() {
@@ -133,8 +140,13 @@ fn merge(runs: Vec<Vec<ScanRow>>, limit: usize) -> ScanPage {
             break;
         }
         page.rows.push(row);
-        if let Some(next) = runs[index].peek() {
-            heap.push(Reverse((next.key.clone(), index)));
+        match runs[index].peek() {
+            Some(next) => heap.push(Reverse((next.key.clone(), index))),
+            None if cut[index] => {
+                page.more = true;
+                break;
+            }
+            None => {}
         }
     }
     page
@@ -149,6 +161,7 @@ mod tests {
     use storage::sim::SimDisk;
     use storage::{Identity, OpenOptions};
     use types::record::Row;
+    use types::wire::request::ScanRow;
     use types::{CatalogueId, ClusterId, Incarnation, PoolId, Seq};
 
     fn local(id: u32) -> (DeviceId, LocalDevice) {
@@ -187,8 +200,9 @@ mod tests {
         assert_eq!(runs(&node, &scan, &[first, second], 10).await.map(|runs| runs.len()), Ok(2));
     }
 
-    fn run(keys: &[u8], value_bytes: usize) -> Vec<ScanRow> {
-        keys.iter().map(|key| ScanRow { key: vec![*key], row: Row { version: Seq(1), value: vec![0; value_bytes] } }).collect()
+    fn run(keys: &[u8], value_bytes: usize) -> Run {
+        let row = |key: &u8| ScanRow { key: vec![*key], row: Row { version: Seq(1), value: vec![0; value_bytes] } };
+        Run { rows: keys.iter().map(row).collect(), is_cut: false }
     }
 
     fn keys(page: &ScanPage) -> Vec<u8> {
@@ -197,10 +211,19 @@ mod tests {
 
     #[test]
     fn a_page_is_the_first_keys_of_all_groups() {
-        let page = merge(vec![run(&[1, 4, 7], 0), run(&[2, 3, 9], 0), Vec::new()], 4);
+        let page = merge(vec![run(&[1, 4, 7], 0), run(&[2, 3, 9], 0), Run::default()], 4);
         assert_eq!((keys(&page), page.more), (vec![1, 2, 3, 4], true));
         let all = merge(vec![run(&[1, 4], 0), run(&[2], 0)], 3);
         assert_eq!((keys(&all), all.more), (vec![1, 2, 4], false));
+    }
+
+    #[test]
+    fn a_page_ends_with_the_last_row_that_is_known_of_a_group() {
+        let cut = |keys: &[u8]| Run { is_cut: true, ..run(keys, 0) };
+        let page = merge(vec![cut(&[1, 4]), run(&[2, 3, 5], 0), cut(&[6, 9])], 10);
+        assert_eq!((keys(&page), page.more), (vec![1, 2, 3, 4], true));
+        let whole = merge(vec![run(&[1, 4], 0), cut(&[5])], 10);
+        assert_eq!((keys(&whole), whole.more), (vec![1, 4, 5], true));
     }
 
     #[test]

@@ -92,12 +92,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The values of a word of the query.
+/// The values of a word of the query, however its name is written.
 fn asked<'a>(head: &'a Parts, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = head.uri.query().unwrap_or_default().split('&');
     pairs.filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value)
+        (crate::tags::decoded(key).as_deref() == Some(name)).then_some(value)
     })
 }
 
@@ -475,6 +475,7 @@ mod tests {
         let large = [("content-length", "1000000")];
         assert_eq!((held("PUT", "/b/k", &large), held("PUT", "/b/k?partNumber=1&uploadId=u", &large)), (0, 0));
         assert_eq!((held("POST", "/b?delete", &large), held("PUT", "/b/k?tagging", &large)), (1_000_000, 1_000_000));
+        assert_eq!((held("POST", "/b?%64elete", &large), held("PUT", "/b/k?%61cl", &large)), (1_000_000, 1_000_000));
         assert_eq!((held("PUT", "/b?policy", &[("content-length", "1000")]), held("GET", "/b", &[])), (0, 0));
         let most = crate::serve::XML_BYTES_MAX as u64;
         assert_eq!(held("POST", "/b?delete", &[("transfer-encoding", "chunked")]), most);

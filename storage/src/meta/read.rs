@@ -15,6 +15,24 @@ use crate::StorageError;
 
 /// A scan stops beyond so many bytes of keys and values: more than any answer holds.
 pub const SCAN_BYTES_MAX: usize = MESSAGE_HEAD_BYTES_MAX;
+
+/// How much of a scan is read at once.
+#[derive(Clone, Copy, Debug)]
+pub struct RunBounds {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of them: the row that passes it is the last.
+    pub bytes: usize,
+}
+
+/// Rows in the order of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// They.
+    pub rows: Vec<ScanRow>,
+    /// There may be more behind them.
+    pub is_cut: bool,
+}
 /// What a row counts in a scan beside its key and value.
 const ROW_BYTES: usize = 32;
 /// Bytes of a version in a row's value.
@@ -37,8 +55,7 @@ impl Meta {
     /// Rows of a catalogue whose keys begin with `prefix`, at or after `from`, in order, as of one moment; without `values` these are
     /// empty.
     ///
-    /// It ends after `limit` rows, or once the rows returned have more than [`SCAN_BYTES_MAX`] bytes: whoever merges several and stops
-    /// at fewer bytes than that misses nothing.
+    /// It ends after `limit` rows, or once the rows returned have more than [`SCAN_BYTES_MAX`] bytes.
     pub fn scan(
         &self,
         group: GroupId,
@@ -48,21 +65,35 @@ impl Meta {
         limit: usize,
         values: bool,
     ) -> Result<Vec<ScanRow>, StorageError> {
+        self.scan_run(group, catalogue, from, prefix, RunBounds { rows: limit, bytes: SCAN_BYTES_MAX }, values).map(|run| run.rows)
+    }
+
+    /// The same within bounds of one's own; at least one row where there is one.
+    pub fn scan_run(
+        &self,
+        group: GroupId,
+        catalogue: CatalogueId,
+        from: &[u8],
+        prefix: &[u8],
+        bounds: RunBounds,
+        values: bool,
+    ) -> Result<Run, StorageError> {
         let base = sealed::catalogue(group, catalogue);
         let start = [&base[..], from.max(prefix)].concat();
         let end = after(&[&base[..], prefix].concat());
-        let mut rows = Vec::new();
+        let mut run = Run { rows: Vec::new(), is_cut: bounds.rows == 0 };
         let mut bytes = 0;
-        if limit == 0 {
-            return Ok(rows);
+        if run.is_cut {
+            return Ok(run);
         }
         self.each(Family::Catalogues, &start, &end, |key, value| {
             let row = decode_row(key, value, values)?;
             bytes += key.len() - base.len() + row.value.len() + ROW_BYTES;
-            rows.push(ScanRow { key: key[base.len()..].to_vec(), row });
-            Ok(rows.len() < limit && bytes <= SCAN_BYTES_MAX)
+            run.rows.push(ScanRow { key: key[base.len()..].to_vec(), row });
+            run.is_cut = run.rows.len() >= bounds.rows || bytes > bounds.bytes;
+            Ok(!run.is_cut)
         })?;
-        Ok(rows)
+        Ok(run)
     }
 
     /// Records of a group's log, dense, from the first of `seqs` that is there. It ends once there are `bytes_max` bytes, but gives one
