@@ -157,7 +157,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are data; everything else is a wrong use.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            let _ = error.print();
+            if exit == Exit::Usage && service::usage::wants_json(std::env::args_os()) {
+                report(&Failure::new(exit, service::usage::said(&error)), Format::Json);
+            } else {
+                let _ = error.print();
+            }
             return exit.into();
         }
     };

@@ -8,5 +8,6 @@ pub mod metrics;
 pub mod pages;
 pub mod points;
 pub mod ports;
+pub mod usage;
 
 pub use manager::Manager;

@@ -64,6 +64,9 @@ pub async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
+/// Longest that one may go on: a day.
+const SECONDS_MAX: f64 = 86_400.0;
+
 /// How long a load goes on.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Length {
@@ -71,11 +74,18 @@ pub struct Length {
     #[arg(long, default_value_t = 8, value_parser = clients)]
     clients: usize,
     /// How long each load goes on, unless a number of operations is given
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
     seconds: f64,
     /// How many operations of each kind
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     operations: Option<u64>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= SECONDS_MAX => Ok(seconds),
+        _ => Err(format!("say more than 0 and at most {SECONDS_MAX}")),
+    }
 }
 
 fn clients(text: &str) -> Result<usize, String> {

@@ -20,6 +20,7 @@ mod new_hardware;
 mod objects;
 mod operator;
 mod rebuild;
+mod recover;
 mod recovery;
 mod replacement;
 mod s3;

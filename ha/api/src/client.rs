@@ -319,6 +319,12 @@ impl HaClient {
         self.done(self.call(|mut s| async move { s.ask_node(request).await }).await?)
     }
 
+    /// Has the daemon of a node make HA anew from what it has, alone. To be asked of that daemon only; gives the generation of the new HA.
+    pub async fn recover(&self, node: NodeId) -> Result<u64, HaError> {
+        let request = pb::RecoverRequest { node: node.0.into() };
+        Ok(self.call(|mut s| async move { s.recover(request).await }).await?.generation)
+    }
+
     /// A device had errors, or has ended.
     pub async fn report_device(&self, report: &DeviceReport) -> Result<(), HaError> {
         let request = pb::DeviceReport { report: encode(report) };

@@ -289,6 +289,8 @@ pub struct RaftStatus {
     pub millis_since_quorum_ack: Option<u64>,
     /// The last entry of its log.
     pub last_log_index: u64,
+    /// The term of that entry.
+    pub last_log_term: u64,
     /// The last entry applied.
     pub applied_index: u64,
     /// The last entry in its snapshot.
@@ -305,4 +307,6 @@ pub struct RaftStatus {
     pub store: u128,
     /// How often that store was opened.
     pub incarnation: u64,
+    /// How often HA was made anew, as it knows.
+    pub generation: u64,
 }

@@ -30,6 +30,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::HaError;
 
+/// Below which the names of all roles are: no host is called so.
+pub const DOMAIN: &str = "redoubt.internal";
 /// Connections that may be shaking hands at once; others wait to be taken.
 const HANDSHAKES_MAX: usize = 256;
 /// How long that may take: who says nothing holds nothing for longer.
@@ -79,7 +81,7 @@ impl Role {
 
     /// How a certificate says it, as the name of a host that cannot be.
     pub fn name(self) -> String {
-        format!("{}.redoubt.internal", self.word())
+        format!("{}.{DOMAIN}", self.word())
     }
 }
 

@@ -11,6 +11,7 @@ mod policy;
 mod pool;
 mod process;
 mod rebalance;
+mod recover;
 mod repair;
 mod status;
 mod top;
@@ -100,6 +101,8 @@ enum Verb {
     /// Places that are spread over all devices
     #[command(subcommand)]
     Rebalance(rebalance::Verb),
+    /// Make HA anew from what one daemon has: a majority of those that vote is lost for good
+    Recover(recover::Args),
     /// The Raft log behind it all, as each HA daemon sees it
     Log(log::Args),
 }
@@ -114,7 +117,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are data; everything else is a wrong use.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            let _ = error.print();
+            if exit == Exit::Usage && service::usage::wants_json(std::env::args_os()) {
+                report(&Failure::new(exit, service::usage::said(&error)), Format::Json);
+            } else {
+                let _ = error.print();
+            }
             return exit.into();
         }
     };
@@ -157,6 +164,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Policy(verb) => policy::run(&ha, format, &verb).await,
         Verb::Bundle(_) | Verb::Ca(_) => unreachable!("it is done"),
         Verb::Rebalance(verb) => rebalance::run(&ha, format, &verb).await,
+        Verb::Recover(args) => recover::run(&ha, format, &args).await,
         Verb::Log(args) => log::run(&ha, format, &args).await,
     }
 }
@@ -214,6 +222,8 @@ mod tests {
             "ha process list",
             "ha pool show data",
             "ha log",
+            "ha recover --dry-run",
+            "ha recover --from node-1 --lost node-2 --lost node-3",
             "ha bundle help.tar",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -227,6 +237,7 @@ mod tests {
             "ha pool show",
             "ha device scrub",
             "ha policy set",
+            "ha recover",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

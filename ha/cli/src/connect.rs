@@ -41,6 +41,11 @@ impl Ha {
         Ok(Self { client, addresses, timeout, tls })
     }
 
+    /// Whom of it was asked.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
     /// The same, asking one daemon only.
     pub fn only(&self, address: &str) -> Result<Self, Failure> {
         Self::at(vec![address.to_string()], self.timeout, self.tls.clone())

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ha_api::HaError;
 use ha_api::pb::{DoneReply, PeerCall};
 use ha_state::{Change, Command, Done, Outcome, Refused};
+use tokio::sync::watch;
 use types::codec::{decode, encode};
 use types::{Epoch, HaTime, NodeId};
 
@@ -53,6 +54,8 @@ pub struct Core {
     pub reachable: Mutex<BTreeSet<NodeId>>,
     /// When a leader was last heard of.
     heard: Mutex<Instant>,
+    /// The generation of the HA that this daemon is to make anew; 0 where it is not to.
+    pub recovery: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Core {
@@ -83,7 +86,8 @@ impl Core {
         factor: f64,
     ) -> Arc<Self> {
         let (reachable, heard) = (Mutex::default(), Mutex::new(Instant::now()));
-        Arc::new(Self { machine, group, lead, peers, factor, configured, reachable, heard })
+        let recovery = watch::Sender::new(0);
+        Arc::new(Self { machine, group, lead, peers, factor, configured, reachable, heard, recovery })
     }
 
     /// Addresses of all daemons: as the cluster says, once it is created.

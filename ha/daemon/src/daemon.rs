@@ -37,9 +37,18 @@ const KEEP_ALIVE: Duration = Duration::from_millis(2000);
 pub struct Daemon {
     core: Arc<Core>,
     tasks: JoinSet<()>,
-    end: watch::Receiver<Option<String>>,
+    end: watch::Receiver<Option<End>>,
     /// Given up last.
     lock: Lock,
+}
+
+/// Why a daemon does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It cannot, in words.
+    Failed(String),
+    /// It is to start again: its store begins anew.
+    Again,
 }
 
 /// Takes the address that a configuration says.
@@ -77,11 +86,22 @@ impl Daemon {
         let tell_serving = tell.clone();
         tasks.spawn(async move {
             let why = serving.await;
-            tell_serving.send_replace(Some(format!("the port: {why}")));
+            tell_serving.send_replace(Some(End::Failed(format!("the port: {why}"))));
+        });
+        let (tell_again, anew) = (tell.clone(), duties::anew::begin(core.clone(), config.dir.clone()));
+        tasks.spawn(async move {
+            let end = match anew.await {
+                Ok(wish) => {
+                    tracing::warn!(?wish, "the daemon starts again, with a store that begins anew");
+                    End::Again
+                }
+                Err(error) => End::Failed(error.to_string()),
+            };
+            tell_again.send_replace(Some(end));
         });
         tasks.spawn(async move {
             let why = group.ended().await;
-            tell.send_replace(Some(format!("raft: {why}")));
+            tell.send_replace(Some(End::Failed(format!("raft: {why}"))));
         });
         if let Some(address) = &config.metrics {
             let (listener, shown, tls) = (tokio::net::TcpListener::from_std(listen(address)?), core.clone(), config.tls.clone());
@@ -95,12 +115,12 @@ impl Daemon {
         Ok(Self { core, tasks, end, lock: store.lock })
     }
 
-    /// Waits until the daemon cannot go on, with the reason.
-    pub async fn ended(&self) -> String {
+    /// Waits until the daemon does not go on, with the reason.
+    pub async fn ended(&self) -> End {
         let mut told = self.end.clone();
         match told.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            Err(_) => "its tasks have ended".into(),
+            Ok(end) => end.clone().unwrap_or(End::Again),
+            Err(_) => End::Failed("its tasks have ended".into()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The group is made by the first voter, and only when every voter answers and none of them has ever agreed on anything. A store that was
 //! wiped meets others that are not fresh, and makes no second group.
 
+pub mod anew;
 mod voters;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +50,8 @@ pub async fn probe(core: Arc<Core>, voters: BTreeSet<NodeId>, fresh: bool) {
         let members: BTreeSet<NodeId> = core.group.status().voters.into_iter().collect();
         let voting = if members.is_empty() { &voters } else { &members };
         let seen = voting.iter().filter(|n| **n == own || answers.contains_key(n)).count();
-        core.group.stand(seen > voting.len() / 2);
+        // Who was left behind by an HA that was made anew elects nobody any more.
+        core.group.stand(seen > voting.len() / 2 && *core.peers.superseded().borrow() == 0);
         *core.reachable.lock().expect("nobody panics with the lock") = answers.keys().copied().collect();
         if may_make && members.is_empty() && voters.iter().all(|n| *n == own || answers.contains_key(n)) {
             if let Some((other, _)) = answers.iter().find(|(_, hello)| !hello.fresh) {

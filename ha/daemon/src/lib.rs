@@ -22,5 +22,5 @@ pub mod topology;
 pub mod watch;
 pub mod web;
 
-pub use daemon::{Daemon, listen};
+pub use daemon::{Daemon, End, listen};
 pub use error::{DaemonError, StoreError};

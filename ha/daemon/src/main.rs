@@ -1,15 +1,20 @@
 //! `redoubt-ha`: the HA daemon of a node. Logs to stderr; SIGTERM and SIGINT stop it in order.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use ha_api::config::HaConfig;
-use ha_daemon::{Daemon, listen};
+use ha_daemon::{Daemon, End, listen};
 use service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How long answers under way may take to leave before the daemon starts again.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// The HA daemon of a Redoubt node.
 #[derive(Parser)]
@@ -62,7 +67,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let daemon = Daemon::start(&config, listen(&config.listen)?).await?;
     manager.ready("takes part");
     tokio::select! {
-        why = daemon.ended() => anyhow::bail!("{why}"),
+        end = daemon.ended() => match end {
+            End::Failed(why) => anyhow::bail!("{why}"),
+            End::Again => return again(daemon).await,
+        },
         () = manager.keep_alive() => unreachable!("signs of life go on for ever"),
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
@@ -70,4 +78,13 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     manager.stopping();
     daemon.stop().await;
     Ok(())
+}
+
+/// The same process from its begin: under its pid, with nothing that it had open.
+async fn again(daemon: Daemon) -> anyhow::Result<()> {
+    tokio::time::sleep(LAST_ANSWERS).await;
+    daemon.stop().await;
+    let own = std::env::current_exe()?;
+    let error = Command::new(&own).args(std::env::args_os().skip(1)).exec();
+    anyhow::bail!("{}: {error}", own.display())
 }

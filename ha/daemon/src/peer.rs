@@ -19,6 +19,7 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use types::codec::{decode, encode};
 use types::{ClusterId, NodeId};
@@ -44,6 +45,8 @@ pub struct Peers {
     links: RwLock<BTreeMap<NodeId, Link>>,
     /// The last complaint about each peer: one is logged once, not with every message.
     complaints: Mutex<BTreeMap<NodeId, String>>,
+    /// The generation of an HA that was made anew without this daemon; 0 where none is known.
+    superseded: watch::Sender<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +82,8 @@ impl Peers {
         factor: f64,
         tls: Option<Tls>,
     ) -> Result<Self, DaemonError> {
-        let peers = Self { identity, pins, factor, tls, links: RwLock::default(), complaints: Mutex::default() };
+        let peers =
+            Self { identity, pins, factor, tls, links: RwLock::default(), complaints: Mutex::default(), superseded: watch::Sender::new(0) };
         for (node, address) in addresses {
             peers.know(*node, address)?;
         }
@@ -157,8 +161,19 @@ impl Peers {
             incarnation: self.identity.incarnation,
             call: call.into(),
             body,
+            generation: self.identity.generation,
             to_store: self.pins.known(to).map(|store| store.to_be_bytes().to_vec()).unwrap_or_default(),
         }
+    }
+
+    /// Whether a frame is from before HA was made anew: its sender is to hear of that.
+    pub fn is_former(&self, frame: &PeerFrame) -> bool {
+        frame.cluster == self.identity.cluster.0.to_be_bytes() && frame.generation < self.identity.generation
+    }
+
+    /// The generation of an HA that was made anew without this daemon; 0 where none is known.
+    pub fn superseded(&self) -> watch::Receiver<u64> {
+        self.superseded.subscribe()
     }
 
     /// Who sent a frame, if it is one of ours and the frame is for us.
@@ -171,12 +186,20 @@ impl Peers {
             return Err(HaError::Refused("not a message between HA daemons".into()));
         };
         let own = &self.identity;
-        let peer = Identity { cluster: ClusterId(cluster), node: from, store, incarnation: frame.incarnation };
+        let peer =
+            Identity { cluster: ClusterId(cluster), node: from, store, incarnation: frame.incarnation, generation: frame.generation };
         if peer.cluster == own.cluster && to != own.node {
             return Err(HaError::Stranger(format!("this is {}, not {to}: two daemons have each other's address", own.node)));
         }
         if peer.cluster == own.cluster && self.link(from).is_none() {
             return Err(HaError::Stranger(format!("{from} is not in the topology of {}", own.node)));
+        }
+        if peer.cluster == own.cluster && peer.generation > own.generation {
+            self.superseded.send_replace(peer.generation);
+            return Err(HaError::Stranger(format!("HA was made anew without {}: it begins anew, too", own.node)));
+        }
+        if peer.cluster == own.cluster && peer.generation < own.generation {
+            return Err(HaError::Stranger(format!("{from} is of before HA was made anew")));
         }
         self.pins.check(own, &peer).map_err(HaError::Stranger)?;
         if !frame.to_store.is_empty() && number(&frame.to_store) != Some(own.store) {

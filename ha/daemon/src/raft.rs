@@ -110,6 +110,7 @@ pub trait Consensus: Send + Sync {
 #[derive(Clone)]
 pub struct Group {
     raft: Raft<Types>,
+    log: Log,
     identity: Identity,
     factor: f64,
 }
@@ -136,8 +137,9 @@ impl Group {
         };
         let config = config.validate().map_err(|e| DaemonError::Raft(e.to_string()))?;
         let id = u64::from(identity.node.0);
-        let raft = Raft::new(id, Arc::new(config), Network(peers), log, machine).await.map_err(|e| DaemonError::Raft(e.to_string()))?;
-        Ok(Self { raft, identity, factor })
+        let raft =
+            Raft::new(id, Arc::new(config), Network(peers), log.clone(), machine).await.map_err(|e| DaemonError::Raft(e.to_string()))?;
+        Ok(Self { raft, log, identity, factor })
     }
 
     /// The member, for messages of its peers.
@@ -297,6 +299,7 @@ impl Consensus for Group {
             leader: node_of(m.current_leader),
             millis_since_quorum_ack: m.millis_since_quorum_ack,
             last_log_index: m.last_log_index.unwrap_or(0),
+            last_log_term: self.log.last().map_or(0, |id| id.leader_id.term),
             applied_index: index(m.last_applied),
             snapshot_index: index(m.snapshot),
             purged_index: index(m.purged),
@@ -310,6 +313,7 @@ impl Consensus for Group {
                 .collect(),
             store: self.identity.store,
             incarnation: self.identity.incarnation,
+            generation: self.identity.generation,
         }
     }
 }

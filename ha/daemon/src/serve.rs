@@ -4,6 +4,7 @@ pub mod client;
 pub mod convert;
 pub mod follow;
 pub mod peer;
+mod recovery;
 mod removal;
 pub mod show;
 

@@ -6,6 +6,7 @@
 //! DIR/peers        stores of the other daemons, as first met
 //! DIR/log/*.wal    votes and entries, see `wal`
 //! DIR/state/snapshot
+//! DIR/anew         only where it is to begin anew, see `anew`
 //! ```
 //! A store of another cluster or node, a damaged one, and one in use do not open. Form and crash cases: `docs/formats/ha-store.md`.
 
@@ -20,11 +21,13 @@ use types::codec::{decode, encode};
 use types::{ClusterId, NodeId};
 
 use crate::error::StoreError;
+use anew::Wish;
 use disk::{Disk, FsDisk};
 use log::Log;
 use snapshot::Snapshots;
 use wal::{SEGMENT_BYTES, Wal};
 
+pub mod anew;
 pub mod disk;
 pub mod log;
 pub mod pins;
@@ -47,6 +50,8 @@ pub struct Identity {
     pub store: u128,
     /// How often the store was opened: a smaller one than before means that it was rolled back.
     pub incarnation: u64,
+    /// How often HA was made anew, as it knows: what is of another generation is not listened to.
+    pub generation: u64,
 }
 
 /// An open store.
@@ -75,10 +80,19 @@ impl Store {
         let mut top = FsDisk::open(dir).map_err(io)?;
         let lock = File::create(dir.join("lock")).map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::InUse(dir.into()))?;
+        let wish = anew::wished(&top)?;
+        let generation = match wish {
+            Some(Wish::Follow { generation }) => {
+                anew::set_aside(dir, generation)?;
+                generation
+            }
+            _ => 0,
+        };
         let files = FsDisk::open(&dir.join("log")).map_err(io)?;
+        let mut state = FsDisk::open(&dir.join("state")).map_err(io)?;
         let lock = Lock(Arc::new(lock));
         let found = top.list().map_err(io)?.iter().any(|n| n == IDENTITY);
-        let (identity, wal, records) = if found {
+        let (mut identity, mut wal, mut records) = if found {
             let before = parse(&top.read(IDENTITY).map_err(io)?)?;
             if (before.cluster, before.node) != (cluster, node) {
                 return Err(StoreError::Other {
@@ -92,11 +106,23 @@ impl Store {
         } else {
             // The identity comes last: without one, what lies here is from an attempt that never served.
             let store = rand::random();
-            (Identity { cluster, node, store, incarnation: 1 }, Wal::create(files, store, SEGMENT_BYTES)?, Vec::new())
+            state.remove(snapshot::NAME).map_err(io)?;
+            (Identity { cluster, node, store, incarnation: 1, generation }, Wal::create(files, store, SEGMENT_BYTES)?, Vec::new())
         };
-        let snapshots = Snapshots::open(FsDisk::open(&dir.join("state")).map_err(io)?, identity.store)?;
+        let snapshots = Snapshots::open(state, identity.store)?;
+        if let Some(Wish::Lead { generation, wall_ms }) = wish {
+            let more = anew::lead(&records, &snapshots, &identity, wall_ms)?;
+            wal.write(&more)?;
+            records.extend(more);
+            // Whom it met before has nothing to say any more.
+            top.remove(pins::NAME).map_err(io)?;
+            identity.generation = generation;
+        }
         let log = Log::start(wal, records, lock.clone())?;
         top.put(IDENTITY, &bytes_of(&identity)).map_err(io)?;
+        if wish.is_some() {
+            anew::done(&mut top)?;
+        }
         let pins = pins::Pins::open(top, identity.store)?;
         Ok(Self { identity, log, snapshots, pins, lock })
     }

@@ -5,6 +5,7 @@
 //! placement, and with nothing else.
 
 mod accounts;
+mod anew;
 mod away;
 mod buckets;
 mod device;
@@ -36,6 +37,7 @@ use crate::event::{EVENTS_MAX, Event, Subject, cut};
 use crate::outcome::{Done, Outcome, Refused};
 use crate::topology::Topology;
 
+pub use anew::ANEW_ENTRIES;
 pub use away::{AwayPolicy, DEVICE_AWAY_MS, Fate, Why};
 pub use growth::Rebalance;
 pub use members::Filled;

@@ -2,9 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use client::{CatalogueKind, Client, Condition, PutOptions};
+use client::{CatalogueKind, Client, Condition, Error, PutOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -87,15 +88,38 @@ fn ratio(figure: &Figure, limits: &Limits) -> Value {
 }
 
 async fn one_size(client: &Client, arguments: &Arguments, size: u64, cpu: &ServerCpu) -> Result<Vec<Figure>, Failure> {
-    let Arguments { length, bucket, pool, keep, .. } = arguments;
+    let begun = Arc::new(AtomicU64::new(0));
+    let measured = measure(client, arguments, size, cpu, &begun).await;
+    if !arguments.keep {
+        // What it has written goes, too, where it failed, as for lack of room.
+        let swept = sweep(client, arguments, size, cpu, begun.load(Ordering::Relaxed)).await;
+        if measured.is_ok() {
+            swept?;
+        }
+    }
+    measured
+}
+
+fn name(size: u64, number: u64) -> Vec<u8> {
+    format!("bench/{size}/{number:08}").into_bytes()
+}
+
+async fn measure(
+    client: &Client,
+    arguments: &Arguments,
+    size: u64,
+    cpu: &ServerCpu,
+    begun: &Arc<AtomicU64>,
+) -> Result<Vec<Figure>, Failure> {
+    let Arguments { length, bucket, pool, .. } = arguments;
     let pattern: Arc<[u8]> = (0..PATTERN_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let options = Arc::new(PutOptions { pool: pool.clone(), ..PutOptions::default() });
-    let name = move |number: u64| format!("bench/{size}/{number:08}").into_bytes();
-    let (putter, to, repeated) = (client.clone(), bucket.clone(), pattern.clone());
+    let (putter, to, repeated, begun) = (client.clone(), bucket.clone(), pattern.clone(), begun.clone());
     let puts = load::run(length, cpu, move |number| {
+        begun.fetch_max(number + 1, Ordering::Relaxed);
         let (client, bucket, options) = (putter.clone(), to.clone(), options.clone());
         let source = Repeated { pattern: repeated.clone(), at: number as usize % PATTERN_BYTES, left: size };
-        async move { client.put(&bucket, &name(number), source, Some(size), &options).await.map(drop).map_err(Failure::from) }
+        async move { client.put(&bucket, &name(size, number), source, Some(size), &options).await.map(drop).map_err(Failure::from) }
     })
     .await?;
     let written = puts.operations.max(1);
@@ -103,23 +127,33 @@ async fn one_size(client: &Client, arguments: &Arguments, size: u64, cpu: &Serve
     let gets = load::run(length, cpu, move |number| {
         let (client, bucket) = (getter.clone(), from.clone());
         async move {
-            let mut reader = client.get(&bucket, &name(number % written), None).await?;
+            let mut reader = client.get(&bucket, &name(size, number % written), None).await?;
             while reader.next().await?.is_some() {}
             Ok(())
         }
     })
     .await?;
-    if !keep {
-        let (client, bucket) = (client.clone(), bucket.clone());
-        let all = Length { operations: Some(written), ..length.clone() };
-        load::run(&all, cpu, move |number| {
-            let (client, bucket) = (client.clone(), bucket.clone());
-            async move { client.delete(&bucket, &name(number), Condition::Always).await.map(drop).map_err(Failure::from) }
-        })
-        .await?;
-    }
     let figure = |what: &str, load| Figure { what: what.into(), clients: length.clients, bytes: size, load };
     Ok(vec![figure("put", puts), figure("get", gets)])
+}
+
+/// Deletes what was begun to be written; what is not there is none.
+async fn sweep(client: &Client, arguments: &Arguments, size: u64, cpu: &ServerCpu, begun: u64) -> Result<(), Failure> {
+    if begun == 0 {
+        return Ok(());
+    }
+    let (client, bucket) = (client.clone(), arguments.bucket.clone());
+    let all = Length { operations: Some(begun), ..arguments.length.clone() };
+    let delete = move |number| {
+        let (client, bucket) = (client.clone(), bucket.clone());
+        async move {
+            match client.delete(&bucket, &name(size, number), Condition::Always).await {
+                Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+                Err(error) => Err(Failure::from(error)),
+            }
+        }
+    };
+    load::run(&all, cpu, delete).await.map(drop)
 }
 
 /// A reader of a pattern, over and over.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Length;
@@ -49,31 +49,40 @@ where
     Fut: Future<Output = Result<(), Failure>> + Send,
 {
     let operation = Arc::new(operation);
-    let next = Arc::new(AtomicU64::new(0));
+    let (next, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let most = length.operations.unwrap_or(u64::MAX);
     let (servers, own, began) = (cpu.seconds(), ServerCpu::own().seconds(), Instant::now());
     let until = if length.operations.is_some() { None } else { Some(began + Duration::from_secs_f64(length.seconds)) };
     let clients: Vec<_> = (0..length.clients)
         .map(|_| {
-            let (operation, next) = (operation.clone(), next.clone());
+            let (operation, next, over) = (operation.clone(), next.clone(), over.clone());
             tokio::spawn(async move {
                 let mut latencies = Vec::new();
-                while until.is_none_or(|until| Instant::now() < until) {
+                while !over.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= most {
                         break;
                     }
                     let one = Instant::now();
-                    operation(number).await?;
+                    let done = operation(number).await;
+                    over.fetch_or(done.is_err(), Ordering::Relaxed);
+                    done?;
                     latencies.push(one.elapsed().as_secs_f64() * 1e3);
                 }
                 Ok::<_, Failure>(latencies)
             })
         })
         .collect();
-    let mut latencies_ms = Vec::new();
+    let (mut latencies_ms, mut failure) = (Vec::new(), None);
     for client in clients {
-        latencies_ms.extend(client.await.map_err(|e| Failure::other(format!("a client of the bench ended: {e}")))??);
+        // All of them are over before it is: nothing goes on behind the back of who asked for it.
+        match client.await.map_err(|e| Failure::other(format!("a client of the bench ended: {e}"))) {
+            Ok(Ok(latencies)) => latencies_ms.extend(latencies),
+            Ok(Err(error)) | Err(error) => drop(failure.get_or_insert(error)),
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     latencies_ms.sort_by(f64::total_cmp);
     let difference = |before: Option<f64>, after: Option<f64>| Some(after? - before?);

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{Datelike, Days, Utc};
-use ha_api::tls::{Role, Tls};
+use ha_api::tls::{DOMAIN, Role, Tls};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -85,6 +85,12 @@ pub fn run(format: Format, verb: &Verb) -> Result<(), Failure> {
     }
 }
 
+/// Whether a name is one that holders of roles have, or could be taken for one.
+fn is_of_the_cluster(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == DOMAIN || host.strip_suffix(DOMAIN).is_some_and(|before| before.ends_with('.'))
+}
+
 fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Failure, format!("{what}: {error}"))
 }
@@ -135,6 +141,12 @@ impl Issue {
                 "the certificate of a gateway (--role s3) says how clients call it (--host), and no other does",
             ));
         }
+        if let Some(host) = self.hosts.iter().find(|host| is_of_the_cluster(host)) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{host} is a name by which the cluster's own servers are known: no gateway has such a one"),
+            ));
+        }
         let files = Tls::in_dir(&self.out);
         let is_new = self.replace || !files.certificate.exists();
         if is_new {
@@ -148,6 +160,10 @@ impl Issue {
     }
 
     fn issue(&self, files: &Tls) -> Result<(), Failure> {
+        if !self.authority.join(CA_FILE).exists() {
+            let dir = self.authority.display();
+            return Err(Failure::new(Exit::NotFound, format!("no authority in {dir}: `ha ca create --authority {dir}` makes one")));
+        }
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| failed(path.display(), e));
         let (ca, ca_key) = (read(self.authority.join(CA_FILE))?, read(self.authority.join(CA_KEY_FILE))?);
         let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| failed(self.authority.join(CA_KEY_FILE).display(), e))?;
@@ -258,6 +274,11 @@ mod tests {
         for (role, hosts) in [(Holder::S3, &[][..]), (Holder::Role(Role::Node), &["127.0.0.1"][..])] {
             assert_eq!(of(role, hosts, "none").expect_err("one without the other").exit, Exit::Usage);
         }
+        for host in ["ha.redoubt.internal", "HA.Redoubt.Internal.", "*.redoubt.internal", "redoubt.internal"] {
+            let refused = of(Holder::S3, &["s3.example.com", host], "none").expect_err(host);
+            assert!(refused.exit == Exit::Usage && refused.message.contains(host), "{}", refused.message);
+        }
+        of(Holder::S3, &["notredoubt.internal"], "another").expect("it is somebody else's name");
         assert!(holder("s3") == Ok(Holder::S3) && holder("ha") == Ok(Holder::Role(Role::Ha)) && holder("S3").is_err());
     }
 

@@ -62,6 +62,8 @@ pub fn value(node: &Node, raft: &Result<RaftStatus, Failure>) -> Value {
             "leader": r.leader.map(|l| l.to_string()),
             "millis_since_quorum_ack": r.millis_since_quorum_ack,
             "last_log_index": r.last_log_index,
+            "last_log_term": r.last_log_term,
+            "generation": r.generation,
             "applied_index": r.applied_index,
             "snapshot_index": r.snapshot_index,
             "purged_index": r.purged_index,

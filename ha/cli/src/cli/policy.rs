@@ -11,6 +11,8 @@ use crate::exit::Failure;
 use crate::output::{Cell, Format, fields, show};
 use crate::time::span;
 
+/// Shortest that may be asked for, in seconds: a process that starts again takes some.
+const SECONDS_MIN: u64 = 5;
 /// Longest that may be asked for; beyond it, `never` is meant.
 const DAYS_MAX: u64 = 365;
 
@@ -44,6 +46,7 @@ fn time(text: &str) -> Result<Duration, String> {
     let seconds = known.and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(*seconds));
     match seconds {
         None | Some(0) => Err(format!("`{text}` is no time: say 90s, 15m, 2h, 1d or never")),
+        Some(seconds) if seconds < SECONDS_MIN => Err(format!("`{text}` is less than {SECONDS_MIN}s, in which a process may come back")),
         Some(seconds) if seconds > DAYS_MAX * 24 * 3600 => Err(format!("`{text}` is more than {DAYS_MAX} days: say never")),
         Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn times_are_understood_and_what_is_none_is_refused() {
         assert_eq!(["90s", "15m", "2h", "1d", "never"].map(|text| time(text).expect(text).as_secs()), [90, 900, 7200, 86_400, 0]);
-        for text in ["", "m", "15", "-1s", "0s", "15 m", "1w", "366d", "99999999999999999999h", "s15", "1\u{e9}"] {
+        for text in ["", "m", "15", "-1s", "0s", "1s", "4s", "15 m", "1w", "366d", "99999999999999999999h", "s15", "1\u{e9}"] {
             assert!(time(text).is_err(), "{text}");
         }
     }

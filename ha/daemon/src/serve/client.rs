@@ -16,7 +16,7 @@ use types::map::CatalogueKind;
 use types::records::{Bucket, BucketDocument, RecordChange, RecordDone};
 use types::{Boot, CatalogueId, DeviceId, Epoch, GroupId, Incarnation, NodeId, PoolId, SessionId, ViewNumber};
 
-use super::{check_cluster, convert, follow, removal, show};
+use super::{check_cluster, convert, follow, recovery, removal, show};
 use crate::core::{Changed, Core};
 use crate::lead::Ask;
 use crate::raft::Consensus;
@@ -348,6 +348,14 @@ impl Ha for HaService {
             return self.core.would(change).map(Response::new).map_err(Status::from);
         }
         self.done(change).await
+    }
+
+    async fn recover(&self, request: Request<pb::RecoverRequest>) -> Result<Response<pb::RecoverReply>, Status> {
+        let node = node_id(self.open_for(&[Role::Operator], request)?.node)?;
+        if node != self.core.node() {
+            return Err(HaError::Refused(format!("this is {}, not {node}", self.core.node())).into());
+        }
+        Ok(Response::new(pb::RecoverReply { generation: recovery::begin(&self.core)? }))
     }
 
     async fn report_device(&self, request: Request<pb::DeviceReport>) -> Result<Response<pb::DoneReply>, Status> {

@@ -10,6 +10,7 @@ use ha_state::Command;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status};
+use types::NodeId;
 use types::codec::{decode, encode};
 
 use crate::core::Core;
@@ -73,7 +74,15 @@ impl Peer for PeerService {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
         permit(request.extensions(), &[Role::Ha])?;
         let frame = request.into_inner();
-        let from = self.core.peers.admit(&frame)?;
+        let from = match self.core.peers.admit(&frame) {
+            Ok(from) => from,
+            // What it asks for is not done; what the answer carries tells it why.
+            Err(_) if self.core.peers.is_former(&frame) => {
+                let from = NodeId(u16::try_from(frame.from).unwrap_or(0));
+                return Ok(Response::new(self.core.peers.frame(from, frame.call(), Vec::new())));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let call = frame.call();
         let body = self.serve(call, &frame.body).await?;
         Ok(Response::new(self.core.peers.frame(from, call, body)))

@@ -120,6 +120,12 @@ impl Log {
         known.vote.is_none() && known.purged.is_none() && known.entries.is_empty()
     }
 
+    /// The last entry, or the last one purged.
+    pub fn last(&self) -> Option<LogId<u64>> {
+        let known = self.known();
+        known.entries.last_key_value().map(|(_, entry)| entry.log_id).or(known.purged)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("nobody panics with the lock")
     }

@@ -14,7 +14,8 @@ use super::disk::Disk;
 use super::{Identity, sealed, unsealed};
 use crate::error::StoreError;
 
-const NAME: &str = "peers";
+/// The file.
+pub const NAME: &str = "peers";
 const MAGIC: &[u8; 8] = b"RDBTHAP1";
 
 /// Store and incarnation of each daemon met.

@@ -11,7 +11,7 @@ use super::record::SnapshotHead;
 use crate::error::StoreError;
 
 /// The file.
-const NAME: &str = "snapshot";
+pub const NAME: &str = "snapshot";
 /// First bytes of it.
 const MAGIC: &[u8; 8] = b"RDBTHAS1";
 /// Magic, store uuid, checksum of what follows.
