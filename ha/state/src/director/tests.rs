@@ -292,20 +292,27 @@ fn a_device_that_is_to_be_replaced_serves_until_another_has_what_it_has() {
     assert_eq!(groups_on(&log, device), 0);
 }
 
+/// A device fails, and a group that had it gets a learner: which group, on which device, of which node.
+fn learner_after(failed: DeviceId, log: &mut Log, leader: &mut Leader) -> (u32, DeviceId, u16) {
+    let change = fail(log, failed);
+    log.put(change).expect("failed");
+    leader.act(log);
+    log.activate();
+    let index = (0..GROUPS).find(|i| !view_of(log, *i).learners.is_empty()).expect("a learner");
+    let learner = view_of(log, index).learners[0];
+    (index, learner, log.state.map().devices[&learner].node.0)
+}
+
+fn fail(log: &Log, device: DeviceId) -> Change {
+    let incarnation = log.state.map().devices[&device].incarnation;
+    Change::DeviceFailed { device, incarnation, ended: true, reason: "EIO".into() }
+}
+
 #[test]
 fn a_learner_that_fails_or_is_away_for_long_or_is_not_wanted_any_more_is_given_up() {
     let (mut log, mut leader) = (Log::running(), Leader::elected());
     let failed = DeviceId(1);
-    let incarnation = |log: &Log, id: DeviceId| log.state.map().devices[&id].incarnation;
-    let fail =
-        |log: &Log, device| Change::DeviceFailed { device, incarnation: incarnation(log, device), ended: true, reason: "EIO".into() };
-    let change = fail(&log, failed);
-    log.put(change).expect("failed");
-    leader.act(&mut log);
-    log.activate();
-    let index = (0..GROUPS).find(|i| !view_of(&log, *i).learners.is_empty()).expect("a learner");
-    let learner = view_of(&log, index).learners[0];
-    let node = log.state.map().devices[&learner].node.0;
+    let (index, learner, node) = learner_after(failed, &mut log, &mut leader);
     log.lose(node).expect("lost");
     leader.act(&mut log);
     log.activate();
@@ -329,15 +336,8 @@ fn a_learner_that_fails_or_is_away_for_long_or_is_not_wanted_any_more_is_given_u
 
 #[test]
 fn a_learner_that_its_process_serves_without_is_given_up_at_once() {
-    let (mut log, leader) = (Log::running(), Leader::elected());
-    let failed = DeviceId(1);
-    let incarnation = log.state.map().devices[&failed].incarnation;
-    log.put(Change::DeviceFailed { device: failed, incarnation, ended: true, reason: "EIO".into() }).expect("failed");
-    leader.act(&mut log);
-    log.activate();
-    let index = (0..GROUPS).find(|i| !view_of(&log, *i).learners.is_empty()).expect("a learner");
-    let learner = view_of(&log, index).learners[0];
-    let node = log.state.map().devices[&learner].node.0;
+    let (mut log, mut leader) = (Log::running(), Leader::elected());
+    let (index, learner, node) = learner_after(DeviceId(1), &mut log, &mut leader);
     log.lose(node).expect("lost");
     leader.act(&mut log);
     let found = crate::sample::devices(node).map(|id| (id, if id == learner { crate::Found::Unusable } else { log.as_known(id) }));
