@@ -31,6 +31,10 @@ const REGRESSIONS_AS_DRAWN: &[(u64, &str)] = &[
         179_609_102_511_248,
         "a snapshot that was opened for a copy of an earlier view ended the collecting of a primary to be: the group stood still",
     ),
+    (
+        27_966_647_795_064_658,
+        "an acknowledgement of a copy that was given up came in the next one: its target was sent what is behind what it had not, for ever",
+    ),
 ];
 
 #[test]

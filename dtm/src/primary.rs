@@ -15,7 +15,7 @@ use crate::copy::{CopyOut, end_copy, is_away, stop_copy};
 use crate::effect::{Effect, Reader, Report};
 use crate::event::Instant;
 use crate::replica::{From, Replica, Why};
-use crate::role::{Answer, Heard, Primary, Progress, Role};
+use crate::role::{Answer, Blank, Heard, Primary, Progress, Role};
 
 /// A member's word that it does not hold what a Redo goes on from, taken apart.
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +183,10 @@ impl Replica {
         progress.gaps = (progress.gaps + 1).min(GAPS_MAX + 1);
         progress.on_way.clear();
         (progress.reading, progress.matched, progress.again_at) = (false, false, None);
+        if normal.is_none() && progress.gaps > GAPS_MAX {
+            // It says so again and again: what it acknowledged came late, and was of a copy before this one.
+            progress.blank = progress.blank.map(|known| Blank { kept: known.kept.map(|kept| kept.min(last)), ..known });
+        }
         // A late `Gap` may say less than what the same member has acknowledged since; then it lacks nothing.
         let has = progress.counted.max(progress.blank.and_then(|blank| blank.kept).unwrap_or_default());
         if last < floor && has <= last {

@@ -317,3 +317,20 @@ fn the_log_is_kept_from_the_snapshot_on_and_a_blank_device_holds_nothing_back() 
     assert_eq!(replica.pruned(), Seq(4), "the target has to get the fifth");
     assert_eq!(replica.identity().device, ME);
 }
+
+#[test]
+fn a_target_that_says_again_and_again_that_it_lacks_what_it_was_taken_to_have_is_filled_anew() {
+    let mut replica = source();
+    step(&mut replica, gap(3));
+    step(&mut replica, asks());
+    step(&mut replica, Event::CopyOpened { target: C, applied: Seq(3) });
+    step(&mut replica, Event::CopyRead { target: C, number: 0, rows: rows(3), end: true });
+    let taken = said(C, Message::CopyTaken { view: V, at: Seq(3), number: 0 });
+    assert_eq!(step(&mut replica, taken), [Effect::CloseCopy { target: C }]);
+    let refused = sends(C, None, Message::Refused { view: V, reason: Reason::Pruned(at(2, 10)) });
+    for _ in 0..2 {
+        assert!(!step(&mut replica, gap(3)).contains(&refused), "that may have been said before the copy");
+    }
+    assert!(step(&mut replica, gap(3)).contains(&refused));
+    assert_eq!(step(&mut replica, asks()), [Effect::OpenCopy { target: C }]);
+}
