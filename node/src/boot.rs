@@ -155,7 +155,7 @@ impl Life {
         known.learn(parts.around.views.clone(), parts.around.lease.clone());
         parts.start_duties(&ha, (options, config.factor.get()), &inboxes, over_tx, &mut duties, endpoint.clone());
         if let Some(address) = config.metrics.clone() {
-            duties.spawn(metrics::run(parts.node.clone(), address, config.tls.clone()));
+            duties.spawn(metrics::run(parts.node.clone(), address, config.tls.clone(), known.figures.clone()));
         }
         tracing::info!(node = %me, boot = %registered.boot, epoch = %registered.epoch, fabric = config.fabric, "serving");
         let over = async move { over_rx.recv().await.unwrap_or_else(|| "its duties ended".into()) };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use client::{Client, ClusterKey, Options};
 use ha_api::config::{NodeConfig, S3Config};
-use s3::{Gateway, Keys, TlsFiles};
+use s3::{Figures, Gateway, Keys, TlsFiles};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use types::records::Records;
@@ -29,23 +29,27 @@ const WORKERS: usize = 2;
 /// The global records that the process has taken in, of the life that it has now. Who changes one waits until every process with a lease has
 /// taken that in, so without a lease nothing is known.
 #[derive(Debug, Default)]
-pub struct Known(RwLock<Option<(Arc<Views>, Arc<Lease>)>>);
+pub struct Known {
+    life: RwLock<Option<(Arc<Views>, Arc<Lease>)>>,
+    /// What the S3 role has answered, in whichever life.
+    pub figures: Arc<Figures>,
+}
 
 impl Known {
     /// A life has begun.
     pub fn learn(&self, views: Arc<Views>, lease: Arc<Lease>) {
-        *self.0.write().expect("nobody panics with the lock") = Some((views, lease));
+        *self.life.write().expect("nobody panics with the lock") = Some((views, lease));
     }
 
     /// It is over.
     pub fn forget(&self) {
-        *self.0.write().expect("nobody panics with the lock") = None;
+        *self.life.write().expect("nobody panics with the lock") = None;
     }
 }
 
 impl s3::Source for Known {
     fn now(&self) -> Option<Arc<Records>> {
-        let life = self.0.read().expect("nobody panics with the lock");
+        let life = self.life.read().expect("nobody panics with the lock");
         let (views, lease) = life.as_ref()?;
         let view = views.now();
         lease.holds(Instant::now(), view.map.epoch).then(|| view.records.clone())
@@ -118,7 +122,9 @@ async fn serve(
     };
     let cluster_key = config.key_file.as_deref().map(ClusterKey::load).transpose().map_err(|error| error.to_string())?;
     let keys = Keys::new(config.access_key.clone(), config.secret_key.clone(), cluster_key);
+    let figures = known.figures.clone();
     let mut gateway = Gateway::new(client.clone(), writes.clone(), known, keys, config.region.clone());
+    gateway.counts_in(figures);
     gateway.takes_keys_over_http(config.customer_keys_over_http);
     let listening = |address| tracing::info!(%address, "the S3 gateway serves");
     let over = async move {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ha_api::tls::Tls;
+use s3::Figures;
 use service::metrics::{self, Answer, Kind, Page};
 use tokio::net::TcpListener;
 use types::load::{Kind as LoadKind, NodeLoad, TIME_STEPS, Work};
@@ -105,7 +106,7 @@ impl Requests {
 }
 
 /// Serves the page at that address for as long as the life lasts. A port that cannot be had is tried again: nothing else depends on it.
-pub async fn run(node: Arc<Node>, address: String, tls: Option<Tls>) {
+pub async fn run(node: Arc<Node>, address: String, tls: Option<Tls>, s3: Arc<Figures>) {
     let mut said = false;
     let listener = loop {
         match TcpListener::bind(&address).await {
@@ -119,13 +120,13 @@ pub async fn run(node: Arc<Node>, address: String, tls: Option<Tls>) {
         tokio::time::sleep(LISTEN_PAUSE).await;
     };
     metrics::serve(listener, move |path| {
-        let (node, tls) = (node.clone(), tls.clone());
-        async move { (path == "/metrics").then(|| Answer::metrics(page(&node, tls.as_ref()))) }
+        let (node, tls, s3) = (node.clone(), tls.clone(), s3.clone());
+        async move { (path == "/metrics").then(|| Answer::metrics(page(&node, tls.as_ref(), &s3))) }
     })
     .await;
 }
 
-fn page(node: &Node, tls: Option<&Tls>) -> Page {
+fn page(node: &Node, tls: Option<&Tls>, s3: &Figures) -> Page {
     let mut page = Page::default();
     page.metric("redoubt_build_info", Kind::Gauge, "The program; always 1.")
         .sample(&[("program", &"redoubt-node"), ("version", &env!("CARGO_PKG_VERSION"))], 1);
@@ -159,10 +160,35 @@ fn page(node: &Node, tls: Option<&Tls>) -> Page {
     ] {
         page.metric(name, Kind::Counter, help).sample(&[], count.load(Ordering::Relaxed));
     }
+    answers(s3, &mut page);
     devices(node, &mut page);
     groups(node, &mut page);
     page.process();
     page
+}
+
+/// What the S3 role answered.
+fn answers(s3: &Figures, page: &mut Page) {
+    let all = s3.all();
+    let mut metric = page.metric("redoubt_s3_answers_total", Kind::Counter, "Answers of S3, by operation and status.");
+    for (operation, of) in &all {
+        for (status, count) in &of.answers {
+            metric.sample(&[("operation", operation), ("status", status)], *count);
+        }
+    }
+    let help = "From the head of a request of S3 to the end of its answer.";
+    let mut metric = page.metric("redoubt_s3_duration_seconds", Kind::Histogram, help);
+    for (operation, of) in &all {
+        metric.histogram(&[("operation", operation)], of.times(), of.time.as_secs_f64());
+    }
+    let mut metric = page.metric("redoubt_s3_received_bytes_total", Kind::Counter, "Bytes of bodies that requests of S3 announced.");
+    for (operation, of) in &all {
+        metric.sample(&[("operation", operation)], of.bytes_in);
+    }
+    let mut metric = page.metric("redoubt_s3_sent_bytes_total", Kind::Counter, "Bytes of bodies that were sent in answers of S3.");
+    for (operation, of) in &all {
+        metric.sample(&[("operation", operation)], of.bytes_out);
+    }
 }
 
 fn devices(node: &Node, page: &mut Page) {

@@ -25,6 +25,7 @@ use types::records::{Account, Bucket, BucketDocument, Records};
 use crate::Gateway;
 use crate::acl::{Acl, Between, Headers, Permission};
 use crate::bucket::ROOT;
+use crate::figures::Named;
 use crate::limits;
 use crate::policy::Who;
 use crate::session::Session;
@@ -222,6 +223,10 @@ pub fn denied() -> S3Error {
 #[async_trait::async_trait]
 impl S3Access for Gateway {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let operation = cx.s3_op().name().to_owned();
+        if let Some(named) = cx.extensions_mut().get::<Named>() {
+            named.set(&operation);
+        }
         let records = self.records().await?;
         let access_key = cx.credentials().map(|credentials| credentials.access_key.clone());
         let session = cx.extensions_mut().get::<Arc<Session>>().cloned();

@@ -25,6 +25,7 @@ use types::event::Cause;
 use crate::Gateway;
 use crate::access::{Act, Signer};
 use crate::body::{Mismatch, SILENT_MAX};
+use crate::figures::Named;
 use crate::limits;
 use crate::object::put;
 use crate::serve::front;
@@ -64,6 +65,9 @@ pub fn is_form(request: &Parts) -> Option<(String, String)> {
 /// # Errors
 /// Those of forms, policies, signatures, access, and of a PUT.
 pub async fn run(gateway: &Gateway, parts: Parts, body: s3s::Body, bucket: &str, boundary: &str) -> S3Result<HttpResponse> {
+    if let Some(named) = parts.extensions.get::<Named>() {
+        named.set("PostObject");
+    }
     let source = StreamingBlob::from(body).map(|piece| piece.map_err(std::io::Error::other));
     let form =
         tokio::time::timeout(SILENT_MAX, read::read(Box::pin(source), boundary)).await.map_err(|_| Mismatch::Silent.to_error())??;

@@ -36,6 +36,7 @@ use types::records::Account;
 
 use crate::access::facts::Peer;
 use crate::access::policies::Policies;
+use crate::figures::Figures;
 use crate::limits::Limits;
 use crate::quota::Usages;
 use crate::{Keys, Source, bucket, lifecycle, lock, object, upload, versioning};
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub(crate) limits: Arc<Limits>,
     /// How much is in buckets that have a quota.
     pub(crate) usages: Arc<Usages>,
+    /// What was answered.
+    pub(crate) figures: Arc<Figures>,
     /// Whether keys of customers are taken over connections that are not encrypted.
     keys_over_http: bool,
 }
@@ -75,8 +78,14 @@ impl Gateway {
             policies: Arc::default(),
             limits: Arc::default(),
             usages: Arc::default(),
+            figures: Arc::default(),
             keys_over_http: false,
         }
+    }
+
+    /// Says where it is counted what was answered.
+    pub fn counts_in(&mut self, figures: Arc<Figures>) {
+        self.figures = figures;
     }
 
     /// Says whether keys of customers are taken over connections that are not encrypted, as behind a proxy that ends TLS.

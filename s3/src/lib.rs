@@ -14,6 +14,7 @@ mod condition;
 mod cors;
 mod encryption;
 mod error;
+mod figures;
 mod form;
 #[cfg(test)]
 mod fuzz;
@@ -37,6 +38,7 @@ mod upload;
 mod version;
 mod versioning;
 
+pub use figures::Figures;
 pub use gateway::Gateway;
 pub use keys::Keys;
 pub use lifecycle::{DAY_MS, Lifecycle};

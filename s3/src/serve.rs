@@ -17,7 +17,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -167,6 +167,8 @@ impl Guarded {
         front::mend_date(&mut head.headers);
         front::hide_secrets(&mut head.headers);
         head.extensions.insert(self.peer);
+        let asking = self.gateway.figures.begin(announced_bytes(&head.headers));
+        head.extensions.insert(asking.named());
         let asked = Asked::of(&head);
         let is_awaited = head.headers.contains_key(EXPECT);
         // Nothing comes that could be waited for, so no `100 Continue` goes out: boto3 takes what follows on such a connection for another answer.
@@ -179,7 +181,7 @@ impl Guarded {
                 if is_awaited_in_vain || !back.read_out(is_awaited).await {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                return Ok(answer);
+                return Ok(held::counted(answer, asking));
             }
         };
         let body = match Kind::of(&head.headers) {
@@ -209,8 +211,13 @@ impl Guarded {
         if is_awaited_in_vain || (is_error && !back.read_out(is_awaited).await) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(held::until_sent(answer, slot))
+        Ok(held::until_sent(answer, slot, asking))
     }
+}
+
+/// How long a request says that its body is.
+fn announced_bytes(headers: &HeaderMap) -> u64 {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 fn written(error: S3Error) -> Result<HttpResponse, HttpError> {

@@ -23,5 +23,5 @@ fn temporary_credentials_end_with_what_they_came_from() -> Result<()> {
 
 #[test]
 fn webhooks_are_told_of_every_acknowledged_change() -> Result<()> {
-    cases(&Cluster::up(3, &[])?, "events.py")
+    cases(&Cluster::up_with(3, &[], &[("REDOUBT_DAY_MS", "2000")])?, "events.py")
 }

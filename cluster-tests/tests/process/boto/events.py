@@ -158,6 +158,17 @@ def a_webhook_that_hangs_holds_nobody_else_up(c):
     refused(400, "InvalidArgument", put, Bucket=c.bucket, NotificationConfiguration={"QueueConfigurations": [queue]})
 
 
+def what_a_rule_takes_away_is_told(c):
+    webhook = Webhook().start()
+    c.make()
+    tells(c, (target("rules", webhook), ["s3:LifecycleExpiration:*", "s3:ObjectRemoved:*"], {}))
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "old/"}, "Expiration": {"Days": 1}}
+    c.s3.put_bucket_lifecycle_configuration(Bucket=c.bucket, LifecycleConfiguration={"Rules": [rule]})
+    c.put("old/k", b"x")
+    c.put("k", b"x")
+    becomes_told(webhook, c.bucket, [("LifecycleExpiration:Delete", "old/k")])
+
+
 def what_was_deleted_with_its_bucket_is_told_still(c):
     webhook = Webhook()
     c.make()
@@ -213,6 +224,7 @@ run(
         a_webhook_is_told_of_every_change_in_its_own_words,
         only_what_a_rule_is_about_is_told,
         a_webhook_that_hangs_holds_nobody_else_up,
+        what_a_rule_takes_away_is_told,
         what_was_deleted_with_its_bucket_is_told_still,
         nothing_is_lost_while_the_webhook_and_a_node_are_away,
     ]
