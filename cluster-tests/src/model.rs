@@ -7,6 +7,7 @@
 //! What it leaves out: time (leases are flags). Transactions over several groups have a model of their own ([`crossing`]).
 
 pub mod authority;
+pub mod breadth;
 pub mod check;
 pub mod crossing;
 pub mod node;

@@ -7,10 +7,8 @@
 
 mod group;
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
 use dtm::{ClientId, Config, Event, Rules};
 use types::ops::{Condition, Op};
@@ -18,8 +16,9 @@ use types::record::{Coordination, Record, Write};
 use types::wire::dtm::Envelope;
 use types::{DtxId, GroupId, HaTime, SessionId};
 
-use self::group::{Came, Group};
-use super::search::{Found, Limits};
+use self::group::Group;
+use super::breadth::{self, Found, Limits, Space};
+use super::node::Came;
 use crate::sim::dtm::client::{group_id, row_key};
 
 /// Groups of each transaction: the coordinating one, and those with parts.
@@ -293,50 +292,41 @@ fn execute(group: &Group, number: u8) -> Event {
     Event::Execute(dtm::Execute { client, view, dtx: dtx(number), ops, parts, rows: Vec::new() })
 }
 
+/// The states within some bounds.
+struct Within {
+    bounds: Bounds,
+    config: Arc<Config>,
+}
+
+impl Space for Within {
+    type State = State;
+    type Action = Action;
+
+    fn hash(&self, state: &State) -> u128 {
+        state.hash()
+    }
+
+    fn enabled(&self, state: &State) -> Vec<Action> {
+        state.enabled(self.bounds)
+    }
+
+    fn advance(&self, state: &State, action: Action) -> Result<Option<State>, String> {
+        state.step(&self.config, action)
+    }
+
+    fn look(&self, state: &State) -> Result<(), String> {
+        state.heal()
+    }
+}
+
 /// Searches by breadth; with every state, what heals from it.
 pub fn search(bounds: Bounds, rules: Rules, limits: Limits) -> Found<Action> {
-    let began = Instant::now();
     let prune_records_min = if bounds.prune { 1 } else { u64::MAX };
     let config = Arc::new(Config { rules, prune_records_min, ..Config::default() });
-    let mut found = Found { states: 0, depth: 0, complete: false, violation: None };
-    let first = match State::first(bounds, &config) {
-        Ok(first) => first,
-        Err(error) => return Found { violation: Some((error, Vec::new())), ..found },
-    };
-    let root = first.hash();
-    let mut seen: HashMap<u128, (u128, Option<Action>)> = HashMap::from([(root, (root, None))]);
-    let mut queue = VecDeque::from([(first, root, 0)]);
-    while let Some((state, hash, depth)) = queue.pop_front() {
-        found.depth = depth;
-        for action in state.enabled(bounds) {
-            let next = state.step(&config, action).and_then(|next| {
-                let Some(next) = next else { return Ok(None) };
-                let next_hash = next.hash();
-                if seen.contains_key(&next_hash) {
-                    return Ok(None);
-                }
-                next.heal().map(|()| Some((next, next_hash)))
-            });
-            match next {
-                Ok(None) => {}
-                Ok(Some((next, next_hash))) => {
-                    seen.insert(next_hash, (hash, Some(action)));
-                    queue.push_back((next, next_hash, depth + 1));
-                }
-                Err(violation) => {
-                    found.states = seen.len();
-                    found.violation = Some((violation, super::search::way(&seen, hash, action)));
-                    return found;
-                }
-            }
-        }
-        found.states = seen.len();
-        if found.states >= limits.states || began.elapsed() >= limits.time {
-            return found;
-        }
+    match State::first(bounds, &config) {
+        Ok(first) => breadth::search(&Within { bounds, config }, first, limits),
+        Err(violation) => Found::at_once(violation, Vec::new()),
     }
-    found.complete = true;
-    found
 }
 
 /// A rule of crossings, and the bounds in which its removal is found.

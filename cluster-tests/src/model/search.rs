@@ -1,6 +1,5 @@
-//! Breadth-first search, and random walks.
+//! Breadth-first search of a world of one group, and random walks.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,8 @@ use dtm::{Config, Rules};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use super::breadth::Limits;
+use super::breadth::{self, Space};
 use super::check;
 use super::script;
 use super::state::{State, World};
@@ -17,26 +18,7 @@ use super::step::{Action, enabled, step};
 pub const WALK_STEPS: usize = 150;
 
 /// What a search came to.
-#[derive(Clone, Debug)]
-pub struct Found<A = Action> {
-    /// States seen.
-    pub states: usize,
-    /// Depth of the last level that was begun.
-    pub depth: usize,
-    /// Whether every state of the world was seen.
-    pub complete: bool,
-    /// The first violation, with the shortest way to it.
-    pub violation: Option<(String, Vec<A>)>,
-}
-
-/// Limits of a search.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// States.
-    pub states: usize,
-    /// Time.
-    pub time: Duration,
-}
+pub type Found<A = Action> = breadth::Found<A>;
 
 fn configure(world: &World, rules: Rules) -> Arc<Config> {
     Arc::new(Config { rules, ..world.config() })
@@ -58,63 +40,49 @@ pub fn breadth_first(world: &World, rules: Rules, limits: Limits) -> Found {
 
 /// Searches what can follow in a world after a script's steps ([`super::script`]); a violation is given with those in front.
 pub fn breadth_first_after(world: &World, rules: Rules, script: &str, limits: Limits) -> Found {
-    let began = Instant::now();
     let config = configure(world, rules);
-    let mut found = Found { states: 0, depth: 0, complete: false, violation: None };
     let (first, prefix) = match script::play(world, &config, script) {
         Ok(played) => played,
-        Err(violation) => return Found { violation: Some(violation), ..found },
+        Err((violation, way)) => return Found::at_once(violation, way),
     };
-    let root = first.hash();
-    let mut seen: HashMap<u128, (u128, Option<Action>)> = HashMap::from([(root, (root, None))]);
-    let mut queue = VecDeque::from([(first, root, 0)]);
-    while let Some((state, hash, depth)) = queue.pop_front() {
-        found.depth = depth;
-        for action in enabled(&state, world) {
-            match advance(&state, world, &config, action) {
-                Ok(None) => {}
-                Ok(Some(next)) => {
-                    let next_hash = next.hash();
-                    if let std::collections::hash_map::Entry::Vacant(place) = seen.entry(next_hash) {
-                        place.insert((hash, Some(action)));
-                        queue.push_back((next, next_hash, depth + 1));
-                    }
-                }
-                Err(violation) => {
-                    found.states = seen.len();
-                    found.violation = Some((violation, prefix.into_iter().chain(way(&seen, hash, action)).collect()));
-                    return found;
-                }
-            }
-        }
-        found.states = seen.len();
-        if found.states >= limits.states || began.elapsed() >= limits.time {
-            return found;
-        }
+    let mut found = breadth::search(&OfWorld { world, config: &config }, first, limits);
+    if let Some((_, way)) = &mut found.violation {
+        way.splice(0..0, prefix);
     }
-    found.complete = true;
     found
 }
 
-/// The way to a state, and a last step from it.
-pub(super) fn way<A: Copy>(seen: &HashMap<u128, (u128, Option<A>)>, mut at: u128, last: A) -> Vec<A> {
-    let mut way = vec![last];
-    while let Some((before, Some(action))) = seen.get(&at) {
-        way.push(*action);
-        at = *before;
+/// The states of a world.
+struct OfWorld<'a> {
+    world: &'a World,
+    config: &'a Arc<Config>,
+}
+
+impl Space for OfWorld<'_> {
+    type State = State;
+    type Action = Action;
+
+    fn hash(&self, state: &State) -> u128 {
+        state.hash()
     }
-    way.reverse();
-    way
+
+    fn enabled(&self, state: &State) -> Vec<Action> {
+        enabled(state, self.world)
+    }
+
+    fn advance(&self, state: &State, action: Action) -> Result<Option<State>, String> {
+        advance(state, self.world, self.config, action)
+    }
 }
 
 /// Walks at random from the first state, `walks` times at most so many steps. Walk `i` has the seed `seed + i`.
 pub fn walk(world: &World, rules: Rules, seed: u64, walks: u64, steps_max: usize, time: Duration) -> Found {
     let began = Instant::now();
     let config = configure(world, rules);
-    let mut found = Found { states: 0, depth: 0, complete: false, violation: None };
+    let mut found = Found::nothing();
     let first = match State::first(world, &config) {
         Ok(first) => first,
-        Err(error) => return Found { violation: Some((error, Vec::new())), ..found },
+        Err(error) => return Found::at_once(error, Vec::new()),
     };
     for number in 0..walks {
         let mut rng = ChaCha8Rng::seed_from_u64(seed + number);

@@ -5,12 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use dtm::{Config, Effect, Event, Identity, Instant, Lease, Peer, Placement, Replica};
-use types::record::Record;
 use types::state::DeviceState;
 use types::wire::dtm::{Envelope, Message};
-use types::wire::request::ExecuteReply;
 use types::{Boot, DeviceId, Epoch, GroupId, HaTime, Incarnation, ViewNumber};
 
+use crate::model::node::Came;
 use crate::sim::disk::Durable;
 use crate::sim::dtm::client::group_id;
 use crate::sim::dtm::device::Device;
@@ -38,17 +37,6 @@ pub struct Group {
     start: u64,
     clock: Instant,
     hash: u64,
-}
-
-/// What came of a step of a group.
-#[derive(Debug, Default)]
-pub struct Came {
-    /// Messages for other groups.
-    pub sent: Vec<Envelope>,
-    /// Records that were applied.
-    pub applied: Vec<Arc<Record>>,
-    /// Answers to clients, by the transaction's number.
-    pub answered: Vec<(u64, ExecuteReply)>,
 }
 
 /// The device of a group.
