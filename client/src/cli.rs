@@ -10,6 +10,7 @@ mod interrupt;
 mod name;
 mod obj;
 mod output;
+mod plan;
 mod pool;
 mod progress;
 mod s3;
@@ -125,6 +126,8 @@ enum Verb {
     /// A cluster on this machine
     #[command(subcommand)]
     Dev(dev::Verb),
+    /// What a cluster can hold and bear, one that is thought of or the one that runs
+    Plan(plan::Arguments),
     /// Measures the cluster beside this machine's own limits, or puts a load on it that a file describes
     Bench(bench::Arguments),
 }
@@ -192,6 +195,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::S3(verb) => s3::run(&common, verb).await,
         Verb::Pool(verb) => pool::run(&common, verb).await,
         Verb::Dev(verb) => dev::run(&common, verb).await,
+        Verb::Plan(arguments) => plan::run(&common, &arguments).await,
         Verb::Bench(arguments) => bench::run(&common, arguments).await,
     }
 }
