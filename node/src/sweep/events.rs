@@ -210,7 +210,9 @@ impl Telling {
     async fn queue(&self, place: Place, name: &str, target: &Target) {
         self.bound(place, name).await;
         let prefix = keys::events(name);
-        while !self.memory().waits(name, Instant::now()) {
+        // Who was given another address or token meanwhile is told by the next look.
+        let is_the_same = || self.sweep.node.views.now().records.targets.get(name) == Some(target);
+        while !self.memory().waits(name, Instant::now()) && is_the_same() {
             let Some(rows) = self.sweep.rows(place, &prefix, &prefix, ROWS_MAX).await else { return };
             let mut left = &rows[..];
             if left.is_empty() {
